@@ -1,0 +1,241 @@
+//! What can be wrong with a request: categories, findings and the verdict on a line.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+macro_rules! categories {
+    ($($variant:ident $name:literal $severity:ident [$($technique:literal),*] [$($capec:literal),*] [$($cwe:literal),*],)*) => {
+        /// A kind of attack. The names are those that users type in queries.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Category {
+            $(#[serde(rename = $name)] $variant,)*
+        }
+
+        impl Category {
+            /// All categories, in the order in which they are shown.
+            pub const ALL: &[Category] = &[$(Category::$variant),*];
+
+            /// The name, as in `attack.categories:sqli`.
+            pub fn name(self) -> &'static str {
+                match self { $(Category::$variant => $name,)* }
+            }
+
+            /// How bad it is when it works.
+            pub fn severity(self) -> Severity {
+                match self { $(Category::$variant => Severity::$severity,)* }
+            }
+
+            /// Techniques of MITRE ATT&CK (Enterprise).
+            pub fn techniques(self) -> &'static [&'static str] {
+                match self { $(Category::$variant => &[$($technique),*],)* }
+            }
+
+            /// Attack patterns of MITRE CAPEC.
+            pub fn capec(self) -> &'static [u16] {
+                match self { $(Category::$variant => &[$($capec),*],)* }
+            }
+
+            /// Weaknesses of MITRE CWE.
+            pub fn cwe(self) -> &'static [u16] {
+                match self { $(Category::$variant => &[$($cwe),*],)* }
+            }
+        }
+    };
+}
+
+categories! {
+    Sqli "sqli" High ["T1190"] [66] [89],
+    Xss "xss" Medium ["T1189", "T1059.007"] [63] [79],
+    Lfi "lfi" High ["T1083", "T1190"] [126] [22, 98],
+    Rfi "rfi" Critical ["T1105", "T1190"] [253] [98],
+    Cmdi "cmdi" Critical ["T1059.004"] [88] [78],
+    Code "code" Critical ["T1059"] [242] [94, 502],
+    Ssti "ssti" Critical ["T1190"] [242] [1336],
+    Nosqli "nosqli" High ["T1190"] [676] [943],
+    Ldapi "ldapi" High ["T1190"] [136] [90],
+    Log4shell "log4shell" Critical ["T1190"] [242] [917, 502],
+    Shellshock "shellshock" Critical ["T1190", "T1059.004"] [88] [78],
+    Ssrf "ssrf" High ["T1190", "T1552.005"] [664] [918],
+    OpenRedirect "open-redirect" Medium ["T1566.002"] [178] [601],
+    Crlf "crlf" Medium ["T1190"] [33, 34] [93, 113],
+    Webshell "webshell" Critical ["T1505.003"] [650] [434],
+    Upload "upload" High ["T1105"] [650] [434],
+    InfoLeak "info-leak" Medium ["T1595.003", "T1552.001"] [497] [538],
+    Csrf "csrf" Medium ["T1190"] [62] [352],
+    Bruteforce "bruteforce" Medium ["T1110"] [49, 16] [307],
+    Idor "idor" Medium ["T1190"] [1] [639],
+    Scanner "scanner" Low ["T1595.002"] [541, 310] [200],
+    Recon "recon" Low ["T1595.002", "T1595.003"] [541, 310] [200],
+    Protocol "protocol" Low ["T1190"] [272] [444],
+    Dos "dos" Medium ["T1499"] [227] [400],
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How bad, from nuisance to a lost host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl Severity {
+    /// ECS wants a number in `event.severity`: 21, 47, 73, 99, as Elastic's detection
+    /// rules map the same four words.
+    pub fn number(self) -> u8 {
+        match self {
+            Severity::Low => 21,
+            Severity::Medium => 47,
+            Severity::High => 73,
+            Severity::Critical => 99,
+        }
+    }
+}
+
+/// How sure, from a name that scanners use to a payload that means nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    Low,
+    Medium,
+    High,
+}
+
+/// The part of a request that a rule looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Field {
+    #[serde(rename = "url.path")]
+    Path,
+    /// The value of a query parameter.
+    #[serde(rename = "url.query")]
+    Query,
+    /// The name of a query parameter.
+    #[serde(rename = "url.query.key")]
+    QueryKey,
+    #[serde(rename = "http.request.method")]
+    Method,
+    /// A request line that has no target: TLS bytes, garbage.
+    #[serde(rename = "request_line")]
+    RequestLine,
+    #[serde(rename = "user_agent")]
+    UserAgent,
+    #[serde(rename = "http.request.referrer")]
+    Referer,
+    #[serde(rename = "user.name")]
+    User,
+}
+
+impl Field {
+    /// The name that findings carry and rules write in `where`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Field::Path => "url.path",
+            Field::Query => "url.query",
+            Field::QueryKey => "url.query.key",
+            Field::Method => "http.request.method",
+            Field::RequestLine => "request_line",
+            Field::UserAgent => "user_agent",
+            Field::Referer => "http.request.referrer",
+            Field::User => "user.name",
+        }
+    }
+}
+
+/// One thing that a rule found in a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Id of the rule, such as `sqli-union-select`.
+    pub rule: String,
+    pub category: Category,
+    pub confidence: Confidence,
+    /// 1 to 100.
+    pub score: u8,
+    pub field: Field,
+    /// Name of the query parameter, where the field has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// How often the value was decoded before the rule matched, 0 to 3.
+    pub layer: u8,
+    /// The decoded text around the match, at most 120 characters.
+    pub excerpt: String,
+}
+
+/// The verdict on a line that holds an attack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attack {
+    /// 1 to 100: how much all findings together say that somebody attacks.
+    pub score: u8,
+    /// Strongest first, never empty.
+    pub findings: Vec<Finding>,
+}
+
+impl Attack {
+    /// The categories found, each once, strongest first.
+    pub fn categories(&self) -> Vec<Category> {
+        let mut found = Vec::new();
+        for finding in &self.findings {
+            if !found.contains(&finding.category) {
+                found.push(finding.category);
+            }
+        }
+        found
+    }
+
+    /// The surest finding's confidence.
+    pub fn confidence(&self) -> Confidence {
+        self.findings
+            .iter()
+            .map(|f| f.confidence)
+            .max()
+            .unwrap_or(Confidence::Low)
+    }
+
+    /// The worst finding's severity.
+    pub fn severity(&self) -> Severity {
+        self.findings
+            .iter()
+            .map(|f| f.category.severity())
+            .max()
+            .unwrap_or(Severity::Low)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_category_is_written_as_users_type_it() {
+        for category in Category::ALL {
+            assert_eq!(
+                serde_json::to_string(category).unwrap(),
+                format!("\"{}\"", category.name())
+            );
+        }
+        assert_eq!(Category::ALL.len(), 24);
+    }
+
+    #[test]
+    fn a_field_is_written_as_its_name() {
+        for field in [
+            Field::Path,
+            Field::Query,
+            Field::QueryKey,
+            Field::UserAgent,
+            Field::Referer,
+            Field::User,
+        ] {
+            assert_eq!(
+                serde_json::to_string(&field).unwrap(),
+                format!("\"{}\"", field.name())
+            );
+        }
+    }
+}

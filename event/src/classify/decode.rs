@@ -1,0 +1,420 @@
+//! Undoes what an attacker, or a browser, wrapped around a value.
+//!
+//! A layer is one code undone: percent (with `%uXXXX`, overlong UTF-8 and, in queries,
+//! the plus), or else HTML entities and `\x41` escapes, or else base64 that turns out
+//! to be text. One code at a time, the outermost first, so that the number of a layer
+//! says how deep the payload was hidden: normal clients need one, filters fall to two.
+
+use crate::attack::Field;
+use crate::limits::VIEW_BYTES_MAX;
+use crate::unescape::hex;
+use base64::Engine;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use memchr::memmem;
+
+/// How often a value is decoded. No server we know of decodes more than twice.
+pub const LAYERS_MAX: u8 = 3;
+
+/// The text one layer deeper, or `None` when nothing in it is encoded.
+/// Never longer than what came in, nor than [`VIEW_BYTES_MAX`].
+pub fn next(text: &[u8], field: Field) -> Option<Vec<u8>> {
+    let text = &text[..text.len().min(VIEW_BYTES_MAX)];
+    let plus = matches!(field, Field::Query | Field::QueryKey);
+    percent(text, plus)
+        .or_else(|| overlong(text))
+        .or_else(|| escapes(text))
+        .or_else(|| if plus { base64_text(text) } else { None })
+}
+
+/// Undoes `%41`, `%u0041` and, where asked, `+`. A percent sign that starts no code
+/// stays, as servers keep it.
+fn percent(text: &[u8], plus: bool) -> Option<Vec<u8>> {
+    let first = if plus {
+        memchr::memchr2(b'%', b'+', text)
+    } else {
+        memchr::memchr(b'%', text)
+    }?;
+    let mut out = Vec::with_capacity(text.len());
+    out.extend_from_slice(&text[..first]);
+    let mut rest = &text[first..];
+    let mut changed = false;
+    while let [byte, after @ ..] = rest {
+        let used = match percent_code(rest) {
+            Some((code, used)) => push(&mut out, code, used),
+            None if plus && *byte == b'+' => push(&mut out, Code::Byte(b' '), 1),
+            None => {
+                out.push(*byte);
+                rest = after;
+                continue;
+            }
+        };
+        changed = true;
+        rest = &rest[used..];
+    }
+    changed.then(|| overlong(&out).unwrap_or(out))
+}
+
+/// What a code stands for: a byte of the text, or a character of Unicode.
+enum Code {
+    Byte(u8),
+    Char(char),
+}
+
+fn push(out: &mut Vec<u8>, code: Code, used: usize) -> usize {
+    match code {
+        Code::Byte(byte) => out.push(byte),
+        Code::Char(char) => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+    used
+}
+
+fn percent_code(rest: &[u8]) -> Option<(Code, usize)> {
+    match rest {
+        [b'%', b'u' | b'U', digits @ ..] => Some((Code::Char(hex_char(digits, 4)?), 6)),
+        [b'%', high, low, ..] => Some((Code::Byte(hex(*high)? << 4 | hex(*low)?), 3)),
+        _ => None,
+    }
+}
+
+/// The character that exactly `count` hex digits name.
+fn hex_char(digits: &[u8], count: usize) -> Option<char> {
+    let digits = digits.get(..count)?;
+    char::from_u32(
+        digits
+            .iter()
+            .try_fold(0, |n, digit| Some(n << 4 | u32::from(hex(*digit)?)))?,
+    )
+}
+
+/// Folds UTF-8 that spends more bytes than it needs: `C0 AF` is a slash to a careless
+/// decoder and nothing to a careful filter.
+fn overlong(text: &[u8]) -> Option<Vec<u8>> {
+    text.iter()
+        .find(|b| matches!(b, 0xc0 | 0xc1 | 0xe0 | 0xf0))?;
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    let mut changed = false;
+    while let [byte, ..] = rest {
+        let (byte, used) = overlong_code(rest).unwrap_or((*byte, 1));
+        changed |= used > 1;
+        out.push(byte);
+        rest = &rest[used..];
+    }
+    changed.then_some(out)
+}
+
+/// The ASCII byte that an overlong sequence stands for, and the sequence's length.
+fn overlong_code(rest: &[u8]) -> Option<(u8, usize)> {
+    let tail = |byte: u8| (0x80..0xc0).contains(&byte).then_some(byte & 0x3f);
+    match rest {
+        [lead @ (0xc0 | 0xc1), last, ..] if tail(*last).is_some() => {
+            Some(((lead & 1) << 6 | last & 0x3f, 2))
+        }
+        [0xc0, byte @ (b'/' | b'\\' | b'.'), ..] => Some((*byte, 2)),
+        [0xe0, high @ (0x80 | 0x81), last, ..] => Some(((high & 1) << 6 | tail(*last)?, 3)),
+        [0xf0, 0x80, high @ (0x80 | 0x81), last, ..] => Some(((high & 1) << 6 | tail(*last)?, 4)),
+        _ => None,
+    }
+}
+
+/// Undoes HTML entities and the escapes of JavaScript strings.
+fn escapes(text: &[u8]) -> Option<Vec<u8>> {
+    let first = memchr::memchr2(b'&', b'\\', text)?;
+    let mut out = Vec::with_capacity(text.len());
+    out.extend_from_slice(&text[..first]);
+    let mut rest = &text[first..];
+    let mut changed = false;
+    while let [byte, after @ ..] = rest {
+        match entity(rest).or_else(|| script_escape(rest)) {
+            Some((char, used)) => {
+                rest = &rest[push(&mut out, Code::Char(char), used)..];
+                changed = true;
+            }
+            None => {
+                out.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    changed.then_some(out)
+}
+
+/// Entities that stand in payloads. Names that need no semicolon to work are rare
+/// enough in them that we ask for it.
+const ENTITIES: [(&[u8], char); 17] = [
+    (b"lt;", '<'),
+    (b"gt;", '>'),
+    (b"quot;", '"'),
+    (b"apos;", '\''),
+    (b"amp;", '&'),
+    (b"lpar;", '('),
+    (b"rpar;", ')'),
+    (b"colon;", ':'),
+    (b"sol;", '/'),
+    (b"bsol;", '\\'),
+    (b"semi;", ';'),
+    (b"equals;", '='),
+    (b"period;", '.'),
+    (b"dollar;", '$'),
+    (b"nbsp;", ' '),
+    (b"Tab;", '\t'),
+    (b"NewLine;", '\n'),
+];
+
+fn entity(rest: &[u8]) -> Option<(char, usize)> {
+    match rest {
+        [b'&', b'#', b'x' | b'X', digits @ ..] => {
+            numeric(digits, 16).map(|(char, used)| (char, used + 3))
+        }
+        [b'&', b'#', digits @ ..] => numeric(digits, 10).map(|(char, used)| (char, used + 2)),
+        [b'&', name @ ..] => ENTITIES
+            .iter()
+            .find(|(known, _)| {
+                name.len() >= known.len() && name[..known.len()].eq_ignore_ascii_case(known)
+            })
+            .map(|(known, char)| (*char, known.len() + 1)),
+        _ => None,
+    }
+}
+
+/// The number of a numeric entity, with up to seven digits and its semicolon if there.
+/// Each entity is at least as long as the UTF-8 of its character.
+fn numeric(digits: &[u8], radix: u32) -> Option<(char, usize)> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(radix);
+    let count = digits
+        .iter()
+        .take(7)
+        .take_while(|byte| digit(byte).is_some())
+        .count();
+    let number = digits[..count]
+        .iter()
+        .try_fold(0, |n, byte| Some(n * radix + digit(byte)?))?;
+    let semicolon = usize::from(digits.get(count) == Some(&b';'));
+    let char = char::from_u32(number).filter(|_| count > 0)?;
+    Some((char, count + semicolon))
+}
+
+fn script_escape(rest: &[u8]) -> Option<(char, usize)> {
+    match rest {
+        [b'\\', b'x', digits @ ..] => Some((hex_char(digits, 2)?, 4)),
+        [b'\\', b'u', digits @ ..] => Some((hex_char(digits, 4)?, 6)),
+        _ => None,
+    }
+}
+
+/// The shortest base64 that we try: nine bytes of text. Shorter words decode to
+/// something printable by chance.
+const BASE64_BYTES_MIN: usize = 12;
+
+const ANY_PADDING: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, ANY_PADDING);
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, ANY_PADDING);
+
+/// Base64 that holds text. Tokens and hashes are base64 too; of twelve random bytes one
+/// in 150,000 is all printable, so a value of which each byte is printable was meant
+/// to be read.
+fn base64_text(text: &[u8]) -> Option<Vec<u8>> {
+    if text.len() < BASE64_BYTES_MIN || !starts_as_text(text) {
+        return None;
+    }
+    let url_safe = memchr::memchr2(b'-', b'_', text).is_some();
+    let decoded = if url_safe {
+        BASE64_URL.decode(text)
+    } else {
+        BASE64.decode(text)
+    }
+    .ok()?;
+    let printable = decoded
+        .iter()
+        .all(|b| matches!(b, b'\t' | b'\r' | b'\n' | 0x20..=0x7e));
+    printable.then_some(decoded)
+}
+
+/// Whether the first three bytes would be printable: spares most tokens the decoding.
+fn starts_as_text(text: &[u8]) -> bool {
+    matches!(BASE64_URL.decode(&text[..4]).or_else(|_| BASE64.decode(&text[..4])),
+        Ok(head) if head.iter().all(|b| matches!(b, b'\t' | b'\r' | b'\n' | 0x20..=0x7e)))
+}
+
+/// The ways in which a rule looks at one text. `lower` has the text's own length, so
+/// that a place in it is a place in the text.
+pub struct Forms {
+    pub lower: Vec<u8>,
+    /// Each SQL comment and odd blank one blank: `union/**/select`.
+    pub spaced: Option<Vec<u8>>,
+    /// Each SQL comment gone: `un/**/ion`.
+    pub joined: Option<Vec<u8>>,
+}
+
+/// Lower case, and what is left when comments and look-alikes are taken away.
+pub fn forms(text: &[u8]) -> Forms {
+    let lower = text.to_ascii_lowercase();
+    let commented = memmem::find(&lower, b"/*").is_some();
+    let odd = !lower.is_ascii();
+    let spaced = (commented || odd).then(|| without_comments(&plain(&lower), b" "));
+    let joined = commented.then(|| without_comments(&plain(&lower), b""));
+    Forms {
+        lower,
+        spaced,
+        joined,
+    }
+}
+
+/// Whether [`forms`] would hold more than the lower-case text.
+pub fn has_forms(text: &[u8]) -> bool {
+    !text.is_ascii() || memmem::find(text, b"/*").is_some()
+}
+
+/// Replaces characters that databases and browsers take for ASCII ones: full-width
+/// forms, typographic quotes and dashes, the no-break space.
+fn plain(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [byte, ..] = rest {
+        let (byte, used) = look_alike(rest).unwrap_or((*byte, 1));
+        out.push(byte);
+        rest = &rest[used..];
+    }
+    out.make_ascii_lowercase();
+    out
+}
+
+fn look_alike(rest: &[u8]) -> Option<(u8, usize)> {
+    match rest {
+        [0xef, 0xbc, low @ 0x81..=0xbf, ..] => Some((low - 0x80 + 0x20, 3)),
+        [0xef, 0xbd, low @ 0x80..=0x9e, ..] => Some((low - 0x80 + 0x60, 3)),
+        [0xe2, 0x80, 0x98 | 0x99 | 0xb2, ..] => Some((b'\'', 3)),
+        [0xe2, 0x80, 0x9c | 0x9d | 0xb3, ..] => Some((b'"', 3)),
+        [0xc2, 0xa0, ..] => Some((b' ', 2)),
+        [0xca, 0xb9 | 0xbc, ..] => Some((b'\'', 2)),
+        [0xa0, ..] => Some((b' ', 1)),
+        _ => None,
+    }
+}
+
+/// Puts `instead` for each `/* */`. What stands in MySQL's `/*!50000 */` is code and stays.
+fn without_comments(text: &[u8], instead: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = memmem::find(rest, b"/*") {
+        out.extend_from_slice(&rest[..open]);
+        let inside = &rest[open + 2..];
+        let close = memmem::find(inside, b"*/").unwrap_or(inside.len());
+        out.extend_from_slice(instead);
+        if let Some(code) = inside[..close].strip_prefix(b"!") {
+            out.extend_from_slice(code.trim_ascii_start().trim_start_digits());
+            out.extend_from_slice(instead);
+        }
+        rest = inside.get(close + 2..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+trait TrimDigits {
+    fn trim_start_digits(&self) -> &[u8];
+}
+
+impl TrimDigits for [u8] {
+    fn trim_start_digits(&self) -> &[u8] {
+        let digits = self.iter().take_while(|b| b.is_ascii_digit()).count();
+        &self[digits..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn deepest(text: &str) -> (u8, String) {
+        let mut text = text.as_bytes().to_vec();
+        for layer in 0..LAYERS_MAX {
+            match next(&text, Field::Query) {
+                Some(deeper) => text = deeper,
+                None => return (layer, String::from_utf8_lossy(&text).into_owned()),
+            }
+        }
+        (LAYERS_MAX, String::from_utf8_lossy(&text).into_owned())
+    }
+
+    #[test]
+    fn each_code_is_undone() {
+        for (written, layer, meant) in [
+            ("shoes", 0, "shoes"),
+            ("a+b%20c", 1, "a b c"),
+            ("%2527", 2, "'"),
+            ("%u0027%U003c", 1, "'<"),
+            ("..%c0%af..%e0%80%af", 1, "../../"),
+            ("..%c0%2f", 1, "../"),
+            ("%26lt%3bsvg%26%2362;", 2, "<svg>"),
+            (r"\x3cscript\u003e", 1, "<script>"),
+            ("JyBvciAxPTEgLS0=", 1, "' or 1=1 --"),
+            ("100%", 0, "100%"),
+            ("%zz", 0, "%zz"),
+        ] {
+            assert_eq!(deepest(written), (layer, meant.to_owned()), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_taken_for_base64_text() {
+        for token in [
+            "iXYRDugJYim_D7HEges2E30DqjyaNRFIw6i_Ovsq",
+            "user_token",
+            "170890af1c363801f02ac046b617b276",
+        ] {
+            assert_eq!(next(token.as_bytes(), Field::Query), None, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_comment_may_part_words_or_letters() {
+        let text = forms(b"UN/**/ION/*x*/ALL /*!50000select*/ 1");
+        assert_eq!(text.spaced.unwrap(), b"un ion all  select  1");
+        assert_eq!(text.joined.unwrap(), b"unionall select 1");
+    }
+
+    #[test]
+    fn look_alikes_become_what_they_look_like() {
+        let text = forms("1＇ ＯＲ ‘1’＝‘1".as_bytes());
+        assert_eq!(text.spaced.unwrap(), b"1' or '1'='1");
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_ends_and_never_grows(text: Vec<u8>) {
+            for field in [Field::Query, Field::Path] {
+                if let Some(deeper) = next(&text, field) {
+                    prop_assert!(deeper.len() <= text.len().min(VIEW_BYTES_MAX));
+                }
+            }
+        }
+
+        #[test]
+        fn text_made_of_codes_never_grows(text in r"([%&\\+#;xuU]|[0-9a-fA-F]|lt;|/\*|\*/){0,60}") {
+            let mut text = text.into_bytes();
+            for _ in 0..LAYERS_MAX {
+                let Some(deeper) = next(&text, Field::Query) else { break };
+                prop_assert!(deeper.len() <= text.len());
+                text = deeper;
+            }
+            let all = forms(&text);
+            prop_assert_eq!(all.lower.len(), text.len());
+            prop_assert_eq!(all.spaced.is_some(), has_forms(&text));
+        }
+
+        #[test]
+        fn percent_encoding_is_undone(text: Vec<u8>) {
+            let encoded: String = text.iter().map(|b| format!("%{b:02x}")).collect();
+            let expected = if text.is_empty() { None } else { Some(overlong(&text).unwrap_or(text.clone())) };
+            let expected = expected.map(|mut e| { e.truncate(VIEW_BYTES_MAX / 3); e });
+            prop_assume!(text.len() <= VIEW_BYTES_MAX / 3);
+            prop_assert_eq!(next(encoded.as_bytes(), Field::Path), expected);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Why a request is, or is not, an attack.
+
+use super::rules::Rule;
+use super::views::View;
+use super::{
+    BAR, Classifier, Passed, Place, Witness, excerpt, finding, parameter_name, scores, verdict,
+};
+use crate::attack::{Attack, Category, Field, Finding};
+use crate::format::Access;
+use serde::Serialize;
+use std::fmt;
+use std::ops::Range;
+
+/// All that led to a verdict, in the order in which it was looked at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
+    pub ruleset: String,
+    /// What a category must reach.
+    pub bar: u8,
+    pub views: Vec<Seen>,
+    pub matched: Vec<Match>,
+    /// Rules whose literal was seen, but not what they ask for.
+    pub passed: Vec<Pass>,
+    pub scores: Vec<Score>,
+    pub verdict: Option<Attack>,
+}
+
+/// A part of the request with its layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    pub field: Field,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// As sent, decoded once, decoded twice, three times; printable.
+    pub layers: Vec<String>,
+}
+
+/// A rule that matched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Match {
+    /// What the rule sees.
+    pub about: String,
+    #[serde(flatten)]
+    pub finding: Finding,
+}
+
+/// A rule that was asked and did not match.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pass {
+    pub rule: String,
+    pub field: Field,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    pub layer: u8,
+    /// The literal that made it a candidate.
+    pub literal: String,
+    pub why: String,
+}
+
+/// What the findings of one category come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Score {
+    pub category: Category,
+    pub score: u8,
+}
+
+pub(super) fn explain(classifier: &Classifier, access: &Access<'_>) -> Explanation {
+    let mut notes = Notes::default();
+    classifier.walk(access, &mut notes);
+    let findings: Vec<Finding> = notes
+        .matched
+        .iter()
+        .map(|found| found.finding.clone())
+        .collect();
+    Explanation {
+        ruleset: classifier.ruleset().to_owned(),
+        bar: BAR,
+        views: notes.views,
+        matched: notes.matched,
+        passed: notes.passed,
+        scores: scores(&findings)
+            .into_iter()
+            .map(|(category, score)| Score { category, score })
+            .collect(),
+        verdict: verdict(findings),
+    }
+}
+
+/// The walk, written down.
+#[derive(Default)]
+struct Notes {
+    views: Vec<Seen>,
+    matched: Vec<Match>,
+    passed: Vec<Pass>,
+}
+
+impl Witness for Notes {
+    fn view(&mut self, view: &View<'_>) {
+        let parameter = view.parameter.map(parameter_name);
+        self.views.push(Seen {
+            field: view.field,
+            parameter,
+            layers: Vec::new(),
+        });
+    }
+
+    fn layer(&mut self, _layer: u8, text: &[u8]) {
+        let seen = self.views.last_mut().expect("a layer follows its view");
+        seen.layers.push(excerpt(text, 0..0));
+    }
+
+    fn passed(&mut self, rule: &Rule, place: &Place<'_>, why: Passed) {
+        let lower = place.text.to_ascii_lowercase();
+        let seen = |literal: &&String| memchr::memmem::find(&lower, literal.as_bytes()).is_some();
+        let pass = Pass {
+            rule: rule.id.clone(),
+            field: place.view.field,
+            parameter: place.view.parameter.map(parameter_name),
+            layer: place.layer,
+            literal: rule.literals.iter().find(seen).cloned().unwrap_or_default(),
+            why: why.to_string(),
+        };
+        let told = |other: &Pass| {
+            other.rule == pass.rule
+                && other.field == pass.field
+                && other.parameter == pass.parameter
+        };
+        if !self.passed.iter().any(told) {
+            self.passed.push(pass);
+        }
+    }
+
+    fn found(&mut self, rule: &Rule, place: &Place<'_>, at: Range<usize>) {
+        let finding = finding(rule, place, at);
+        self.passed.retain(|pass| pass.rule != rule.id);
+        self.matched.push(Match {
+            about: rule.about.clone(),
+            finding,
+        });
+    }
+}
+
+impl fmt::Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Passed::OtherParameter => f.write_str("the rule looks at other parameters"),
+            Passed::NoStructure => {
+                f.write_str("the words are there, the structure of an attack is not")
+            }
+            Passed::Vetoed(veto) => {
+                write!(f, "`{}` makes it harmless", excerpt(veto.as_bytes(), 0..0))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_verdict(f)?;
+        self.write_matched(f)?;
+        self.write_passed(f)?;
+        self.write_views(f)?;
+        write!(
+            f,
+            "\nRules {}. `--json` shows all of this for machines.",
+            self.ruleset
+        )
+    }
+}
+
+impl Explanation {
+    fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.verdict {
+            Some(attack) => {
+                let names: Vec<&str> = attack
+                    .categories()
+                    .iter()
+                    .map(|category| category.name())
+                    .collect();
+                writeln!(
+                    f,
+                    "This is an attack: {}, {} of 100.",
+                    names.join(", "),
+                    attack.score
+                )
+            }
+            None if self.matched.is_empty() => {
+                writeln!(f, "Nothing in this request looks like an attack.")
+            }
+            None => writeln!(
+                f,
+                "Something is odd, but it is not enough to call it an attack."
+            ),
+        }?;
+        for Score { category, score } in &self.scores {
+            let side = if *score >= self.bar {
+                "reaches"
+            } else {
+                "stays under"
+            };
+            writeln!(
+                f,
+                "  {category} comes to {score}, which {side} the bar of {}.",
+                self.bar
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_matched(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.matched.is_empty() {
+            writeln!(f, "\nWhat matched, and what it means:")?;
+        }
+        for Match { about, finding } in &self.matched {
+            let place = place_name(finding.field, finding.parameter.as_deref());
+            writeln!(
+                f,
+                "  {} ({}, {} of 100)",
+                finding.rule, finding.category, finding.score
+            )?;
+            writeln!(f, "    {about}")?;
+            writeln!(
+                f,
+                "    in {place}, {}: `{}`",
+                depth(finding.layer),
+                finding.excerpt
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_passed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.passed.is_empty() {
+            writeln!(f, "\nWhat was considered and let go:")?;
+        }
+        for pass in &self.passed {
+            let place = place_name(pass.field, pass.parameter.as_deref());
+            writeln!(
+                f,
+                "  {}: `{}` in {place}, but {}",
+                pass.rule,
+                printable(&pass.literal),
+                pass.why
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_views(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nWhat was looked at:")?;
+        for seen in &self.views {
+            writeln!(f, "  {}", place_name(seen.field, seen.parameter.as_deref()))?;
+            for (layer, text) in (0..).zip(&seen.layers) {
+                writeln!(f, "    {:<20} {text}", depth(layer))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn place_name(field: Field, parameter: Option<&str>) -> String {
+    match parameter {
+        Some(parameter) => format!("{} `{parameter}`", field.name()),
+        None => field.name().to_owned(),
+    }
+}
+
+fn depth(layer: u8) -> &'static str {
+    match layer {
+        0 => "as sent",
+        1 => "decoded once",
+        2 => "decoded twice",
+        _ => "decoded three times",
+    }
+}
+
+fn printable(literal: &str) -> String {
+    excerpt(literal.as_bytes(), 0..0)
+}

@@ -1,0 +1,308 @@
+//! Rules: what attacks look like, written in TOML with the examples that prove them.
+//!
+//! A rule is a set of literals, one of which must occur, and usually a regex on the
+//! lower-cased text. The literals are what makes a rule cheap: a regex runs only where
+//! its rule's literal was seen. The regex is what makes it honest: it asks for the
+//! structure of an attack, because words occur in every shop and every forum.
+
+use crate::attack::{Category, Confidence, Field};
+use regex::bytes::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+/// The rules that ship with the program, one file a family.
+pub const EMBEDDED: &[(&str, &str)] = &[("sqli.toml", include_str!("../../rules/sqli.toml"))];
+
+/// How many rules there may be: candidates are kept as a set of bits.
+pub const RULES_MAX: usize = 256;
+
+/// One way in which an attack shows.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Such as `sqli-union-select`.
+    pub id: String,
+    /// What it sees, in a sentence that explains it to somebody who learns.
+    pub about: String,
+    pub category: Category,
+    pub confidence: Confidence,
+    /// 1 to 100: how much a match says that somebody attacks.
+    pub score: u8,
+    /// The parts of a request it looks at.
+    pub fields: Vec<Field>,
+    /// The query parameters it looks at, in lower case; empty for all.
+    pub parameters: Vec<String>,
+    /// One of these must occur, in any case of letters, before the rule is asked.
+    pub literals: Vec<String>,
+    /// The structure; a rule without one matches where a literal occurs.
+    pub regex: Option<Regex>,
+    /// What makes the same structure harmless.
+    pub not: Option<Regex>,
+    pub examples: Vec<Example>,
+}
+
+/// A request that a rule must or must not match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    pub kind: ExampleKind,
+    pub text: String,
+    /// Whether the rule must match.
+    pub matches: bool,
+}
+
+/// What the text of an example is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExampleKind {
+    /// A request target such as `/a?id=1`, or a whole line of a log.
+    Target,
+    UserAgent,
+    Referer,
+}
+
+/// What is wrong with a file of rules.
+#[derive(Debug, thiserror::Error)]
+pub enum RuleError {
+    #[error("cannot read the rules in `{file}`")]
+    File {
+        file: String,
+        #[source]
+        cause: Box<toml::de::Error>,
+    },
+    #[error("rule `{rule}`: `{key}` is missing, and the file gives none for all its rules")]
+    Missing { rule: String, key: &'static str },
+    #[error("rule `{rule}`: the id is used twice")]
+    Twice { rule: String },
+    #[error("rule `{rule}`: the id is empty or holds more than lower-case letters, digits and `-`")]
+    Id { rule: String },
+    #[error("rule `{rule}`: `score` is {score}: use 1 to 100")]
+    Score { rule: String, score: u8 },
+    #[error("rule `{rule}`: `literals` is empty: name at least one string that every match holds")]
+    NoLiterals { rule: String },
+    #[error("rule `{rule}`: the literal `{literal}` is empty or not lower case")]
+    Literal { rule: String, literal: String },
+    #[error("rule `{rule}`: `examples` is empty: give at least one request that it matches")]
+    NoExamples { rule: String },
+    #[error("rule `{rule}`: `{key}` is no valid regex")]
+    Regex {
+        rule: String,
+        key: &'static str,
+        #[source]
+        cause: Box<regex::Error>,
+    },
+    #[error("there are {0} rules: at most {RULES_MAX} are possible")]
+    TooMany(usize),
+}
+
+/// A file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// For the rules that name none.
+    category: Option<Category>,
+    /// For the rules that name none.
+    #[serde(rename = "where")]
+    fields: Option<Vec<Field>>,
+    #[serde(default)]
+    rule: Vec<Written>,
+}
+
+/// A rule as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    id: String,
+    about: String,
+    category: Option<Category>,
+    confidence: Confidence,
+    score: u8,
+    #[serde(rename = "where")]
+    fields: Option<Vec<Field>>,
+    #[serde(default)]
+    parameters: Vec<String>,
+    literals: Vec<String>,
+    regex: Option<String>,
+    not: Option<String>,
+    #[serde(default)]
+    examples: Vec<String>,
+    #[serde(default)]
+    examples_ua: Vec<String>,
+    #[serde(default)]
+    examples_referer: Vec<String>,
+    #[serde(default)]
+    counter_examples: Vec<String>,
+    #[serde(default)]
+    counter_examples_ua: Vec<String>,
+    #[serde(default)]
+    counter_examples_referer: Vec<String>,
+}
+
+/// Reads files of rules, given as name and text.
+pub fn read(files: &[(&str, &str)]) -> Result<Vec<Rule>, RuleError> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for (name, text) in files {
+        let unreadable = |cause| RuleError::File {
+            file: (*name).to_owned(),
+            cause: Box::new(cause),
+        };
+        let file: File = toml::from_str(text).map_err(unreadable)?;
+        for written in file.rule {
+            let rule = written.checked(file.category, file.fields.as_deref())?;
+            if rules.iter().any(|other| other.id == rule.id) {
+                return Err(RuleError::Twice { rule: rule.id });
+            }
+            rules.push(rule);
+        }
+    }
+    if rules.len() > RULES_MAX {
+        return Err(RuleError::TooMany(rules.len()));
+    }
+    Ok(rules)
+}
+
+impl Written {
+    fn checked(
+        self,
+        category: Option<Category>,
+        fields: Option<&[Field]>,
+    ) -> Result<Rule, RuleError> {
+        self.check()?;
+        let missing = |key| RuleError::Missing {
+            rule: self.id.clone(),
+            key,
+        };
+        let category = self
+            .category
+            .or(category)
+            .ok_or_else(|| missing("category"))?;
+        let fields = self
+            .fields
+            .as_deref()
+            .or(fields)
+            .filter(|all| !all.is_empty());
+        Ok(Rule {
+            category,
+            fields: fields.ok_or_else(|| missing("where"))?.to_vec(),
+            regex: compiled(&self.id, "regex", self.regex.as_deref())?,
+            not: compiled(&self.id, "not", self.not.as_deref())?,
+            examples: self.examples(),
+            id: self.id,
+            about: self.about,
+            confidence: self.confidence,
+            score: self.score,
+            parameters: self.parameters,
+            literals: self.literals,
+        })
+    }
+
+    fn check(&self) -> Result<(), RuleError> {
+        let rule = || self.id.clone();
+        let id_ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if self.id.is_empty() || !self.id.bytes().all(id_ok) {
+            return Err(RuleError::Id { rule: rule() });
+        }
+        if !(1..=100).contains(&self.score) {
+            return Err(RuleError::Score {
+                rule: rule(),
+                score: self.score,
+            });
+        }
+        if self.literals.is_empty() {
+            return Err(RuleError::NoLiterals { rule: rule() });
+        }
+        if !self.examples().iter().any(|example| example.matches) {
+            return Err(RuleError::NoExamples { rule: rule() });
+        }
+        let bad = |literal: &&String| {
+            literal.is_empty() || literal.bytes().any(|b| b.is_ascii_uppercase())
+        };
+        match self.literals.iter().find(bad) {
+            Some(literal) => Err(RuleError::Literal {
+                rule: rule(),
+                literal: literal.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn examples(&self) -> Vec<Example> {
+        let lists = [
+            (&self.examples, ExampleKind::Target, true),
+            (&self.examples_ua, ExampleKind::UserAgent, true),
+            (&self.examples_referer, ExampleKind::Referer, true),
+            (&self.counter_examples, ExampleKind::Target, false),
+            (&self.counter_examples_ua, ExampleKind::UserAgent, false),
+            (&self.counter_examples_referer, ExampleKind::Referer, false),
+        ];
+        let example = |kind, matches| {
+            move |text: &String| Example {
+                kind,
+                text: text.clone(),
+                matches,
+            }
+        };
+        lists
+            .into_iter()
+            .flat_map(|(texts, kind, matches)| texts.iter().map(example(kind, matches)))
+            .collect()
+    }
+}
+
+/// Bytes, not characters: what arrives is not always UTF-8, and sets of ASCII are small.
+fn compiled(
+    rule: &str,
+    key: &'static str,
+    regex: Option<&str>,
+) -> Result<Option<Regex>, RuleError> {
+    let Some(regex) = regex else { return Ok(None) };
+    let invalid = |cause| RuleError::Regex {
+        rule: rule.to_owned(),
+        key,
+        cause: Box::new(cause),
+    };
+    RegexBuilder::new(regex)
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .build()
+        .map(Some)
+        .map_err(invalid)
+}
+
+/// A set of rules, by their place in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RuleSet([u64; RULES_MAX / 64]);
+
+impl RuleSet {
+    pub fn insert(&mut self, rule: usize) {
+        self.0[rule / 64] |= 1 << (rule % 64);
+    }
+
+    pub fn contains(&self, rule: usize) -> bool {
+        self.0[rule / 64] >> (rule % 64) & 1 == 1
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    pub fn extend(&mut self, other: RuleSet) {
+        self.0
+            .iter_mut()
+            .zip(other.0)
+            .for_each(|(word, more)| *word |= more);
+    }
+
+    /// The rules that are in both.
+    pub fn common(mut self, other: RuleSet) -> RuleSet {
+        self.0
+            .iter_mut()
+            .zip(other.0)
+            .for_each(|(word, keep)| *word &= keep);
+        self
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        let bits = |word: u64| (0..64).filter(move |bit| word >> bit & 1 == 1);
+        self.0
+            .into_iter()
+            .enumerate()
+            .flat_map(move |(at, word)| bits(word).map(move |bit| at * 64 + bit))
+    }
+}

@@ -1,0 +1,153 @@
+//! The parts of a request that an attacker writes, each looked at by itself.
+
+use crate::attack::Field;
+use crate::format::Access;
+use crate::limits::VIEW_BYTES_MAX;
+use crate::unescape::unescape;
+use std::borrow::Cow;
+
+/// Bytes of one target or referer that are split into views. Apache itself takes no
+/// request line over 8,190 bytes unless it was told to.
+const SOURCE_BYTES_MAX: usize = 4 * VIEW_BYTES_MAX;
+
+/// One part of a request, as the client sent it, at most [`VIEW_BYTES_MAX`] bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View<'a> {
+    pub field: Field,
+    /// The name of the query parameter, still encoded.
+    pub parameter: Option<&'a [u8]>,
+    pub text: &'a [u8],
+}
+
+/// Calls `look` with every view of a request.
+pub fn each(access: &Access<'_>, mut look: impl FnMut(View<'_>)) {
+    if let Some(request) = &access.request {
+        match request.target {
+            Some(target) => {
+                each_of_url(
+                    &sent(target),
+                    [Field::Path, Field::QueryKey, Field::Query],
+                    &mut look,
+                );
+            }
+            None => emit(Field::RequestLine, None, &sent(request.line), &mut look),
+        }
+        if let Some(method) = request.method.filter(|method| !is_usual(method)) {
+            emit(Field::Method, None, &sent(method), &mut look);
+        }
+    }
+    if let Some(agent) = access.user_agent {
+        emit(Field::UserAgent, None, &sent(agent), &mut look);
+    }
+    if let Some(referer) = access.referer {
+        each_of_url(&sent(referer), [Field::Referer; 3], &mut look);
+    }
+    if let Some(user) = access.user {
+        emit(Field::User, None, &sent(user), &mut look);
+    }
+}
+
+/// Methods that say nothing by themselves.
+fn is_usual(method: &[u8]) -> bool {
+    matches!(
+        method,
+        b"GET" | b"HEAD" | b"POST" | b"PUT" | b"PATCH" | b"DELETE" | b"OPTIONS"
+    )
+}
+
+fn sent(field: &[u8]) -> Cow<'_, [u8]> {
+    unescape(&field[..field.len().min(SOURCE_BYTES_MAX)])
+}
+
+fn emit<'a>(
+    field: Field,
+    parameter: Option<&'a [u8]>,
+    text: &'a [u8],
+    look: &mut impl FnMut(View<'_>),
+) {
+    if !text.is_empty() {
+        look(View {
+            field,
+            parameter,
+            text: &text[..text.len().min(VIEW_BYTES_MAX)],
+        });
+    }
+}
+
+/// Splits at the first `?`, then at each `&` and the first `=` between. The fields name
+/// path, key and value.
+fn each_of_url(url: &[u8], [path, key, value]: [Field; 3], look: &mut impl FnMut(View<'_>)) {
+    let question = memchr::memchr(b'?', url);
+    emit(path, None, &url[..question.unwrap_or(url.len())], look);
+    let Some(question) = question else { return };
+    for pair in url[question + 1..].split(|b| *b == b'&') {
+        match memchr::memchr(b'=', pair) {
+            Some(equals) => {
+                emit(key, None, &pair[..equals], look);
+                emit(value, Some(&pair[..equals]), &pair[equals + 1..], look);
+            }
+            None => emit(key, None, pair, look),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+
+    fn views(line: &str) -> Vec<(Field, Option<String>, String)> {
+        let parsed = Format::Combined.parse(line.as_bytes());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut all = Vec::new();
+        each(parsed.access().unwrap(), |view| {
+            all.push((view.field, view.parameter.map(text), text(view.text)))
+        });
+        all
+    }
+
+    #[test]
+    fn a_request_falls_into_its_parts() {
+        let line = r#"192.0.2.7 - bob [16/Nov/2026:08:00:25 +0000] "TRACE /a/b?q=x=\"y\"&flag&= HTTP/1.1" 200 5 "http://h/p?r=1" "curl/7""#;
+        let part = |field, parameter: Option<&str>, text: &str| {
+            (field, parameter.map(str::to_owned), text.to_owned())
+        };
+        assert_eq!(
+            views(line),
+            [
+                part(Field::Path, None, "/a/b"),
+                part(Field::QueryKey, None, "q"),
+                part(Field::Query, Some("q"), "x=\"y\""),
+                part(Field::QueryKey, None, "flag"),
+                part(Field::Method, None, "TRACE"),
+                part(Field::UserAgent, None, "curl/7"),
+                part(Field::Referer, None, "http://h/p"),
+                part(Field::Referer, None, "r"),
+                part(Field::Referer, Some("r"), "1"),
+                part(Field::User, None, "bob"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_request_line_without_a_target_is_looked_at_whole() {
+        let line = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "\x16\x03\x01" 400 5 "-" "-""#;
+        assert_eq!(
+            views(line),
+            [(Field::RequestLine, None, "\u{16}\u{3}\u{1}".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_long_value_is_looked_at_in_its_first_bytes() {
+        let line = format!(
+            r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?q={} HTTP/1.1" 200 5 "-" "-""#,
+            "a".repeat(900_000)
+        );
+        assert!(
+            views(&line)
+                .iter()
+                .all(|(_, _, text)| text.len() <= VIEW_BYTES_MAX)
+        );
+    }
+}

@@ -1,0 +1,598 @@
+//! An event as OpenSearch, the embedded index and `ecs` records hold it: field names
+//! of the Elastic Common Schema 8.11, and `attack.*` and `twosec.*` beside them.
+//!
+//! One function builds it, so the same line is the same document everywhere.
+
+use crate::attack::{Attack, Category, Confidence, Finding, Severity};
+use crate::format::{Access, Parsed};
+use crate::id::{EventId, LifeId};
+use crate::line::{Cloud, Container, Event, Host};
+use crate::time::{Day, rfc3339};
+use crate::unescape::unescape;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// A document, ready for an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The `_id`.
+    pub id: EventId,
+    /// The day whose index holds it; `None` is the index for undated lines.
+    pub day: Option<Day>,
+    /// The `_source`: one JSON object on one line, without a line feed.
+    pub body: Vec<u8>,
+}
+
+impl Document {
+    /// Builds the document of an event.
+    pub fn of(event: &Event) -> Document {
+        let parsed = event.parsed();
+        let id = event.id(&parsed);
+        let body =
+            serde_json::to_vec(&source(event, &parsed, id)).expect("plain data turns into JSON");
+        Document {
+            id,
+            day: event.day,
+            body,
+        }
+    }
+}
+
+/// Which index a document belongs into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexNames {
+    pub prefix: String,
+    /// Days outside `from..=until` go to the undated index: a line with a forged or
+    /// broken year must not make an index of its own.
+    pub from: Option<Day>,
+    pub until: Option<Day>,
+}
+
+impl IndexNames {
+    /// `prefix-2026.11.16`, or `prefix-undated`.
+    pub fn name(&self, day: Option<Day>) -> String {
+        let inside = |day: &Day| {
+            self.from.is_none_or(|from| *day >= from)
+                && self.until.is_none_or(|until| *day <= until)
+        };
+        match day.filter(inside) {
+            Some(day) => format!("{}-{}", self.prefix, day.to_string().replace('-', ".")),
+            None => format!("{}-undated", self.prefix),
+        }
+    }
+}
+
+/// The `_source`. Field order is reading order; absent fields are left out.
+#[derive(Serialize)]
+struct Source<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: String,
+    ecs: Ecs,
+    event: Meta<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Endpoint<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<Url<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<Http<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<UserAgent<'a>>,
+    host: &'a Host,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloud: Option<CloudFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a Container>,
+    log: Log<'a>,
+    agent: AgentFields<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<Rule<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threat: Option<Threat>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attack: Option<AttackFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    related: Option<Related<'a>>,
+    twosec: Ours,
+}
+
+#[derive(Serialize)]
+struct Ecs {
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    id: EventId,
+    kind: &'static str,
+    category: &'static [&'static str],
+    #[serde(rename = "type")]
+    types: &'static [&'static str],
+    module: &'static str,
+    dataset: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    risk_score: Option<u8>,
+    original: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+struct Endpoint<'a> {
+    address: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<IpAddr>,
+}
+
+#[derive(Serialize)]
+struct Name<'a> {
+    name: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+struct Url<'a> {
+    original: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheme: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extension: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Http<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Cow<'a, str>>,
+    request: HttpRequest<'a>,
+    response: HttpResponse,
+}
+
+#[derive(Serialize)]
+struct HttpRequest<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrer: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+struct HttpResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<Bytes>,
+}
+
+#[derive(Serialize)]
+struct Bytes {
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct UserAgent<'a> {
+    original: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+struct CloudFields<'a> {
+    provider: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    availability_zone: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Id<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<Id<'a>>,
+}
+
+#[derive(Serialize)]
+struct Id<'a> {
+    id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Log<'a> {
+    file: File<'a>,
+    offset: u64,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    path: &'a str,
+}
+
+#[derive(Serialize)]
+struct AgentFields<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    version: &'a str,
+}
+
+#[derive(Serialize)]
+struct Rule<'a> {
+    id: Vec<&'a str>,
+    category: Vec<Category>,
+    ruleset: &'a str,
+}
+
+#[derive(Serialize)]
+struct Threat {
+    framework: &'static str,
+    technique: Technique,
+}
+
+#[derive(Serialize)]
+struct Technique {
+    id: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct AttackFields<'a> {
+    categories: Vec<Category>,
+    score: u8,
+    confidence: Confidence,
+    severity: Severity,
+    capec: Vec<u16>,
+    cwe: Vec<u16>,
+    findings: &'a [Finding],
+}
+
+#[derive(Serialize)]
+struct ErrorFields {
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Related<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<[IpAddr; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<[Cow<'a, str>; 1]>,
+}
+
+#[derive(Serialize)]
+struct Ours {
+    life: LifeId,
+    /// Raw length of a line that was cut at the limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut_from: Option<u64>,
+}
+
+fn source<'a>(event: &'a Event, parsed: &'a Parsed<'a>, id: EventId) -> Source<'a> {
+    let access = parsed.access();
+    let origin = &event.origin;
+    let attack = event.attack.as_ref();
+    Source {
+        timestamp: rfc3339(event.time),
+        ecs: Ecs { version: "8.11.0" },
+        event: meta(event, access, id),
+        source: access.map(|a| endpoint(a.client)),
+        user: access
+            .and_then(|a| a.user)
+            .map(|name| Name { name: user(name) }),
+        url: access.and_then(url),
+        http: access.map(http),
+        user_agent: access
+            .and_then(|a| a.user_agent)
+            .map(|ua| UserAgent { original: text(ua) }),
+        host: &origin.host,
+        cloud: origin.cloud.as_ref().map(cloud),
+        container: origin.container.as_ref(),
+        log: Log {
+            file: File { path: &origin.path },
+            offset: event.offset,
+        },
+        agent: AgentFields {
+            kind: "twosec-agent",
+            version: &origin.agent,
+        },
+        rule: attack.map(|a| rule(a, &origin.ruleset)),
+        threat: attack.map(threat),
+        attack: attack.map(attack_fields),
+        error: odd(parsed),
+        related: access.and_then(related),
+        twosec: Ours {
+            life: origin.life,
+            cut_from: event.cut.then_some(event.length),
+        },
+    }
+}
+
+fn meta<'a>(event: &'a Event, access: Option<&Access<'_>>, id: EventId) -> Meta<'a> {
+    let attack = event.attack.as_ref();
+    let kind = match (access, attack) {
+        (_, Some(_)) => "alert",
+        (Some(_), None) => "event",
+        (None, None) => "pipeline_error",
+    };
+    let outcome = access
+        .and_then(|a| a.status)
+        .map(|status| if status < 400 { "success" } else { "failure" });
+    Meta {
+        id,
+        kind,
+        category: if attack.is_some() {
+            &["web", "intrusion_detection"]
+        } else {
+            &["web"]
+        },
+        types: &["access"],
+        module: "apache",
+        dataset: "apache.access",
+        outcome,
+        severity: attack.map(|a| a.severity().number()),
+        risk_score: attack.map(|a| a.score),
+        original: String::from_utf8_lossy(&event.line),
+    }
+}
+
+/// A field as the client sent it.
+fn text(field: &[u8]) -> Cow<'_, str> {
+    match unescape(field) {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+/// Apache writes an empty user name as two quotes (mod_log_config, `%u`).
+fn user(name: &[u8]) -> Cow<'_, str> {
+    if name == b"\"\"" {
+        Cow::Borrowed("")
+    } else {
+        text(name)
+    }
+}
+
+fn endpoint(client: &[u8]) -> Endpoint<'_> {
+    Endpoint {
+        address: text(client),
+        ip: ip(client),
+    }
+}
+
+fn ip(client: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(client).ok()?.parse().ok()
+}
+
+fn url<'a>(access: &Access<'a>) -> Option<Url<'a>> {
+    let original = text(access.request?.target?);
+    let (scheme, rest) = match original.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) => {
+            (Some(scheme.to_owned()), rest)
+        }
+        _ => (None, &*original),
+    };
+    let (authority, rest) = match &scheme {
+        Some(_) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    let (path, query) = rest
+        .split_once('?')
+        .map_or((rest, None), |(path, query)| (path, Some(query)));
+    let (host, port) = access.vhost.map_or((None, None), |(name, port)| {
+        (Some(text(name).into_owned()), port)
+    });
+    Some(Url {
+        domain: if authority.is_empty() {
+            host
+        } else {
+            Some(authority.to_owned())
+        },
+        port,
+        scheme,
+        path: (!path.is_empty()).then(|| path.to_owned()),
+        query: query.map(str::to_owned),
+        extension: extension(path),
+        original,
+    })
+}
+
+/// What follows the last dot of the last segment, if it looks like a file's ending.
+fn extension(path: &str) -> Option<String> {
+    let (_, extension) = path.rsplit('/').next()?.rsplit_once('.')?;
+    let plain =
+        (1..=10).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric());
+    plain.then(|| extension.to_ascii_lowercase())
+}
+
+fn http<'a>(access: &Access<'a>) -> Http<'a> {
+    Http {
+        version: access.request.and_then(|r| r.version).map(text),
+        request: HttpRequest {
+            method: access.request.and_then(|r| r.method).map(text),
+            referrer: access.referer.map(text),
+        },
+        response: HttpResponse {
+            status_code: access.status,
+            body: access.bytes.map(|bytes| Bytes { bytes }),
+        },
+    }
+}
+
+fn cloud(cloud: &Cloud) -> CloudFields<'_> {
+    CloudFields {
+        provider: &cloud.provider,
+        region: cloud.region.as_deref(),
+        availability_zone: cloud.availability_zone.as_deref(),
+        account: cloud.account_id.as_deref().map(|id| Id { id }),
+        instance: cloud.instance_id.as_deref().map(|id| Id { id }),
+    }
+}
+
+fn rule<'a>(attack: &'a Attack, ruleset: &'a str) -> Rule<'a> {
+    let id = attack
+        .findings
+        .iter()
+        .map(|finding| finding.rule.as_str())
+        .collect();
+    Rule {
+        id,
+        category: attack.categories(),
+        ruleset,
+    }
+}
+
+fn threat(attack: &Attack) -> Threat {
+    let id = union(attack, Category::techniques);
+    Threat {
+        framework: "MITRE ATT&CK",
+        technique: Technique { id },
+    }
+}
+
+fn attack_fields(attack: &Attack) -> AttackFields<'_> {
+    AttackFields {
+        categories: attack.categories(),
+        score: attack.score,
+        confidence: attack.confidence(),
+        severity: attack.severity(),
+        capec: union(attack, Category::capec),
+        cwe: union(attack, Category::cwe),
+        findings: &attack.findings,
+    }
+}
+
+/// What a table says of all categories of an attack, each entry once.
+fn union<T: Copy + PartialEq>(attack: &Attack, table: fn(Category) -> &'static [T]) -> Vec<T> {
+    let mut all = Vec::new();
+    for entry in attack.categories().into_iter().flat_map(table) {
+        if !all.contains(entry) {
+            all.push(*entry);
+        }
+    }
+    all
+}
+
+fn odd(parsed: &Parsed<'_>) -> Option<ErrorFields> {
+    match parsed {
+        Parsed::Odd(odd) => Some(ErrorFields {
+            message: odd.to_string(),
+        }),
+        Parsed::Access(_) => None,
+    }
+}
+
+fn related<'a>(access: &Access<'a>) -> Option<Related<'a>> {
+    let related = Related {
+        ip: ip(access.client).map(|ip| [ip]),
+        user: access.user.map(|name| [user(name)]),
+    };
+    (related.ip.is_some() || related.user.is_some()).then_some(related)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::id::HostKey;
+    use crate::line::{Origin, day_of};
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+
+    fn event(line: &[u8]) -> Event {
+        let origin = Origin {
+            host: Host {
+                id: "4a5b".into(),
+                name: "web-1".into(),
+            },
+            cloud: None,
+            container: None,
+            path: "/var/log/apache2/access.log".into(),
+            life: HostKey::derive("4a5b").life("/var/log/apache2/access.log", line),
+            format: Format::Auto,
+            ruleset: "2026.11.1".into(),
+            agent: "0.1.0".into(),
+        };
+        let parsed = Format::Auto.parse(line);
+        let time = parsed.time().map_or(7, |time| time.at);
+        let day = day_of(&parsed, None);
+        let length = line.len() as u64;
+        Event {
+            origin: Arc::new(origin),
+            offset: 9,
+            length,
+            cut: false,
+            time,
+            day,
+            attack: None,
+            line: line.to_vec(),
+        }
+    }
+
+    fn body(document: &Document) -> Value {
+        serde_json::from_slice(&document.body).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_told_in_ecs_fields() {
+        let line = br#"dev.lab:80 192.0.2.7 - bob [16/Nov/2026:08:00:25 +0000] "GET /dl/a.PHP?x=%27 HTTP/1.1" 404 512 "-" "a\"b\xc3\xa9""#;
+        let document = Document::of(&event(line));
+        let expected = json!({
+            "@timestamp": "2026-11-16T08:00:25.000Z",
+            "ecs": {"version": "8.11.0"},
+            "event": {
+                "id": document.id, "kind": "event", "category": ["web"], "type": ["access"], "module": "apache",
+                "dataset": "apache.access", "outcome": "failure", "original": String::from_utf8_lossy(line),
+            },
+            "source": {"address": "192.0.2.7", "ip": "192.0.2.7"},
+            "user": {"name": "bob"},
+            "url": {"original": "/dl/a.PHP?x=%27", "domain": "dev.lab", "port": 80, "path": "/dl/a.PHP", "query": "x=%27", "extension": "php"},
+            "http": {"version": "1.1", "request": {"method": "GET"}, "response": {"status_code": 404, "body": {"bytes": 512}}},
+            "user_agent": {"original": "a\"bé"},
+            "host": {"id": "4a5b", "name": "web-1"},
+            "log": {"file": {"path": "/var/log/apache2/access.log"}, "offset": 9},
+            "agent": {"type": "twosec-agent", "version": "0.1.0"},
+            "related": {"ip": ["192.0.2.7"], "user": ["bob"]},
+            "twosec": {"life": event(line).origin.life},
+        });
+        assert_eq!(body(&document), expected);
+    }
+
+    #[test]
+    fn an_odd_line_is_a_document_with_a_reason() {
+        let document = Document::of(&event(b"\xffhello"));
+        let body = body(&document);
+        assert_eq!(body["event"]["kind"], "pipeline_error");
+        assert_eq!(body["event"]["original"], "\u{fffd}hello");
+        assert_eq!(
+            body["error"]["message"],
+            "no `[day/month/year:time zone] \"` was found"
+        );
+        assert_eq!(body["@timestamp"], "1970-01-01T00:00:00.007Z");
+    }
+
+    #[test]
+    fn an_absolute_target_names_its_own_host() {
+        let line = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET http://evil.example:81?q HTTP/1.1" 200 5 "-" "-""#;
+        let url = &body(&Document::of(&event(line)))["url"];
+        let expected = json!({"original": "http://evil.example:81?q", "scheme": "http", "domain": "evil.example:81", "query": "q"});
+        assert_eq!(url, &expected);
+    }
+
+    #[test]
+    fn the_index_follows_from_the_lines_own_day() {
+        let names = IndexNames {
+            prefix: "twosec".into(),
+            from: Some(Day(20_000)),
+            until: Some(Day(30_000)),
+        };
+        assert_eq!(names.name("2026-11-16".parse().ok()), "twosec-2026.11.16");
+        assert_eq!(names.name(Some(Day(19_999))), "twosec-undated");
+        assert_eq!(names.name(Some(Day(30_001))), "twosec-undated");
+        assert_eq!(names.name(None), "twosec-undated");
+    }
+}

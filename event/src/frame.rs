@@ -1,0 +1,418 @@
+//! What travels through the stream: many lines of one life, in one gzip member.
+//!
+//! ```text
+//! {"twosec_frame":1,"host":{...},"path":"/var/log/apache2/access.log","life":"...",...}
+//! {"offset":0,"time":1794816025000,"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] ..."}
+//! {"offset":187,"time":1794816026000,"line":"...","attack":{...}}
+//! ```
+//!
+//! `base64 -d | zcat | jq` shows it. Only what cannot be derived again is sent: gzip is
+//! most of the agent's work, and an id of random-looking digits would cost 20 bytes a
+//! line, so ids are computed by whoever reads the frame.
+
+use crate::attack::Attack;
+use crate::limits::DECODED_BYTES_MAX;
+use crate::line::{Event, Origin, day_of};
+use crate::time::{Day, Millis};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+/// The frame version that this program writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// A frame's first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    #[serde(rename = "twosec_frame")]
+    pub version: u32,
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The day of the last dated line before this frame in its life. A frame that
+    /// opens with undated lines needs it to find their index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<Day>,
+}
+
+impl Header {
+    /// The header of a frame of `origin` that follows a line of `day`.
+    pub fn new(origin: Origin, day: Option<Day>) -> Header {
+        Header {
+            version: VERSION,
+            origin,
+            day,
+        }
+    }
+}
+
+/// A frame's other lines. `length` is there only where `line` does not show it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row<'a> {
+    offset: u64,
+    time: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line_b64: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    length: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    cut: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attack: Option<Cow<'a, Attack>>,
+}
+
+/// Bytes as JSON can hold them: `line`, or `line_b64` where they are not UTF-8.
+pub(crate) fn to_text(bytes: &[u8]) -> (Option<Cow<'_, str>>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(Cow::Borrowed(text)), None),
+        Err(_) => (None, Some(BASE64_STANDARD.encode(bytes))),
+    }
+}
+
+/// The bytes again; nothing where neither form, or no base64, is there.
+pub(crate) fn from_text(line: Option<Cow<'_, str>>, line_b64: Option<String>) -> Option<Vec<u8>> {
+    match (line, line_b64) {
+        (Some(text), None) => Some(text.into_owned().into_bytes()),
+        (None, Some(text)) => BASE64_STANDARD.decode(text).ok(),
+        _ => None,
+    }
+}
+
+/// One line for [`Body::push`].
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    pub offset: u64,
+    /// Raw length in the file, without the line feed.
+    pub length: u64,
+    pub line: &'a [u8],
+    pub cut: bool,
+    /// The line's own time, or when it was read.
+    pub time: Millis,
+    pub attack: Option<&'a Attack>,
+}
+
+/// The lines of a frame being written.
+#[derive(Debug, Default)]
+pub struct Body {
+    text: Vec<u8>,
+    /// Where each line ends in `text`.
+    ends: Vec<usize>,
+}
+
+impl Body {
+    /// Appends a line.
+    pub fn push(&mut self, line: Line<'_>) {
+        let (text, base64) = to_text(line.line);
+        let row = Row {
+            offset: line.offset,
+            time: line.time,
+            line: text,
+            line_b64: base64,
+            length: (line.length != line.line.len() as u64).then_some(line.length),
+            cut: line.cut,
+            attack: line.attack.map(Cow::Borrowed),
+        };
+        serde_json::to_writer(&mut self.text, &row)
+            .expect("plain data turns into JSON, and a Vec takes it");
+        self.text.push(b'\n');
+        self.ends.push(self.text.len());
+    }
+
+    /// Lines so far.
+    pub fn lines(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes so far, before compression.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Writes the lines `from..to` as a frame, gzip'd at `level` (0 to 9).
+    pub fn encode(&self, header: &Header, from: usize, to: usize, level: u32) -> Vec<u8> {
+        let start = |line: usize| if line == 0 { 0 } else { self.ends[line - 1] };
+        let text = &self.text[start(from)..start(to)];
+        let mut gzip = GzEncoder::new(
+            Vec::with_capacity(text.len() / 4 + 512),
+            Compression::new(level),
+        );
+        let mut head = serde_json::to_vec(header).expect("plain data turns into JSON");
+        head.push(b'\n');
+        gzip.write_all(&head)
+            .and_then(|()| gzip.write_all(text))
+            .expect("a Vec takes all bytes");
+        gzip.finish().expect("a Vec takes all bytes")
+    }
+
+    /// Forgets the lines, keeps the memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+}
+
+/// Why a record is not a frame that this program reads.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("the record is not gzip")]
+    NotGzip,
+    #[error("the gzip data are damaged")]
+    Damaged(#[source] io::Error),
+    #[error("the record unpacks to more than {DECODED_BYTES_MAX} bytes")]
+    Bomb,
+    #[error("the record's first line is no frame header")]
+    NoHeader(#[source] serde_json::Error),
+    #[error("newer schema: the frame has version {0}, this program reads up to {VERSION}")]
+    NewerSchema(u32),
+    #[error("line {number} of the frame cannot be read")]
+    Line {
+        number: usize,
+        #[source]
+        cause: serde_json::Error,
+    },
+    #[error("line {number} of the frame has no text")]
+    NoText { number: usize },
+}
+
+/// Opens a frame.
+///
+/// # Errors
+/// Anything but a whole frame of a version up to [`VERSION`]. The reader archives
+/// such a record as it is.
+pub fn decode(record: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
+    let text = gunzip(record)?;
+    let mut rows = text.split(|b| *b == b'\n');
+    let header = read_header(rows.next().unwrap_or_default())?;
+    let origin = Arc::new(header.origin.clone());
+    let mut day = header.day;
+    let mut events = Vec::new();
+    for (at, row) in rows.enumerate().filter(|(_, row)| !row.is_empty()) {
+        let event = read_row(at + 2, row, &origin, day)?;
+        day = event.day;
+        events.push(event);
+    }
+    Ok((header, events))
+}
+
+/// Unpacks one gzip member, up to [`DECODED_BYTES_MAX`].
+fn gunzip(record: &[u8]) -> Result<Vec<u8>, FrameError> {
+    if !record.starts_with(&[0x1f, 0x8b]) {
+        return Err(FrameError::NotGzip);
+    }
+    let mut text = Vec::with_capacity((record.len() * 8).min(DECODED_BYTES_MAX));
+    let limit = DECODED_BYTES_MAX as u64 + 1;
+    GzDecoder::new(record)
+        .take(limit)
+        .read_to_end(&mut text)
+        .map_err(FrameError::Damaged)?;
+    if text.len() > DECODED_BYTES_MAX {
+        Err(FrameError::Bomb)
+    } else {
+        Ok(text)
+    }
+}
+
+fn read_header(line: &[u8]) -> Result<Header, FrameError> {
+    #[derive(Deserialize)]
+    struct Version {
+        twosec_frame: u32,
+    }
+    let version: Version = serde_json::from_slice(line).map_err(FrameError::NoHeader)?;
+    if version.twosec_frame > VERSION {
+        return Err(FrameError::NewerSchema(version.twosec_frame));
+    }
+    serde_json::from_slice(line).map_err(FrameError::NoHeader)
+}
+
+fn read_row(
+    number: usize,
+    row: &[u8],
+    origin: &Arc<Origin>,
+    before: Option<Day>,
+) -> Result<Event, FrameError> {
+    let row: Row<'_> =
+        serde_json::from_slice(row).map_err(|cause| FrameError::Line { number, cause })?;
+    let line = from_text(row.line, row.line_b64).ok_or(FrameError::NoText { number })?;
+    let parsed = origin.format.parse(&line);
+    let time = parsed.time().map_or(row.time, |own| own.at);
+    let day = day_of(&parsed, before);
+    Ok(Event {
+        origin: Arc::clone(origin),
+        offset: row.offset,
+        length: row.length.unwrap_or(line.len() as u64),
+        cut: row.cut,
+        time,
+        day,
+        attack: row.attack.map(Cow::into_owned),
+        line,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attack::{Category, Confidence, Field, Finding};
+    use crate::format::Format;
+    use crate::id::HostKey;
+    use crate::line::Host;
+    use proptest::prelude::*;
+
+    fn header() -> Header {
+        let origin = Origin {
+            host: Host {
+                id: "4a5b".into(),
+                name: "web-1".into(),
+            },
+            cloud: None,
+            container: None,
+            path: "/var/log/apache2/access.log".into(),
+            life: HostKey::derive("4a5b").life("/var/log/apache2/access.log", b"first"),
+            format: Format::Combined,
+            ruleset: "2026.11.1".into(),
+            agent: "0.1.0".into(),
+        };
+        Header::new(origin, Some(Day(20_000)))
+    }
+
+    fn attack() -> Attack {
+        let finding = Finding {
+            rule: "sqli-x".into(),
+            category: Category::Sqli,
+            confidence: Confidence::High,
+            score: 90,
+            field: Field::Query,
+            parameter: Some("id".into()),
+            layer: 1,
+            excerpt: "1' or".into(),
+        };
+        Attack {
+            score: 90,
+            findings: vec![finding],
+        }
+    }
+
+    const DATED: &[u8] =
+        br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "-""#;
+
+    fn body(lines: &[&[u8]]) -> Body {
+        let mut body = Body::default();
+        let mut offset = 0;
+        for line in lines {
+            body.push(Line {
+                offset,
+                length: line.len() as u64,
+                line,
+                cut: false,
+                time: 7,
+                attack: None,
+            });
+            offset += line.len() as u64 + 1;
+        }
+        body
+    }
+
+    #[test]
+    fn a_frame_is_plain_text_inside() {
+        let mut body = body(&[DATED]);
+        let cut = Line {
+            offset: 75,
+            length: 9,
+            line: b"\xff",
+            cut: true,
+            time: 8,
+            attack: Some(&attack()),
+        };
+        body.push(cut);
+        let text = gunzip(&body.encode(&header(), 0, 2, 3)).unwrap();
+        let expected = r#"{"twosec_frame":1,"host":{"id":"4a5b","name":"web-1"},"path":"/var/log/apache2/access.log","life":"21a53db0ea7b092e1207d87d689776d3","format":"combined","ruleset":"2026.11.1","agent":"0.1.0","day":"2024-10-04"}
+{"offset":0,"time":7,"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\""}
+{"offset":75,"time":8,"line_b64":"/w==","length":9,"cut":true,"attack":{"score":90,"findings":[{"rule":"sqli-x","category":"sqli","confidence":"high","score":90,"field":"url.query","parameter":"id","layer":1,"excerpt":"1' or"}]}}
+"#;
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_undated_line_takes_the_day_of_the_line_before_it() {
+        let body = body(&[b"odd", DATED, b"odd again"]);
+        let (_, events) = decode(&body.encode(&header(), 0, 3, 1)).unwrap();
+        let days: Vec<_> = events
+            .iter()
+            .map(|event| event.day.unwrap().to_string())
+            .collect();
+        assert_eq!(days, ["2024-10-04", "2026-11-16", "2026-11-16"]);
+        assert_eq!((events[0].time, events[1].time), (7, 1_794_816_025_000));
+    }
+
+    #[test]
+    fn a_frame_of_a_newer_program_is_refused_by_name() {
+        let header = Header {
+            version: 9,
+            ..header()
+        };
+        let error = decode(&body(&[DATED]).encode(&header, 0, 1, 1)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "newer schema: the frame has version 9, this program reads up to 1"
+        );
+    }
+
+    #[test]
+    fn a_bomb_is_not_unpacked() {
+        let zeros = vec![b'0'; DECODED_BYTES_MAX];
+        let bomb = body(&[&zeros]).encode(&header(), 0, 1, 9);
+        assert!(bomb.len() < 100_000);
+        assert!(matches!(decode(&bomb), Err(FrameError::Bomb)));
+    }
+
+    #[test]
+    fn what_is_no_frame_says_why() {
+        let mut cut = body(&[DATED]).encode(&header(), 0, 1, 1);
+        cut.truncate(cut.len() - 9);
+        assert!(matches!(decode(&cut), Err(FrameError::Damaged(_))));
+        assert!(matches!(decode(b"hello"), Err(FrameError::NotGzip)));
+        assert!(matches!(decode(b""), Err(FrameError::NotGzip)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out(
+            lines in prop::collection::vec((any::<Vec<u8>>(), any::<bool>(), any::<bool>(), 0u64..1 << 50), 1..30),
+            level in 0u32..=9,
+            split in 0usize..30,
+        ) {
+            let attack = attack();
+            let mut body = Body::default();
+            for (line, hit, cut, offset) in &lines {
+                let length = line.len() as u64 + u64::from(*cut);
+                let attack = hit.then_some(&attack);
+                body.push(Line { offset: *offset, length, line, cut: *cut, time: 7, attack });
+            }
+            let split = split.min(lines.len());
+            let mut events = decode(&body.encode(&header(), 0, split, level)).unwrap().1;
+            events.extend(decode(&body.encode(&header(), split, lines.len(), level)).unwrap().1);
+            prop_assert_eq!(events.len(), lines.len());
+            for (event, (line, hit, cut, offset)) in events.iter().zip(&lines) {
+                prop_assert_eq!(&event.line, line);
+                prop_assert_eq!((event.offset, event.cut), (*offset, *cut));
+                prop_assert_eq!(event.length, line.len() as u64 + u64::from(*cut));
+                prop_assert_eq!(event.attack.as_ref(), hit.then_some(&attack));
+            }
+        }
+
+        #[test]
+        fn no_record_makes_the_reader_panic(mut bytes: Vec<u8>, text: String) {
+            let _ = decode(&bytes);
+            bytes.splice(..0, [0x1f, 0x8b, 8, 0]);
+            let _ = decode(&bytes);
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            gzip.write_all(text.as_bytes()).unwrap();
+            let _ = decode(&gzip.finish().unwrap());
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What a line of log means.
+//!
+//! ```text
+//! line -> format (fields, time) -> classify (decode, rules) -> frame ==> document
+//!   |_____ id (life, offset, length, time)                     (wire)    (ECS 8)
+//! ```
+//!
+//! Pure: no I/O, no clock, no threads. The agent writes frames, the processor
+//! reads them, and both ask this crate what they mean, so that the two programs
+//! cannot disagree. Nothing here fails on a line: an attacker writes our input, so
+//! a line that no format fits is an event with its text and a reason.
+
+pub mod limits;
+pub mod time;
+pub mod unescape;
+pub mod format;
+pub mod id;
+pub mod attack;
+pub mod classify;
+pub mod line;
+pub mod frame;
+pub mod document;
+
+pub use attack::{Attack, Category, Finding};
+pub use classify::Classifier;
+pub use document::Document;
+pub use format::{Access, Format, Parsed};
+pub use id::{EventId, HostKey, LifeId};
+pub use line::{Event, Origin};
+pub use time::{Day, Millis};

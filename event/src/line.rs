@@ -1,0 +1,202 @@
+//! One line on its way, with all that a document is built from.
+
+use crate::attack::Attack;
+use crate::format::{Format, Parsed};
+use crate::frame::{from_text, to_text};
+use crate::id::{EventId, LifeId};
+use crate::time::{Day, Millis};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// What all lines of one file on one host have in common. It is a frame's header and
+/// stands in every line of the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub host: Host,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<Cloud>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+    /// The path under which the file is configured: the live name, also for lines that
+    /// were read from a rotated file.
+    pub path: String,
+    pub life: LifeId,
+    /// The format in which the lines are written, as the configuration names it.
+    pub format: Format,
+    /// Version of the rules that classified the lines.
+    pub ruleset: String,
+    /// Version of the agent.
+    pub agent: String,
+}
+
+/// The machine that wrote the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// machine-id, or the setting `host_id`.
+    pub id: String,
+    pub name: String,
+}
+
+/// Where the machine stands, in ECS's words (`cloud.*`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cloud {
+    pub provider: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability_zone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+}
+
+/// The container that wrote the line, in ECS's words (`container.*`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A line with its place and its verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub origin: Arc<Origin>,
+    /// Where the line starts in its life, in bytes (of the unpacked text for `.gz`).
+    pub offset: u64,
+    /// Raw length in the file, without the line feed.
+    pub length: u64,
+    /// The line as it left the host, without its line feed.
+    pub line: Vec<u8>,
+    /// Whether the line was longer than the limit and only its head is here.
+    pub cut: bool,
+    /// The line's own time; for a line without one, when it was read.
+    pub time: Millis,
+    /// The UTC day that decides the document's index: of the line's own time, or of the
+    /// last dated line before it in its life.
+    pub day: Option<Day>,
+    pub attack: Option<Attack>,
+}
+
+impl Event {
+    /// The line's fields.
+    pub fn parsed(&self) -> Parsed<'_> {
+        self.origin.format.parse(&self.line)
+    }
+
+    /// The id, from the line's place and the time that it writes.
+    pub fn id(&self, parsed: &Parsed<'_>) -> EventId {
+        let written = parsed.time().map_or(&b""[..], |time| time.written);
+        EventId::of(self.origin.life, self.offset, self.length, written)
+    }
+}
+
+/// An archived line: one self-contained JSON object, from which the same document can
+/// be built at any time.
+#[derive(Debug, Serialize, Deserialize)]
+struct Archived<'a> {
+    id: EventId,
+    time: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    day: Option<Day>,
+    offset: u64,
+    length: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    cut: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line_b64: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attack: Option<Cow<'a, Attack>>,
+}
+
+impl Event {
+    /// Appends the event to `out` as one line of the archive, line feed included.
+    ///
+    /// `origin` is [`Origin::to_json`]'s text: the same for all lines of a frame, so it
+    /// is made once.
+    pub fn archive(&self, id: EventId, origin: &str, out: &mut Vec<u8>) {
+        let (line, line_b64) = to_text(&self.line);
+        let own = Archived {
+            id,
+            time: self.time,
+            day: self.day,
+            offset: self.offset,
+            length: self.length,
+            cut: self.cut,
+            line,
+            line_b64,
+            attack: self.attack.as_ref().map(Cow::Borrowed),
+        };
+        serde_json::to_writer(&mut *out, &own)
+            .expect("plain data turns into JSON, and a Vec takes it");
+        out.pop();
+        out.push(b',');
+        out.extend_from_slice(&origin.as_bytes()[1..]);
+        out.push(b'\n');
+    }
+
+    /// Reads a line of the archive again. `None` if it is none of ours, such as an
+    /// object's first line or a record that could not be decoded.
+    pub fn from_archive(row: &[u8]) -> Option<Event> {
+        let origin: Origin = serde_json::from_slice(row).ok()?;
+        let own: Archived<'_> = serde_json::from_slice(row).ok()?;
+        Some(Event {
+            origin: Arc::new(origin),
+            offset: own.offset,
+            length: own.length,
+            cut: own.cut,
+            time: own.time,
+            day: own.day,
+            attack: own.attack.map(Cow::into_owned),
+            line: from_text(own.line, own.line_b64)?,
+        })
+    }
+}
+
+impl Origin {
+    /// The origin as a JSON object, for [`Event::archive`].
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("plain data turns into JSON")
+    }
+}
+
+/// The day that counts for a line: its own, else the last one before it.
+pub fn day_of(parsed: &Parsed<'_>, before: Option<Day>) -> Option<Day> {
+    parsed.time().map(|time| Day::of(time.at)).or(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::HostKey;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_archived_line_is_the_same_event_again(line: Vec<u8>, offset: u64, cut: bool, day in prop::option::of(-9_999i32..99_999)) {
+            let origin = Origin {
+                host: Host { id: "4a5b".into(), name: "web-1".into() },
+                cloud: None,
+                container: Some(Container { id: "c0ffee".into(), name: None }),
+                path: "/var/log/access.log".into(),
+                life: HostKey::derive("4a5b").life("/var/log/access.log", &line),
+                format: Format::Auto,
+                ruleset: "2026.11.1".into(),
+                agent: "0.1.0".into(),
+            };
+            let length = line.len() as u64 + u64::from(cut);
+            let json = origin.to_json();
+            let event = Event { origin: Arc::new(origin), offset, length, cut, time: 7, day: day.map(Day), attack: None, line };
+            let mut row = Vec::new();
+            let id = event.id(&event.parsed());
+            event.archive(id, &json, &mut row);
+            let again = Event::from_archive(&row).unwrap();
+            prop_assert_eq!(again.id(&again.parsed()), id);
+            prop_assert_eq!(again, event);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Documents into the index: a view that can be rebuilt from the archive.
+
+#[cfg(feature = "aws")]
+pub mod opensearch;
+
+use async_trait::async_trait;
+use event::{Document, EventId};
+
+/// A document on its way to an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Name of the index, such as `twosec-2026.11.16`.
+    pub index: String,
+    pub document: Document,
+}
+
+impl Item {
+    /// The `_id`.
+    pub fn id(&self) -> EventId {
+        self.document.id
+    }
+}
+
+/// What became of one document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is in the index: put now, or (409 on `create`) it has been there.
+    Done { created: bool },
+    /// Not now: 429, 5xx, or an index in trouble.
+    Retry(String),
+    /// Never: the index refuses this document for what it is.
+    Dead(String),
+}
+
+/// A whole request failed: nothing is known of its documents.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// Worth the same request again; ids make that harmless.
+    #[error("the index did not answer")]
+    Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// 413: the request must be cut into smaller ones.
+    #[error("the index finds the request too large")]
+    TooLarge,
+    /// 401 or 403 for the whole request: nothing will get better by itself, and no
+    /// document is to blame. Indexing pauses, archiving goes on.
+    #[error("the index refuses us: {0}")]
+    Denied(String),
+}
+
+/// An index that takes each id once.
+#[async_trait]
+pub trait Index: Send + Sync {
+    /// Creates documents. One verdict for each, in the order given.
+    async fn bulk(&self, items: &[Item]) -> Result<Vec<Verdict>, IndexError>;
+
+    /// Makes durable and searchable what has been answered `Done`. The cursor of a
+    /// shard moves only after it.
+    async fn flush(&self) -> Result<(), IndexError>;
+}

@@ -1,0 +1,4 @@
+pub mod receive;
+pub mod leases;
+pub mod archive;
+pub mod index;
