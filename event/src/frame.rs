@@ -94,6 +94,8 @@ pub struct Line<'a> {
     pub cut: bool,
     /// The line's own time, or when it was read.
     pub time: Millis,
+    /// Day of the last dated line of the life up to and with this one.
+    pub day: Option<Day>,
     pub attack: Option<&'a Attack>,
 }
 
@@ -103,6 +105,8 @@ pub struct Body {
     text: Vec<u8>,
     /// Where each line ends in `text`.
     ends: Vec<usize>,
+    /// The day of the last dated line up to and with each line.
+    days: Vec<Option<Day>>,
 }
 
 impl Body {
@@ -122,6 +126,13 @@ impl Body {
             .expect("plain data turns into JSON, and a Vec takes it");
         self.text.push(b'\n');
         self.ends.push(self.text.len());
+        self.days.push(line.day);
+    }
+
+    /// Day of the last dated line before line `line`, counted from 0; `None` for the
+    /// first one, whose header knows.
+    pub fn day_before(&self, line: usize) -> Option<Day> {
+        line.checked_sub(1).and_then(|before| self.days[before])
     }
 
     /// Lines so far.
@@ -154,6 +165,7 @@ impl Body {
     pub fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
+        self.days.clear();
     }
 }
 
@@ -391,7 +403,7 @@ mod tests {
             for (line, hit, cut, offset) in &lines {
                 let length = line.len() as u64 + u64::from(*cut);
                 let attack = hit.then_some(&attack);
-                body.push(Line { offset: *offset, length, line, cut: *cut, time: 7, attack });
+                body.push(Line { offset: *offset, length, line, cut: *cut, time: 7, day: None, attack });
             }
             let split = split.min(lines.len());
             let mut events = decode(&body.encode(&header(), 0, split, level)).unwrap().1;

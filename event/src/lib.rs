@@ -20,6 +20,7 @@ pub mod classify;
 pub mod line;
 pub mod frame;
 pub mod document;
+pub mod pause;
 
 pub use attack::{Attack, Category, Finding};
 pub use classify::Classifier;

@@ -10,7 +10,19 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 /// The rules that ship with the program, one file a family.
-pub const EMBEDDED: &[(&str, &str)] = &[("sqli.toml", include_str!("../../rules/sqli.toml"))];
+pub const EMBEDDED: &[(&str, &str)] = &[
+    ("sqli.toml", include_str!("../../rules/sqli.toml")),
+    ("xss.toml", include_str!("../../rules/xss.toml")),
+    ("lfi.toml", include_str!("../../rules/lfi.toml")),
+    ("cmdi.toml", include_str!("../../rules/cmdi.toml")),
+    ("code.toml", include_str!("../../rules/code.toml")),
+    ("ssti.toml", include_str!("../../rules/ssti.toml")),
+    ("injection.toml", include_str!("../../rules/injection.toml")),
+    ("remote.toml", include_str!("../../rules/remote.toml")),
+    ("files.toml", include_str!("../../rules/files.toml")),
+    ("scanner.toml", include_str!("../../rules/scanner.toml")),
+    ("protocol.toml", include_str!("../../rules/protocol.toml")),
+];
 
 /// How many rules there may be: candidates are kept as a set of bits.
 pub const RULES_MAX: usize = 256;

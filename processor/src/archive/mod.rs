@@ -1,5 +1,8 @@
 //! Original lines, exactly once per stream record, in objects that form one chain.
 
+pub mod window;
+pub mod chain;
+pub mod dead;
 #[cfg(feature = "aws")]
 pub mod s3;
 

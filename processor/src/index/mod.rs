@@ -1,5 +1,6 @@
 //! Documents into the index: a view that can be rebuilt from the archive.
 
+pub mod bulk;
 #[cfg(feature = "aws")]
 pub mod opensearch;
 

@@ -4,6 +4,8 @@
 //! for the failover time by his own monotonic clock takes the row for expired; no
 //! clock of two machines is ever compared.
 
+pub mod plan;
+pub mod keep;
 #[cfg(feature = "aws")]
 pub mod dynamodb;
 

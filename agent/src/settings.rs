@@ -1,0 +1,243 @@
+//! What an operator wrote, and what it means once it has been checked.
+
+use crate::host;
+use crate::meter::Meter;
+use event::Format;
+use event::line::{Cloud, Host};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the folders are looked through when nothing has been heard of a change.
+pub const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long a line waits for company in its frame.
+pub const LINGER: Duration = Duration::from_millis(100);
+
+/// `agent.toml`, as written.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Identity of this host; the default is `/etc/machine-id`. Set it where images are
+    /// cloned together with that file.
+    pub host_id: Option<String>,
+    pub stream: StreamConfig,
+    /// The files to read.
+    #[serde(default)]
+    pub file: Vec<FileConfig>,
+    #[serde(default)]
+    pub spool: SpoolConfig,
+}
+
+/// `[stream]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamConfig {
+    /// Name of the Kinesis data stream.
+    pub name: String,
+    /// What the records hold. So far only `frame`.
+    #[serde(default = "frame")]
+    pub format: String,
+    /// How long a line waits for company in its frame, in milliseconds.
+    #[serde(default = "linger_ms")]
+    pub linger_ms: u64,
+}
+
+/// `[[file]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// An absolute path, or a pattern with `*`, `?` and `[...]`.
+    pub path: String,
+    /// `auto`, `combined`, `common` or `vhost_combined`.
+    #[serde(default = "auto")]
+    pub format: String,
+}
+
+/// `[spool]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpoolConfig {
+    /// The one folder that the agent writes.
+    pub path: PathBuf,
+}
+
+impl Default for SpoolConfig {
+    fn default() -> SpoolConfig {
+        SpoolConfig { path: "/var/lib/twosec-agent".into() }
+    }
+}
+
+fn frame() -> String {
+    "frame".to_owned()
+}
+
+fn auto() -> String {
+    "auto".to_owned()
+}
+
+fn linger_ms() -> u64 {
+    LINGER.as_millis() as u64
+}
+
+/// What the agent runs with. Past here nobody checks again.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub host: Host,
+    pub cloud: Option<Cloud>,
+    pub files: Vec<FileSettings>,
+    /// The folder for positions and dead letters.
+    pub state: PathBuf,
+    /// Whether to wait for more at the end of the files.
+    pub follow: bool,
+    pub linger: Duration,
+    pub sweep: Duration,
+    pub meter: Arc<Meter>,
+}
+
+/// Files to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSettings {
+    /// An absolute path or pattern.
+    pub path: String,
+    pub format: Format,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration `{}`", .path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("the configuration `{}` is not valid", .path.display())]
+    Syntax {
+        path: PathBuf,
+        #[source]
+        cause: toml::de::Error,
+    },
+    #[error("{0}")]
+    Value(String),
+}
+
+impl Config {
+    /// Reads a configuration file.
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
+        toml::from_str(&text).map_err(|cause| ConfigError::Syntax { path: path.to_owned(), cause })
+    }
+
+    /// Checks what was written, and says what to write instead.
+    pub fn check(&self) -> Result<Settings, ConfigError> {
+        let refuse = |text: String| Err(ConfigError::Value(text));
+        if self.stream.name.is_empty() {
+            return refuse("`stream.name` is empty: write the name of the Kinesis stream".into());
+        }
+        if self.stream.format != "frame" {
+            return refuse(format!("`stream.format` is `{}`: so far only `frame` is there", self.stream.format));
+        }
+        if self.stream.linger_ms == 0 {
+            return refuse("`stream.linger_ms` is 0: frames would hold one event each; use 1 or more (default 100)".into());
+        }
+        if self.file.is_empty() {
+            return refuse("no `[[file]]` is given: name at least one, such as path = \"/var/log/apache2/*access.log\"".into());
+        }
+        let Some(id) = host::id(self.host_id.as_deref()) else {
+            return refuse("this host has no /etc/machine-id: set `host_id` to a name that no other host has".into());
+        };
+        Ok(Settings {
+            host: host::here(id),
+            cloud: None,
+            files: self.file.iter().map(FileConfig::check).collect::<Result<_, _>>()?,
+            state: self.spool.path.clone(),
+            follow: true,
+            linger: Duration::from_millis(self.stream.linger_ms),
+            sweep: SWEEP,
+            meter: Arc::default(),
+        })
+    }
+}
+
+impl FileConfig {
+    fn check(&self) -> Result<FileSettings, ConfigError> {
+        if !self.path.starts_with('/') {
+            return Err(ConfigError::Value(format!("`file.path` is `{}`: it must be absolute", self.path)));
+        }
+        if let Err(cause) = glob::Pattern::new(&self.path) {
+            return Err(ConfigError::Value(format!("`file.path` is `{}`: {cause}", self.path)));
+        }
+        let format = self.format.parse().map_err(|cause| ConfigError::Value(format!("`file.format`: {cause}")))?;
+        Ok(FileSettings { path: self.path.clone(), format })
+    }
+}
+
+impl Settings {
+    /// The effective settings, a line each, for `check`.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        let _ = writeln!(text, "host      {} ({})", self.host.name, self.host.id);
+        let _ = writeln!(text, "state     {}", self.state.display());
+        let _ = writeln!(text, "linger    {} ms", self.linger.as_millis());
+        for file in &self.files {
+            let _ = writeln!(text, "file      {} ({})", file.path, file.format);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        toml::from_str::<Config>(text).unwrap().check().unwrap_err().to_string()
+    }
+
+    const GOOD: &str = r#"
+        host_id = "web-1"
+        [stream]
+        name = "twosec"
+        [[file]]
+        path = "/var/log/apache2/*access.log"
+        format = "combined"
+    "#;
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let settings = toml::from_str::<Config>(GOOD).unwrap().check().unwrap();
+        assert_eq!(settings.state, Path::new("/var/lib/twosec-agent"));
+        assert_eq!(settings.linger, Duration::from_millis(100));
+        assert_eq!(settings.files[0].format, Format::Combined);
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_write_instead() {
+        let cases = [
+            (GOOD.replace("\"combined\"", "\"nginx\""), "`file.format`: `nginx` is not a format: use auto, combined, common or vhost_combined"),
+            (GOOD.replace("/var/log/apache2/*", ""), "`file.path` is `access.log`: it must be absolute"),
+            (GOOD.replace("name = \"twosec\"", "name = \"\""), "`stream.name` is empty: write the name of the Kinesis stream"),
+            (
+                GOOD.replace("[[file]]", "linger_ms = 0\n[[file]]"),
+                "`stream.linger_ms` is 0: frames would hold one event each; use 1 or more (default 100)",
+            ),
+            (
+                "stream = { name = \"x\" }".into(),
+                "no `[[file]]` is given: name at least one, such as path = \"/var/log/apache2/*access.log\"",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(refusal(&text), expected);
+        }
+    }
+
+    #[test]
+    fn a_misspelled_key_is_refused() {
+        let error = toml::from_str::<Config>(&GOOD.replace("format", "fromat")).unwrap_err().to_string();
+        assert!(error.contains("unknown field `fromat`"), "{error}");
+    }
+}

@@ -1,0 +1,202 @@
+//! The object being written: records of one shard, in order, until it is time to close.
+
+use super::{Metadata, Object};
+use crate::decode::{Content, Decoded};
+use crate::receive::SequenceNumber;
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
+use event::Millis;
+use event::line::Origin;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::sync::Arc;
+
+/// Level 3: from there on objects get little smaller and much slower to write.
+const GZIP_LEVEL: Compression = Compression::new(3);
+
+const MINUTE: Millis = 60_000;
+
+/// What an object says about itself: in its metadata, and in its first line, so that a
+/// copy without metadata can still be verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    pub stream: String,
+    pub shard: String,
+    /// The position in the chain that this object follows. Sequence numbers have holes,
+    /// so only this shows that an object before it was removed.
+    pub prev_seq: Option<SequenceNumber>,
+    pub first_seq: SequenceNumber,
+    pub last_seq: SequenceNumber,
+    /// Arrival of the last record.
+    pub last_arrival: Millis,
+    pub records: u64,
+    /// Lines after the first one.
+    pub lines: u64,
+    /// CRC-32 (IEEE) of all that follows the first line, unpacked, in hex.
+    pub crc32: String,
+    /// Whether the shard ends with it.
+    #[serde(rename = "final", default)]
+    pub last: bool,
+}
+
+#[derive(Serialize)]
+struct FirstLine<'a> {
+    twosec_object: &'a Summary,
+}
+
+/// A record that could not be opened, as one line.
+#[derive(Serialize)]
+struct RawRecord<'a> {
+    sequence: &'a SequenceNumber,
+    arrival: Millis,
+    reason: &'a str,
+    data_b64: String,
+}
+
+/// Records waiting to be one object. Kept packed, so that a large window is small.
+#[derive(Debug)]
+pub struct Window {
+    prev: Option<SequenceNumber>,
+    first: Option<(SequenceNumber, Millis)>,
+    last: Option<(SequenceNumber, Millis)>,
+    records: u64,
+    lines: u64,
+    crc: crc32fast::Hasher,
+    gzip: GzEncoder<Vec<u8>>,
+}
+
+impl Window {
+    /// An empty window that follows `prev` in the chain.
+    pub fn after(prev: Option<SequenceNumber>) -> Window {
+        let gzip = GzEncoder::new(Vec::new(), GZIP_LEVEL);
+        Window { prev, first: None, last: None, records: 0, lines: 0, crc: crc32fast::Hasher::new(), gzip }
+    }
+
+    /// Whether nothing has been pushed.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Packed bytes so far.
+    pub fn bytes(&self) -> usize {
+        self.gzip.get_ref().len()
+    }
+
+    /// Whether a record that arrived then belongs into another object: objects hold
+    /// records of one minute of arrival.
+    pub fn is_of_another_minute(&self, arrival: Millis) -> bool {
+        self.first.as_ref().is_some_and(|(_, first)| first.div_euclid(MINUTE) != arrival.div_euclid(MINUTE))
+    }
+
+    /// Appends a record.
+    pub fn push(&mut self, record: &Decoded) {
+        self.first.get_or_insert_with(|| (record.sequence.clone(), record.arrival));
+        self.last = Some((record.sequence.clone(), record.arrival));
+        self.records += 1;
+        let text = text(record);
+        self.lines += memchr_count(&text);
+        self.crc.update(&text);
+        self.gzip.write_all(&text).expect("a Vec takes all bytes");
+    }
+
+    /// Closes the window. `None` if it is empty.
+    pub fn close(self, stream: &str, shard: &str, last: bool) -> Option<(Summary, Object)> {
+        let ((first_seq, first_arrival), (last_seq, last_arrival)) = (self.first?, self.last?);
+        let summary = Summary {
+            stream: stream.to_owned(),
+            shard: shard.to_owned(),
+            prev_seq: self.prev,
+            first_seq,
+            last_seq,
+            last_arrival,
+            records: self.records,
+            lines: self.lines,
+            crc32: format!("{:08x}", self.crc.finalize()),
+            last,
+        };
+        let key = key(stream, shard, &summary.first_seq, first_arrival);
+        let body = self.gzip.finish().expect("a Vec takes all bytes");
+        let object = Object { key, bytes: Bytes::from([first_line(&summary), body].concat()), metadata: metadata(&summary) };
+        Some((summary, object))
+    }
+}
+
+/// Where an object that begins with this record lies. Nothing but the chain's position
+/// decides it, so two writers that start from one position write to one key.
+pub fn key(stream: &str, shard: &str, first: &SequenceNumber, arrival: Millis) -> String {
+    let time = event::time::rfc3339(arrival);
+    let (day, hour) = (&time[..10], &time[11..13]);
+    format!("{}dt={day}/hour={hour}/{shard}/{:03}-{first}.ndjson.gz", prefix(stream), first.as_str().len())
+}
+
+/// Where all objects of a stream lie.
+pub fn prefix(stream: &str) -> String {
+    format!("raw/{stream}/")
+}
+
+/// The shard and the first sequence number that a key tells. `None` for keys of others.
+pub fn read_key<'a>(stream: &str, key: &'a str) -> Option<(&'a str, SequenceNumber)> {
+    let rest = key.strip_prefix(&prefix(stream))?.strip_suffix(".ndjson.gz")?;
+    let mut parts = rest.splitn(4, '/');
+    let (_day, _hour, shard, name) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    Some((shard, SequenceNumber::new(name.split_once('-')?.1)?))
+}
+
+/// A gzip member of its own, so that it can be written last and stand first.
+fn first_line(summary: &Summary) -> Vec<u8> {
+    let mut line = serde_json::to_vec(&FirstLine { twosec_object: summary }).expect("plain data turns into JSON");
+    line.push(b'\n');
+    let mut gzip = GzEncoder::new(Vec::new(), GZIP_LEVEL);
+    gzip.write_all(&line).expect("a Vec takes all bytes");
+    gzip.finish().expect("a Vec takes all bytes")
+}
+
+fn metadata(summary: &Summary) -> Metadata {
+    let mut all = Metadata::from([
+        ("first-seq".into(), summary.first_seq.to_string()),
+        ("last-seq".into(), summary.last_seq.to_string()),
+        ("last-arrival".into(), summary.last_arrival.to_string()),
+        ("records".into(), summary.records.to_string()),
+        ("lines".into(), summary.lines.to_string()),
+        ("crc32".into(), summary.crc32.clone()),
+        ("final".into(), summary.last.to_string()),
+        ("schema".into(), "1".into()),
+    ]);
+    all.extend(summary.prev_seq.as_ref().map(|prev| ("prev-seq".to_owned(), prev.to_string())));
+    all
+}
+
+/// The lines of a record. Every record has at least one, so each stands in the chain.
+fn text(record: &Decoded) -> Vec<u8> {
+    let mut text = Vec::new();
+    match &record.content {
+        Content::Events(events) => {
+            let mut origin: Option<(&Arc<Origin>, String)> = None;
+            for (id, event) in events {
+                let json = match &origin {
+                    Some((known, json)) if Arc::ptr_eq(known, &event.origin) => json,
+                    _ => &origin.insert((&event.origin, event.origin.to_json())).1,
+                };
+                event.archive(*id, json, &mut text);
+            }
+            if events.is_empty() {
+                raw(record, b"", "the record holds no events", &mut text);
+            }
+        }
+        Content::Unreadable { data, reason } => raw(record, data, reason, &mut text),
+    }
+    text
+}
+
+fn raw(record: &Decoded, data: &[u8], reason: &str, out: &mut Vec<u8>) {
+    let data_b64 = BASE64_STANDARD.encode(data);
+    let line = RawRecord { sequence: &record.sequence, arrival: record.arrival, reason, data_b64 };
+    serde_json::to_writer(&mut *out, &line).expect("plain data turns into JSON, and a Vec takes it");
+    out.push(b'\n');
+}
+
+fn memchr_count(text: &[u8]) -> u64 {
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
+}

@@ -1,0 +1,157 @@
+//! Events into the index, until each is there or dead-lettered.
+
+use super::{Index, IndexError, Item, Verdict};
+use crate::archive::Archive;
+use crate::archive::dead::{self, DeadLetter};
+use crate::decode::{Content, Decoded};
+use crate::meter::Meter;
+use crate::receive::SequenceNumber;
+use event::document::IndexNames;
+use event::pause::Pause;
+use event::{Document, Event};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Documents in one request; more gains nothing (OpenSearch, "Bulk", recommends 1,000 to 5,000).
+const DOCUMENTS_MAX: usize = 1_000;
+
+/// Bytes of one request. Small Amazon OpenSearch instances take 10 MiB on the wire.
+const BYTES_MAX: usize = 4 << 20;
+
+/// Tries of a document that the index wants later, before it is dead-lettered: about
+/// ten minutes of pauses. Its index is in trouble, and other documents wait behind it.
+const TRIES_MAX: u32 = 40;
+
+/// Everything that indexing one shard needs.
+#[derive(Clone)]
+pub struct Bulker {
+    pub index: Arc<dyn Index>,
+    pub archive: Arc<dyn Archive>,
+    pub names: IndexNames,
+    pub stream: String,
+    pub shard: String,
+    pub meter: Arc<Meter>,
+    /// How long documents may be in the index without being searchable.
+    pub flush_every: Duration,
+}
+
+impl Bulker {
+    /// Indexes records as they come. `indexed` hears how far all is durable.
+    pub async fn run(&self, mut records: mpsc::Receiver<Arc<Decoded>>, indexed: impl Fn(SequenceNumber)) {
+        let mut done: Option<SequenceNumber> = None;
+        let mut deadline = Instant::now();
+        loop {
+            let record = tokio::select! {
+                record = records.recv() => record,
+                () = tokio::time::sleep_until(deadline), if done.is_some() => {
+                    self.flush(&mut done, &indexed).await;
+                    continue;
+                }
+            };
+            let Some(record) = record else { break };
+            self.record(&record).await;
+            if done.replace(record.sequence.clone()).is_none() {
+                deadline = Instant::now() + self.flush_every;
+            }
+            if Instant::now() >= deadline {
+                self.flush(&mut done, &indexed).await;
+            }
+        }
+        self.flush(&mut done, &indexed).await;
+    }
+
+    /// Makes durable what has been put, and tells so.
+    async fn flush(&self, done: &mut Option<SequenceNumber>, indexed: &impl Fn(SequenceNumber)) {
+        let Some(sequence) = done.take() else { return };
+        let mut pause = Pause::default();
+        while let Err(error) = self.index.flush().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the index cannot make documents durable; will try again");
+            tokio::time::sleep(pause.next_pause()).await;
+        }
+        indexed(sequence);
+    }
+
+    async fn record(&self, record: &Decoded) {
+        if let Content::Unreadable { data, reason } = &record.content {
+            tracing::warn!(sequence = %record.sequence, reason, "a record cannot be read; it is archived and dead-lettered");
+            self.keep(&record.sequence, 0, &[DeadLetter::record(data, reason)]).await;
+        }
+        self.events(&record.sequence, record.events().iter().map(|(_, event)| event)).await;
+    }
+
+    /// Indexes events of one record or object.
+    pub async fn events(&self, sequence: &SequenceNumber, events: impl Iterator<Item = &Event>) {
+        let (mut items, mut bytes, mut part) = (Vec::new(), 0, 0);
+        for event in events {
+            let document = Document::of(event);
+            bytes += document.body.len();
+            items.push(Item { index: self.names.name(document.day), document });
+            if items.len() == DOCUMENTS_MAX || bytes >= BYTES_MAX {
+                part += 1;
+                self.put(sequence, part, std::mem::take(&mut items)).await;
+                bytes = 0;
+            }
+        }
+        self.put(sequence, part + 1, items).await;
+    }
+
+    /// Puts documents until each has its final verdict.
+    async fn put(&self, sequence: &SequenceNumber, part: usize, mut items: Vec<Item>) {
+        let (mut pause, mut tries, mut limit) = (Pause::default(), 0, items.len());
+        let mut dead = Vec::new();
+        while !items.is_empty() {
+            let now = items.len().min(limit.max(1));
+            match self.index.bulk(&items[..now]).await {
+                Ok(verdicts) => {
+                    assert_eq!(verdicts.len(), now, "one verdict for each document");
+                    tries += 1;
+                    let again = self.sort(items.drain(..now).collect(), verdicts, tries, &mut dead);
+                    let retry = !again.is_empty();
+                    items.splice(..0, again);
+                    if !retry {
+                        (pause, tries) = (Pause::default(), 0);
+                        continue;
+                    }
+                }
+                Err(IndexError::TooLarge) if now > 1 => {
+                    limit = now / 2;
+                    continue;
+                }
+                Err(IndexError::TooLarge) => {
+                    let item = items.remove(0);
+                    dead.push(DeadLetter::document(&item, IndexError::TooLarge.to_string()));
+                    continue;
+                }
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "not indexed yet; will try again"),
+            }
+            tokio::time::sleep(pause.next_pause()).await;
+        }
+        if !dead.is_empty() {
+            self.keep(sequence, part, &dead).await;
+        }
+    }
+
+    /// Settles what has its verdict, and returns what must be put again.
+    fn sort(&self, items: Vec<Item>, verdicts: Vec<Verdict>, tries: u32, dead: &mut Vec<DeadLetter>) -> Vec<Item> {
+        let mut again = Vec::new();
+        for (item, verdict) in items.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Done { created } => self.meter.indexed(created),
+                Verdict::Retry(_) if tries < TRIES_MAX => again.push(item),
+                Verdict::Retry(reason) | Verdict::Dead(reason) => dead.push(DeadLetter::document(&item, reason)),
+            }
+        }
+        again
+    }
+
+    async fn keep(&self, sequence: &SequenceNumber, part: usize, letters: &[DeadLetter]) {
+        let mut pause = Pause::default();
+        while let Err(error) = dead::keep(&*self.archive, (&self.stream, &self.shard), sequence, part, letters).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot keep dead letters; will try again");
+            tokio::time::sleep(pause.next_pause()).await;
+        }
+        self.meter.dead(letters.len() as u64);
+    }
+}

@@ -1,0 +1,210 @@
+//! One shard, while its lease is ours: read, archive beside index, move the cursors.
+
+use crate::archive::chain::{Chain, Ended, Limits, Tail};
+use crate::decode::Decoded;
+use crate::index::bulk::Bulker;
+use crate::leases::keep::{Cursors, Keeper};
+use crate::leases::{Checkpoint, Lease};
+use crate::receive::{FeedError, Next, Pages, SequenceNumber, Shard, Start};
+use crate::settings::Settings;
+use crate::{Services, ensure_rows};
+use event::Event;
+use event::pause::Pause;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Records that wait before the archive and before the index, each. A record is up to
+/// 250 KB packed and ten times that opened, so few wait.
+const RECORDS_WAITING_MAX: usize = 2;
+
+/// How a shard's work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// We were told to stop, or lost the lease.
+    Stopped,
+    /// The shard is read to its end, for good.
+    ShardEnd,
+    /// The stream is shutting down.
+    StreamEnd,
+}
+
+/// Works on the shard of `lease`, which is ours, until `stop`, the shard's end, or the
+/// loss of the lease.
+pub async fn run(services: Services, settings: Arc<Settings>, lease: Lease, stop: CancellationToken) -> Outcome {
+    let lost = CancellationToken::new();
+    let (moved, cursors) = watch::channel(Cursors::of(&lease));
+    let keeper = Keeper { leases: services.leases.clone(), lease: lease.clone(), failover: settings.failover, lost: lost.clone() };
+    let work = async {
+        let worker = Worker { services, settings, shard: lease.key, moved, stop };
+        let outcome = tokio::select! {
+            outcome = worker.work() => outcome,
+            () = lost.cancelled() => Outcome::Stopped,
+        };
+        // Dropping the worker drops `moved`: the keeper writes the last cursors.
+        drop(worker);
+        outcome
+    };
+    let ((), outcome) = tokio::join!(keeper.run(cursors), work);
+    outcome
+}
+
+struct Worker {
+    services: Services,
+    settings: Arc<Settings>,
+    shard: String,
+    moved: watch::Sender<Cursors>,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    async fn work(&self) -> Outcome {
+        let mut pause = Pause::default();
+        loop {
+            let error = match self.pass().await {
+                Ok(Some(outcome)) => return outcome,
+                Ok(None) => continue,
+                Err(error) => error,
+            };
+            tracing::error!(shard = self.shard, "{error:#}; will try again");
+            tokio::select! {
+                () = tokio::time::sleep(pause.next_pause()) => {}
+                () = self.stop.cancelled() => return Outcome::Stopped,
+            }
+        }
+    }
+
+    /// Reads from the cursors on. `None`: begin again at the cursors.
+    async fn pass(&self) -> anyhow::Result<Option<Outcome>> {
+        let cursors = self.moved.borrow().clone();
+        let chain = Chain { archive: self.services.archive.clone(), stream: self.settings.stream.clone(), shard: self.shard.clone() };
+        let known = cursors.checkpoint.sequence().map(|s| Tail { sequence: s.clone(), arrival: cursors.checkpoint_arrival });
+        let tail = chain.tail(known, cursors.checkpoint_arrival).await?;
+        self.archived_to(tail.as_ref());
+        let bulker = self.bulker();
+        self.catch_up(&chain, &bulker, &cursors, tail.as_ref()).await?;
+
+        let start = tail.as_ref().map(|tail| Start::After(tail.sequence.clone())).or_else(|| cursors.checkpoint.start());
+        let Some(start) = start else { return Ok(Some(Outcome::ShardEnd)) };
+        let mut pages = match self.services.feed.open(&self.shard, start).await {
+            Err(FeedError::NoShard(_)) => return self.shard_end().await.map(Some),
+            pages => pages?,
+        };
+        let limits = Limits { bytes: self.settings.window_bytes, age: self.settings.window_age };
+        let (to_archive, archive_in) = mpsc::channel(RECORDS_WAITING_MAX);
+        let (to_index, index_in) = mpsc::channel(RECORDS_WAITING_MAX);
+        let read = async { self.read(&mut *pages, to_archive, to_index).await };
+        let archive = chain.extend(tail, archive_in, limits, |tail| self.archived_to(Some(&tail)));
+        let index = bulker.run(index_in, |sequence| self.indexed_to(sequence));
+        let (read, archived, ()) = tokio::join!(read, archive, index);
+        let read = read?;
+        match (archived, read) {
+            (Ended::ReadAgain, _) => Ok(None),
+            (Ended::InputEnded, Next::More) => Ok(Some(Outcome::Stopped)),
+            (Ended::InputEnded, Next::StreamEnd) => Ok(Some(Outcome::StreamEnd)),
+            (Ended::InputEnded, Next::ShardEnd) => self.shard_end().await.map(Some),
+        }
+    }
+
+    /// Gives every record to the archive and to the index. Ends with `More` when it is
+    /// told to stop or one of them has ended.
+    async fn read(
+        &self,
+        pages: &mut dyn Pages,
+        archive: mpsc::Sender<Arc<Decoded>>,
+        index: mpsc::Sender<Arc<Decoded>>,
+    ) -> Result<Next, FeedError> {
+        let mut pause = Pause::default();
+        loop {
+            let page = tokio::select! {
+                page = pages.next() => page,
+                () = self.stop.cancelled() => return Ok(Next::More),
+                () = archive.closed() => return Ok(Next::More),
+            };
+            let page = match page {
+                Err(error @ FeedError::Transient { .. }) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, shard = self.shard, "will try again");
+                    tokio::time::sleep(pause.next_pause()).await;
+                    continue;
+                }
+                page => page?,
+            };
+            pause = Pause::default();
+            for record in page.records {
+                self.services.meter.record();
+                let decoded = Arc::new(Decoded::of(record));
+                if archive.send(decoded.clone()).await.is_err() || index.send(decoded).await.is_err() {
+                    return Ok(Next::More);
+                }
+            }
+            if page.next != Next::More {
+                return Ok(page.next);
+            }
+        }
+    }
+
+    /// Indexes from the archive what was archived and is not indexed: after a crash, or
+    /// when the index was away for longer than the stream remembers.
+    async fn catch_up(&self, chain: &Chain, bulker: &Bulker, cursors: &Cursors, tail: Option<&Tail>) -> anyhow::Result<()> {
+        let Some(tail) = tail else { return Ok(()) };
+        let indexed = cursors.indexed_through.sequence();
+        if indexed.is_some_and(|indexed| *indexed >= tail.sequence) {
+            return Ok(());
+        }
+        tracing::info!(shard = self.shard, "the index is behind the archive; catching up from there");
+        let (send, mut objects) = mpsc::channel::<(SequenceNumber, Vec<Event>)>(1);
+        let index = async {
+            while let Some((sequence, events)) = objects.recv().await {
+                bulker.events(&sequence, events.iter()).await;
+                self.services.index.flush().await?;
+                self.indexed_to(sequence);
+            }
+            anyhow::Ok(())
+        };
+        let read = async {
+            let read = chain.events_after(indexed, &send).await;
+            drop(send);
+            anyhow::Ok(read?)
+        };
+        tokio::try_join!(read, index).map(drop)
+    }
+
+    /// Rows of the children exist before `SHARD_END` is written: a crash between the two
+    /// must not lose them.
+    async fn shard_end(&self) -> anyhow::Result<Outcome> {
+        let shards: Vec<Shard> = self.services.feed.shards().await?;
+        ensure_rows(&self.services, &self.settings, &shards).await?;
+        self.moved.send_modify(|cursors| {
+            cursors.checkpoint = Checkpoint::ShardEnd;
+            cursors.indexed_through = Checkpoint::ShardEnd;
+        });
+        Ok(Outcome::ShardEnd)
+    }
+
+    fn archived_to(&self, tail: Option<&Tail>) {
+        let Some(tail) = tail else { return };
+        self.moved.send_if_modified(|cursors| {
+            let checkpoint = Checkpoint::At(tail.sequence.clone());
+            let moved = cursors.checkpoint != checkpoint;
+            cursors.checkpoint = checkpoint;
+            cursors.checkpoint_arrival = tail.arrival.or(cursors.checkpoint_arrival);
+            moved
+        });
+    }
+
+    fn indexed_to(&self, sequence: SequenceNumber) {
+        self.moved.send_modify(|cursors| cursors.indexed_through = Checkpoint::At(sequence));
+    }
+
+    fn bulker(&self) -> Bulker {
+        Bulker {
+            index: self.services.index.clone(),
+            archive: self.services.archive.clone(),
+            names: self.settings.index.clone(),
+            stream: self.settings.stream.clone(),
+            shard: self.shard.clone(),
+            meter: self.services.meter.clone(),
+            flush_every: self.settings.flush_every,
+        }
+    }
+}
