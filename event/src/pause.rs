@@ -18,7 +18,11 @@ pub struct Pause {
 
 impl Default for Pause {
     fn default() -> Pause {
-        Pause { ceiling: FIRST, random: RandomState::new(), tries: 0 }
+        Pause {
+            ceiling: FIRST,
+            random: RandomState::new(),
+            tries: 0,
+        }
     }
 }
 

@@ -96,8 +96,9 @@ impl Worker {
         let read = async { self.read(&mut *pages, to_archive, to_index).await };
         let archive = chain.extend(tail, archive_in, limits, |tail| self.archived_to(Some(&tail)));
         let index = bulker.run(index_in, |sequence| self.indexed_to(sequence));
-        let (read, archived, ()) = tokio::join!(read, archive, index);
+        let (read, archived, indexed) = tokio::join!(read, archive, index);
         let read = read?;
+        indexed?;
         match (archived, read) {
             (Ended::ReadAgain, _) => Ok(None),
             (Ended::InputEnded, Next::More) => Ok(Some(Outcome::Stopped)),
@@ -120,6 +121,7 @@ impl Worker {
                 page = pages.next() => page,
                 () = self.stop.cancelled() => return Ok(Next::More),
                 () = archive.closed() => return Ok(Next::More),
+                () = index.closed() => return Ok(Next::More),
             };
             let page = match page {
                 Err(error @ FeedError::Transient { .. }) => {
@@ -155,7 +157,7 @@ impl Worker {
         let (send, mut objects) = mpsc::channel::<(SequenceNumber, Vec<Event>)>(1);
         let index = async {
             while let Some((sequence, events)) = objects.recv().await {
-                bulker.events(&sequence, events.iter()).await;
+                bulker.events(&sequence, events.iter()).await?;
                 self.services.index.flush().await?;
                 self.indexed_to(sequence);
             }

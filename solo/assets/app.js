@@ -33,7 +33,7 @@ const CATEGORIES = {
   csrf: ["Cross-site request forgery", "acts in the name of a visitor"],
   ssrf: ["Server-side request forgery", "makes the server call inner addresses"],
   bruteforce: ["Brute force", "guesses passwords"],
-  idor: ["Foreign objects", "walks through ids that belong to others"],
+  idor: ["Insecure direct object reference", "walks through ids that belong to others"],
   dos: ["Denial of service", "keeps the server busy"],
   "info-leak": ["Information leak", "asks for files that should not be public"],
   protocol: ["Broken protocol", "sends what is not proper HTTP"],
@@ -117,6 +117,8 @@ function when(time, { seconds = true, day = true } = {}) {
 
 // The query --------------------------------------------------------------------------
 
+/// Stands for a gap at the top level while a query is taken apart.
+const GAP = "\0";
 /// Quoted text, single brackets, gaps, and what is between them.
 const TOKENS = /"(?:\\.|[^"\\])*"?|[()[\]{}]|\s+|(?:\\.|[^\s"()[\]{}])+/gs;
 
@@ -136,8 +138,6 @@ function clauses(query) {
   return trimmed.map((part) => part.replaceAll(GAP, " "));
 }
 
-/// Stands for a gap at the top level while a query is taken apart.
-const GAP = "\0";
 const clause = (field, value) =>
   typeof value === "string" ? `${field}:"${value.replace(/["\\]/g, "\\$&")}"` : `${field}:${value}`;
 const has = (part) => clauses(state.query).includes(part);
@@ -282,8 +282,8 @@ function reached() {
 }
 
 function failed(error) {
-  $("results").classList.add("stale");
   if (error instanceof Refused) {
+    $("results").classList.add("stale");
     state.refused = state.query;
     $("query-error").textContent = visible(error.message);
     $("query-error").hidden = false;
@@ -327,7 +327,7 @@ function drawMeters() {
   const size = files.reduce((sum, file) => sum + file.size, 0);
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const share = size > bytes ? Math.floor((100 * bytes) / size) : 100;
-  const meters = [["lines/s", speed < 10 ? speed.toFixed(1) : count(Math.round(speed))], ["lines", count(lines)], ["indexed", count(indexed)]];
+  const meters = [["lines/s", count(speed < 10 ? Math.round(speed * 10) / 10 : Math.round(speed))], ["lines", count(lines)], ["indexed", count(indexed)]];
   if (share < 100) meters.push(["read", `${share} %`]);
   $("meters").replaceChildren(...meters.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
@@ -360,6 +360,7 @@ function drawFilters() {
 function drawSummary() {
   const { total, attacks, from, to, unparsed, served } = state.stats;
   const parts = [el("strong", { class: attacks ? "attacks" : "" }, plural(attacks, "attack", "attacks")), " in ", el("strong", {}, plural(total, "request", "requests"))];
+  if (total === 0) parts.splice(0, parts.length, "Nothing matches");
   if (total && from && to) {
     const oneDay = String(from).slice(0, 10) === String(to).slice(0, 10);
     parts.push(`, ${when(from)} to ${when(to, { day: !oneDay })} UTC`);
@@ -386,7 +387,9 @@ function drawChips() {
 }
 
 function drawTops() {
-  const { sources, paths, statuses } = state.stats;
+  const { total, attacks, sources, paths, statuses } = state.stats;
+  $("tops").hidden = total === 0;
+  $("sources-title").textContent = attacks ? "Attacking addresses" : "Addresses";
   const figure = ({ attacks, count: all }) => [el("b", {}, count(attacks)), ` / ${count(all)}`];
   drawTop($("sources"), sources, (top) => [top.key, clause("source.address", top.key), figure(top)]);
   drawTop($("paths"), paths, (top) => [top.key, clause("url.path", top.key), el("b", {}, count(top.count))]);
@@ -426,9 +429,12 @@ function drawTimeline() {
   const { buckets, interval_ms: interval } = state.stats.timeline;
   if (drag) return;
   plot = null;
-  if (!buckets.some((bucket) => Object.keys(bucket.categories).length)) {
-    const text = state.stats.total ? `No attack in ${state.stats.total === 1 ? "this request" : `these ${count(state.stats.total)} requests`}.` : "Nothing to show for this query.";
-    box.replaceChildren(el("p", { class: "empty" }, text));
+  const quiet = !buckets.some((bucket) => sum(bucket.categories) > 0);
+  $("over-time").hidden = quiet && state.stats.total === 0;
+  box.classList.toggle("quiet", quiet);
+  if (quiet) {
+    const what = state.stats.total === 1 ? "this request" : `these ${count(state.stats.total)} requests`;
+    box.replaceChildren(el("p", { class: "empty" }, `No attack in ${what}.`));
     return;
   }
   plot = measure(box, buckets, interval);
@@ -590,19 +596,24 @@ function drawRows() {
   drawNewer();
 }
 
+/// Those who only look around are answered with success all day; that says nothing.
+const mayHaveWorked = ({ attack, http }) => Boolean(attack) && attack.severity !== "low" && http?.response?.status_code < 400;
+
 function row(doc) {
   const { attack, http, error } = doc;
   const status = http?.response?.status_code;
-  const served = attack && status < 400;
+  const served = mayHaveWorked(doc);
   const kind = [attack && `attack severity-${attack.severity}`, error && "odd", doc.event.id === state.open?.event?.id && "open"];
   const target = doc.url?.original ?? doc.event.original;
+  const source = doc.source?.address ?? "";
+  const categories = attack?.categories ?? [];
   return el("tr", { class: kind.filter(Boolean).join(" "), tabindex: -1, onclick: () => openEvent(doc) },
     el("td", { title: doc["@timestamp"] }, when(doc["@timestamp"])),
-    el("td", { class: "raw mono" }, doc.source?.address ?? ""),
+    el("td", { class: "raw mono", title: visible(short(source)) }, short(source)),
     el("td", {}, short(http?.request?.method ?? "")),
     el("td", { title: STATUS_TEXT[status] }, el("span", { class: served ? "served" : "", title: served ? "The server answered this attack with success" : null }, status ?? "")),
     el("td", { class: "target raw mono", title: error ? visible(error.message) : null }, short(target)),
-    el("td", { class: "badges" }, (attack?.categories ?? []).map(badge)),
+    el("td", { class: "badges" }, categories.slice(0, 3).map(badge), categories.length > 3 && ` +${categories.length - 3}`),
     el("td", { class: "score" }, attack?.score ?? ""));
 }
 
@@ -730,8 +741,8 @@ function answer(doc) {
   if (!doc.attack) return el("p", { class: "answer" }, `${text}.`);
   const path = doc.url?.path;
   const compare = path && el("button", { class: "link", type: "button", onclick: () => search(clause("url.path", path)) }, "Compare with other requests for this path");
-  if (status < 400) return el("p", { class: "answer warn" }, el("strong", {}, text), ". The request was served, so the attack may have worked. Whether it did shows in the size of the answer and in what came next. ", compare);
-  const what = status < 500 ? "The server refused it or had nothing there." : "The server broke on it: the attack reached the application. Look into the error log.";
+  if (mayHaveWorked(doc)) return el("p", { class: "answer warn" }, el("strong", {}, text), ". The request was served, so the attack may have worked. Whether it did shows in the size of the answer and in what came next. ", compare);
+  const what = status < 400 ? "The request was served; it only looks around." : status < 500 ? "The server refused it or had nothing there." : "The server broke on it: the attack reached the application. Look into the error log.";
   return el("p", { class: "answer" }, el("strong", {}, text), `. ${what} `, compare);
 }
 

@@ -414,7 +414,9 @@ struct Watch {
 impl Watch {
     fn new(follow: bool, wake: SyncSender<Wake>) -> Watch {
         // A wake-up that finds the queue full is not lost: one is waiting already.
-        let tell = move |_| drop(wake.try_send(Wake::Look));
+        let tell = move |_| {
+            let _ = wake.try_send(Wake::Look);
+        };
         let watcher = if follow { notify::recommended_watcher(tell) } else { return Watch::none() };
         match watcher {
             Ok(watcher) => Watch { watcher: Some(watcher), folders: HashSet::new() },

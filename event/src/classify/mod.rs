@@ -20,8 +20,11 @@ pub use rules::{Rule, RuleError};
 
 use crate::attack::{Attack, Category, Field, Finding};
 use crate::format::Access;
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::Anchored;
+use aho_corasick::automaton::Automaton;
+use aho_corasick::dfa::DFA;
 use decode::{Forms, LAYERS_MAX};
+use memchr::memmem;
 use rules::RuleSet;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -37,6 +40,9 @@ pub const FINDINGS_MAX: usize = 8;
 /// Characters of an excerpt.
 pub const EXCERPT_CHARS_MAX: usize = 120;
 
+/// How many fields there are; `User` is the last.
+const FIELDS: usize = Field::User as usize + 1;
+
 /// Version of the rules that ship with the program.
 const RULESET: &str = "2026.11.1";
 
@@ -45,11 +51,10 @@ const RULESET: &str = "2026.11.1";
 pub struct Classifier {
     ruleset: String,
     rules: Vec<Rule>,
-    literals: AhoCorasick,
-    /// For each literal, the rules that name it.
+    literals: DFA,
     of_literal: Vec<RuleSet>,
     /// For each field, the rules that look at it.
-    of_field: [RuleSet; Field::User as usize + 1],
+    of_field: [RuleSet; FIELDS],
 }
 
 /// What is told to whoever follows the walk over a request.
@@ -88,28 +93,24 @@ impl Classifier {
     pub fn new(ruleset: String, rules: Vec<Rule>) -> Classifier {
         let mut texts: Vec<&str> = Vec::new();
         let mut of_literal: Vec<RuleSet> = Vec::new();
-        let mut of_field = [RuleSet::default(); Field::User as usize + 1];
+        let mut of_field = [RuleSet::default(); FIELDS];
         for (at, rule) in rules.iter().enumerate() {
             for literal in &rule.literals {
                 let place = texts
                     .iter()
                     .position(|known| known == literal)
-                    .unwrap_or_else(|| {
-                        texts.push(literal);
-                        of_literal.push(RuleSet::default());
-                        texts.len() - 1
-                    });
+                    .unwrap_or(texts.len());
+                if place == texts.len() {
+                    texts.push(literal);
+                    of_literal.push(RuleSet::default());
+                }
                 of_literal[place].insert(at);
             }
             rule.fields
                 .iter()
                 .for_each(|field| of_field[*field as usize].insert(at));
         }
-        let literals = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&texts)
-            .expect("a few thousand short literals fit an automaton");
+        let literals = automaton(&texts);
         Classifier {
             ruleset,
             rules,
@@ -150,6 +151,9 @@ impl Classifier {
     /// Looks at one part, layer by layer.
     fn look(&self, view: View<'_>, matched: &mut RuleSet, witness: &mut impl Witness) {
         witness.view(&view);
+        if is_plain(&view) {
+            return;
+        }
         let mut text = Cow::Borrowed(view.text);
         for layer in 0..=LAYERS_MAX {
             witness.layer(layer, &text);
@@ -201,9 +205,20 @@ impl Classifier {
     }
 
     fn candidates(&self, text: &[u8]) -> RuleSet {
+        let start = self
+            .literals
+            .start_state(Anchored::No)
+            .expect("the automaton was built for searches anywhere");
         let mut rules = RuleSet::default();
-        for seen in self.literals.find_overlapping_iter(text) {
-            rules.extend(self.of_literal[seen.pattern().as_usize()]);
+        let mut state = start;
+        for &byte in text {
+            state = self.literals.next_state(Anchored::No, state, byte);
+            if self.literals.is_special(state) && self.literals.is_match(state) {
+                for at in 0..self.literals.match_len(state) {
+                    rules
+                        .extend(self.of_literal[self.literals.match_pattern(state, at).as_usize()]);
+                }
+            }
         }
         rules
     }
@@ -233,6 +248,25 @@ impl Classifier {
     }
 }
 
+/// Whether a part cannot hold an attack, whatever the rules: a number as a value, letters
+/// and digits as a key. This is what most parts of most lines are.
+fn is_plain(view: &View<'_>) -> bool {
+    match view.field {
+        Field::Query => view.text.iter().all(u8::is_ascii_digit),
+        Field::QueryKey => view.text.len() < 12 && view.text.iter().all(u8::is_ascii_alphanumeric),
+        _ => false,
+    }
+}
+
+/// A table of states: it takes the most memory and the least time of the kinds there are.
+fn automaton(literals: &[&str]) -> DFA {
+    DFA::builder()
+        .ascii_case_insensitive(true)
+        .build(literals)
+        .expect("a few thousand short literals fit an automaton")
+}
+pub fn dbg(c:&Classifier){ eprintln!("{} literals {} bytes", c.literals.patterns_len(), c.literals.memory_usage()); }
+
 impl Rule {
     /// Where the rule matches a text that holds one of its literals.
     fn matches(&self, parameter: Option<&[u8]>, lower: &[u8]) -> Result<Range<usize>, Passed> {
@@ -242,7 +276,7 @@ impl Rule {
         let at = match &self.regex {
             Some(regex) => regex.find(lower).map(|found| found.range()),
             None => self.literals.iter().find_map(|literal| {
-                memchr::memmem::find(lower, literal.as_bytes()).map(|at| at..at + literal.len())
+                memmem::find(lower, literal.as_bytes()).map(|at| at..at + literal.len())
             }),
         };
         let at = at.ok_or(Passed::NoStructure)?;
@@ -255,10 +289,15 @@ impl Rule {
     }
 
     fn wants(&self, parameter: Option<&[u8]>) -> bool {
+        let wanted = |name: &[u8]| {
+            self.parameters
+                .iter()
+                .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+        };
         self.parameters.is_empty()
-            || parameter.is_some_and(|name| {
-                let name = parameter_name(name).to_ascii_lowercase();
-                self.parameters.contains(&name)
+            || parameter.is_some_and(|name| match decode::next(name, Field::QueryKey) {
+                Some(name) => wanted(&name),
+                None => wanted(name),
             })
     }
 }

@@ -311,10 +311,22 @@ impl RuleSet {
     }
 
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        let bits = |word: u64| (0..64).filter(move |bit| word >> bit & 1 == 1);
         self.0
             .into_iter()
             .enumerate()
-            .flat_map(move |(at, word)| bits(word).map(move |bit| at * 64 + bit))
+            .flat_map(|(at, word)| Bits(word).map(move |bit| at * 64 + bit))
+    }
+}
+
+/// The places of the ones in a word.
+struct Bits(u64);
+
+impl Iterator for Bits {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < 64).then_some(bit)
     }
 }

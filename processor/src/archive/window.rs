@@ -10,7 +10,7 @@ use event::line::Origin;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 /// Level 3: from there on objects get little smaller and much slower to write.
@@ -41,10 +41,40 @@ pub struct Summary {
     pub last: bool,
 }
 
-#[derive(Serialize)]
-struct FirstLine<'a> {
-    twosec_object: &'a Summary,
+impl Summary {
+    /// The summary as an object's metadata.
+    pub fn metadata(&self) -> Metadata {
+        let mut all = Metadata::from([
+            ("first-seq".into(), self.first_seq.to_string()),
+            ("last-seq".into(), self.last_seq.to_string()),
+            ("last-arrival".into(), self.last_arrival.to_string()),
+            ("records".into(), self.records.to_string()),
+            ("lines".into(), self.lines.to_string()),
+            ("crc32".into(), self.crc32.clone()),
+            ("final".into(), self.last.to_string()),
+            ("schema".into(), "1".into()),
+        ]);
+        all.extend(self.prev_seq.as_ref().map(|prev| ("prev-seq".to_owned(), prev.to_string())));
+        all
+    }
 }
+
+/// An object's first line.
+#[derive(Serialize, Deserialize)]
+struct FirstLine<S> {
+    twosec_object: S,
+}
+
+/// The summary in an object's first line. `None` if these bytes have none.
+pub fn read_summary(object: &[u8]) -> Option<Summary> {
+    let mut line = Vec::new();
+    let first_member = flate2::bufread::GzDecoder::new(object);
+    first_member.take(SUMMARY_BYTES_MAX).read_to_end(&mut line).ok()?;
+    serde_json::from_slice::<FirstLine<Summary>>(&line).ok().map(|first| first.twosec_object)
+}
+
+/// Far more than a summary has.
+const SUMMARY_BYTES_MAX: u64 = 16 << 10;
 
 /// A record that could not be opened, as one line.
 #[derive(Serialize)]
@@ -118,7 +148,7 @@ impl Window {
         };
         let key = key(stream, shard, &summary.first_seq, first_arrival);
         let body = self.gzip.finish().expect("a Vec takes all bytes");
-        let object = Object { key, bytes: Bytes::from([first_line(&summary), body].concat()), metadata: metadata(&summary) };
+        let object = Object { key, bytes: Bytes::from([first_line(&summary), body].concat()), metadata: summary.metadata() };
         Some((summary, object))
     }
 }
@@ -151,21 +181,6 @@ fn first_line(summary: &Summary) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), GZIP_LEVEL);
     gzip.write_all(&line).expect("a Vec takes all bytes");
     gzip.finish().expect("a Vec takes all bytes")
-}
-
-fn metadata(summary: &Summary) -> Metadata {
-    let mut all = Metadata::from([
-        ("first-seq".into(), summary.first_seq.to_string()),
-        ("last-seq".into(), summary.last_seq.to_string()),
-        ("last-arrival".into(), summary.last_arrival.to_string()),
-        ("records".into(), summary.records.to_string()),
-        ("lines".into(), summary.lines.to_string()),
-        ("crc32".into(), summary.crc32.clone()),
-        ("final".into(), summary.last.to_string()),
-        ("schema".into(), "1".into()),
-    ]);
-    all.extend(summary.prev_seq.as_ref().map(|prev| ("prev-seq".to_owned(), prev.to_string())));
-    all
 }
 
 /// The lines of a record. Every record has at least one, so each stands in the chain.

@@ -39,50 +39,59 @@ pub struct Bulker {
 
 impl Bulker {
     /// Indexes records as they come. `indexed` hears how far all is durable.
-    pub async fn run(&self, mut records: mpsc::Receiver<Arc<Decoded>>, indexed: impl Fn(SequenceNumber)) {
+    ///
+    /// # Errors
+    /// [`IndexError::Lost`]: the records after the last one that `indexed` heard of must
+    /// be indexed again.
+    pub async fn run(&self, mut records: mpsc::Receiver<Arc<Decoded>>, indexed: impl Fn(SequenceNumber)) -> Result<(), IndexError> {
         let mut done: Option<SequenceNumber> = None;
         let mut deadline = Instant::now();
         loop {
             let record = tokio::select! {
                 record = records.recv() => record,
                 () = tokio::time::sleep_until(deadline), if done.is_some() => {
-                    self.flush(&mut done, &indexed).await;
+                    self.flush(&mut done, &indexed).await?;
                     continue;
                 }
             };
             let Some(record) = record else { break };
-            self.record(&record).await;
+            self.record(&record).await?;
             if done.replace(record.sequence.clone()).is_none() {
                 deadline = Instant::now() + self.flush_every;
             }
             if Instant::now() >= deadline {
-                self.flush(&mut done, &indexed).await;
+                self.flush(&mut done, &indexed).await?;
             }
         }
-        self.flush(&mut done, &indexed).await;
+        self.flush(&mut done, &indexed).await
     }
 
     /// Makes durable what has been put, and tells so.
-    async fn flush(&self, done: &mut Option<SequenceNumber>, indexed: &impl Fn(SequenceNumber)) {
-        let Some(sequence) = done.take() else { return };
+    async fn flush(&self, done: &mut Option<SequenceNumber>, indexed: &impl Fn(SequenceNumber)) -> Result<(), IndexError> {
+        let Some(sequence) = done.take() else { return Ok(()) };
         let mut pause = Pause::default();
-        while let Err(error) = self.index.flush().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the index cannot make documents durable; will try again");
+        loop {
+            match self.index.flush().await {
+                Ok(()) => break,
+                Err(lost @ IndexError::Lost(_)) => return Err(lost),
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "not durable in the index yet; will try again"),
+            }
             tokio::time::sleep(pause.next_pause()).await;
         }
         indexed(sequence);
+        Ok(())
     }
 
-    async fn record(&self, record: &Decoded) {
+    async fn record(&self, record: &Decoded) -> Result<(), IndexError> {
         if let Content::Unreadable { data, reason } = &record.content {
             tracing::warn!(sequence = %record.sequence, reason, "a record cannot be read; it is archived and dead-lettered");
             self.keep(&record.sequence, 0, &[DeadLetter::record(data, reason)]).await;
         }
-        self.events(&record.sequence, record.events().iter().map(|(_, event)| event)).await;
+        self.events(&record.sequence, record.events().iter().map(|(_, event)| event)).await
     }
 
     /// Indexes events of one record or object.
-    pub async fn events(&self, sequence: &SequenceNumber, events: impl Iterator<Item = &Event>) {
+    pub async fn events(&self, sequence: &SequenceNumber, events: impl Iterator<Item = &Event>) -> Result<(), IndexError> {
         let (mut items, mut bytes, mut part) = (Vec::new(), 0, 0);
         for event in events {
             let document = Document::of(event);
@@ -90,15 +99,15 @@ impl Bulker {
             items.push(Item { index: self.names.name(document.day), document });
             if items.len() == DOCUMENTS_MAX || bytes >= BYTES_MAX {
                 part += 1;
-                self.put(sequence, part, std::mem::take(&mut items)).await;
+                self.put(sequence, part, std::mem::take(&mut items)).await?;
                 bytes = 0;
             }
         }
-        self.put(sequence, part + 1, items).await;
+        self.put(sequence, part + 1, items).await
     }
 
     /// Puts documents until each has its final verdict.
-    async fn put(&self, sequence: &SequenceNumber, part: usize, mut items: Vec<Item>) {
+    async fn put(&self, sequence: &SequenceNumber, part: usize, mut items: Vec<Item>) -> Result<(), IndexError> {
         let (mut pause, mut tries, mut limit) = (Pause::default(), 0, items.len());
         let mut dead = Vec::new();
         while !items.is_empty() {
@@ -124,6 +133,7 @@ impl Bulker {
                     dead.push(DeadLetter::document(&item, IndexError::TooLarge.to_string()));
                     continue;
                 }
+                Err(lost @ IndexError::Lost(_)) => return Err(lost),
                 Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "not indexed yet; will try again"),
             }
             tokio::time::sleep(pause.next_pause()).await;
@@ -131,6 +141,7 @@ impl Bulker {
         if !dead.is_empty() {
             self.keep(sequence, part, &dead).await;
         }
+        Ok(())
     }
 
     /// Settles what has its verdict, and returns what must be put again.

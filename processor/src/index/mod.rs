@@ -46,6 +46,10 @@ pub enum IndexError {
     /// document is to blame. Indexing pauses, archiving goes on.
     #[error("the index refuses us: {0}")]
     Denied(String),
+    /// Documents that were answered `Done` since the last flush are gone (embedded
+    /// index only). They must be read again from the shard's cursor on.
+    #[error("the index has lost what was not yet durable")]
+    Lost(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// An index that takes each id once.

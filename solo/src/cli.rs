@@ -1,0 +1,202 @@
+//! The command line: `twosec FILE...` and `twosec search QUERY`.
+
+use crate::index::LocalIndex;
+use crate::input::{self, InputError};
+use crate::run::{self, Plan, RunError};
+use crate::summary::{self, Summary};
+use crate::text::plain;
+use agent::lock::LockError;
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use event::Format;
+use serde_json::Value;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Exit codes of sysexits(3).
+const EX_USAGE: u8 = 64;
+const EX_DATAERR: u8 = 65;
+const EX_NOINPUT: u8 = 66;
+const EX_UNAVAILABLE: u8 = 69;
+const EX_SOFTWARE: u8 = 70;
+const EX_IOERR: u8 = 74;
+const EX_TEMPFAIL: u8 = 75;
+
+const EXAMPLES: &str = "\
+Examples:
+  twosec --once access.log             what happened in this log, and the end
+  twosec --once access.log*            rotated and gzip'd files too
+  twosec /var/log/apache2/access.log   follow it; the page is on http://127.0.0.1:7654
+  twosec search 'attack.categories:sqli AND source.ip:192.0.2.7'
+  twosec search --json 'http.response.status_code:[500 TO 599]' | jq .url.path
+
+Everything is kept in the folder given by --data (default ./twosec-data): the original
+lines, the index, and how far each file has been read. Started again with the same
+folder it goes on where it was.";
+
+/// Who attacks this web server, with what, and did it work?
+///
+/// Reads Apache access logs, finds attacks, keeps the original lines in an archive and
+/// makes all of it searchable. No account, no server.
+#[derive(Debug, Parser)]
+#[command(name = "twosec", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Search the index, newest first.
+    Search(SearchArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Log files, gzip'd ones too; or quoted patterns such as '/var/log/apache2/*access.log'.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<String>,
+    /// Read to the end of the files, print a summary, and end.
+    #[arg(long)]
+    once: bool,
+    /// Print the summary as JSON.
+    #[arg(long, requires = "once")]
+    json: bool,
+    /// The folder for archive, index and positions.
+    #[arg(long, value_name = "DIR", default_value = "twosec-data")]
+    data: PathBuf,
+    /// How the lines are written: auto, combined, common or vhost_combined.
+    #[arg(long, default_value = "auto")]
+    format: Format,
+    /// Port of the live page on this machine; 0 takes any free one.
+    #[arg(long, default_value_t = 7654, conflicts_with = "once")]
+    port: u16,
+}
+
+#[derive(Debug, Args)]
+struct SearchArgs {
+    /// What to look for, such as `attack.categories:xss AND NOT source.ip:192.0.2.7`.
+    query: String,
+    /// Print documents, one a line.
+    #[arg(long)]
+    json: bool,
+    /// Events at most.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// The folder given to `twosec FILE`.
+    #[arg(long, value_name = "DIR", default_value = "twosec-data")]
+    data: PathBuf,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { EX_USAGE } else { 0 };
+            return error.print().map_or(ExitCode::from(EX_IOERR), |()| ExitCode::from(code));
+        }
+    };
+    init_logging();
+    let ended = match cli.command {
+        Some(Command::Search(args)) => search(&args),
+        None => read(cli.run),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough: `twosec search ... | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("twosec: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn init_logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("TWOSEC_LOG").unwrap_or_else(|_| EnvFilter::new("warn,tantivy=error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(input) = error.downcast_ref::<InputError>() {
+        return if matches!(input, InputError::NotText { .. }) { EX_DATAERR } else { EX_NOINPUT };
+    }
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Data(LockError::Taken { .. })) => EX_TEMPFAIL,
+        Some(RunError::Data(_) | RunError::Folder { .. } | RunError::Write(_)) => EX_IOERR,
+        Some(RunError::Port { .. }) => EX_UNAVAILABLE,
+        Some(RunError::NoIndex(_)) => EX_NOINPUT,
+        Some(RunError::Query(_)) => EX_USAGE,
+        Some(_) | None => EX_SOFTWARE,
+    }
+}
+
+fn read(args: RunArgs) -> anyhow::Result<()> {
+    let files = args.files.iter().map(|file| input::check(file, args.format)).collect::<Result<Vec<_>, _>>()?;
+    let plan = Plan { files, data: args.data, once: args.once, port: args.port, bar: args.once && io::stderr().is_terminal() };
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    let summary = runtime.block_on(run::run(plan))?;
+    // Threads that wait for a signal or the page must not hold the end up.
+    runtime.shutdown_background();
+    if args.once {
+        return print(&summary, args.json);
+    }
+    eprintln!("{} new lines, {} attacks in all; start again with the same --data to go on", summary.new_lines, summary.attacks);
+    Ok(())
+}
+
+fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, summary).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", summary::render(summary))?;
+    }
+    Ok(out.flush()?)
+}
+
+fn search(args: &SearchArgs) -> anyhow::Result<()> {
+    let path = args.data.join("index");
+    if !path.join("meta.json").exists() {
+        return Err(RunError::NoIndex(args.data.clone()).into());
+    }
+    let index = LocalIndex::read(&path).context("cannot open the index")?;
+    let query = index.query(&args.query).map_err(RunError::Query)?;
+    let hits = index.events(&*query, args.limit, 0).map_err(RunError::Query)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for event in &hits.events {
+        match args.json {
+            true => writeln!(out, "{}", event.get())?,
+            false => writeln!(out, "{}", row(&serde_json::from_str(event.get()).unwrap_or_default()))?,
+        }
+    }
+    out.flush()?;
+    if !args.json {
+        eprintln!("{} of {} events", hits.events.len(), hits.total);
+    }
+    Ok(())
+}
+
+/// An event on one line of a terminal.
+fn row(event: &Value) -> String {
+    let text = |pointer: &str| plain(event.pointer(pointer).and_then(Value::as_str).unwrap_or("-"));
+    let categories = event["attack"]["categories"].as_array().map_or_else(String::new, |all| {
+        all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+    });
+    let target = match event["url"]["original"].as_str() {
+        Some(target) => format!("{} {}", text("/http/request/method"), plain(target)),
+        None => text("/event/original"),
+    };
+    let status = event["http"]["response"]["status_code"].as_u64().map_or("-".to_owned(), |code| code.to_string());
+    format!("{}  {:<15}  {status:>3}  {categories:<12}  {target}", text("/@timestamp"), text("/source/address"))
+}

@@ -1,0 +1,222 @@
+//! A run: opens the folder, starts both programs, and waits for the end.
+
+use crate::archive::LocalArchive;
+use crate::index::LocalIndex;
+use crate::index::search::SearchError;
+use crate::leases::LocalLeases;
+use crate::page::{self, Sources};
+use crate::progress;
+use crate::status::Status;
+use crate::stream::{LocalStream, SHARD};
+use crate::summary::{self, Summary};
+use crate::trouble::Trouble;
+use agent::host;
+use agent::lock::{Lock, LockError};
+use agent::meter::Meter;
+use agent::settings::{FileSettings, LINGER, SWEEP, Settings};
+use processor::Services;
+use processor::archive::ArchiveError;
+use processor::archive::chain::Chain;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// The embedded stream's name, part of the archive's keys.
+const STREAM: &str = "local";
+
+/// A window of the archive closes at this size, so that the agent's 16 MiB under way
+/// never wait for it, and at this age: then a position is safe.
+const WINDOW_BYTES: usize = 4 << 20;
+const WINDOW_AGE: Duration = Duration::from_secs(10);
+
+/// What to do.
+#[derive(Debug)]
+pub struct Plan {
+    pub files: Vec<FileSettings>,
+    pub data: PathBuf,
+    pub once: bool,
+    pub port: u16,
+    /// Whether to draw a progress bar.
+    pub bar: bool,
+}
+
+/// Why a run could not begin, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot use the data folder")]
+    Data(#[source] LockError),
+    #[error("cannot use `{}`", .path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("port {port} is taken: use --port with another number, or --port 0 for any")]
+    Port {
+        port: u16,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("{0}; nothing is lost: make room and start again with the same --data")]
+    Write(String),
+    #[error("there is no index in `{}`: run `twosec FILE` first, or name its folder with --data", .0.display())]
+    NoIndex(PathBuf),
+    #[error("no answer")]
+    Query(#[source] SearchError),
+    #[error("the agent has failed")]
+    Agent(#[source] agent::RunError),
+    #[error("the processor has failed")]
+    Processor(#[source] processor::RunError),
+    #[error("cannot read the archive")]
+    Archive(#[source] ArchiveError),
+}
+
+/// Reads, archives, indexes; to the end of the files, or until it is told to stop.
+pub async fn run(plan: Plan) -> Result<Summary, RunError> {
+    let begun = Instant::now();
+    let _lock = Lock::take(&plan.data).map_err(RunError::Data)?;
+    let listener = if plan.once { None } else { Some(listen(plan.port).await?) };
+    let (local, stream, settings) = open(&plan).await?;
+    let stop = stop_on_signals();
+    let finished = CancellationToken::new();
+
+    if let Some(listener) = listener {
+        serve(listener, &local);
+    }
+    if plan.bar {
+        tokio::spawn(progress::draw(local.status.clone(), finished.clone()));
+    }
+    let agent = agent::run(settings, Arc::new(stream), stop);
+    let abort = CancellationToken::new();
+    let processor = processor::run(processor_settings(), local.services.clone(), abort.clone());
+    tokio::select! {
+        ended = both(agent, processor, abort) => ended?,
+        trouble = local.trouble.wait(), if plan.once => return Err(RunError::Write(trouble)),
+    }
+    finished.cancel();
+    summary::of(&local.index, &plan.files, &local.status, begun.elapsed()).map_err(RunError::Query)
+}
+
+/// The processor ends when the stream does, which the agent brings about; unless the
+/// agent fails.
+async fn both(
+    agent: impl Future<Output = Result<(), agent::RunError>>,
+    processor: impl Future<Output = Result<(), processor::RunError>>,
+    abort: CancellationToken,
+) -> Result<(), RunError> {
+    let agent = async {
+        let ended = agent.await;
+        if ended.is_err() {
+            abort.cancel();
+        }
+        ended.map_err(RunError::Agent)
+    };
+    let processor = async { processor.await.map_err(RunError::Processor) };
+    tokio::try_join!(agent, processor).map(drop)
+}
+
+/// What stands in the data folder.
+struct Local {
+    index: Arc<LocalIndex>,
+    services: Services,
+    status: Arc<Status>,
+    trouble: Trouble,
+}
+
+async fn open(plan: &Plan) -> Result<(Local, LocalStream, Settings), RunError> {
+    let trouble = Trouble::default();
+    let folder = |name: &str| plan.data.join(name);
+    let archive = LocalArchive::open(&folder("archive"), trouble.clone()).map_err(failed(&folder("archive")))?;
+    let index = LocalIndex::open(&folder("index"), trouble.clone()).map_err(failed(&folder("index")))?;
+    let leases = LocalLeases::open(&folder("leases.json"), trouble.clone()).map_err(failed(&folder("leases.json")))?;
+    let archive: Arc<dyn processor::archive::Archive> = Arc::new(archive);
+    let chain = Chain { archive: archive.clone(), stream: STREAM.to_owned(), shard: SHARD.to_owned() };
+    let stream = LocalStream::after(last_number(&chain, &leases).await?);
+    let settings = agent_settings(plan)?;
+    let services = Services {
+        feed: Arc::new(stream.clone()),
+        leases: Arc::new(leases.tell(stream.clone())),
+        archive,
+        index: index.clone(),
+        meter: Arc::default(),
+    };
+    let paths = (folder("archive"), folder("index"));
+    let status = Status::new(settings.meter.clone(), services.meter.clone(), paths, trouble.clone());
+    Ok((Local { index, services, status, trouble }, stream, settings))
+}
+
+fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(path: &Path) -> impl FnOnce(E) -> RunError {
+    let path = path.to_owned();
+    move |cause| RunError::Folder { path, cause: cause.into() }
+}
+
+/// The number of the last record that was ever archived here.
+async fn last_number(chain: &Chain, leases: &LocalLeases) -> Result<u64, RunError> {
+    let tail = chain.tail(None, leases.since()).await.map_err(RunError::Archive)?;
+    let archived = tail.and_then(|tail| tail.sequence.as_str().parse().ok()).unwrap_or(0);
+    Ok(leases.last().max(archived))
+}
+
+fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
+    let kept = || host::kept_id(&plan.data).map_err(failed(&plan.data));
+    let id = host::id(None).map_or_else(kept, Ok)?;
+    Ok(Settings {
+        host: host::here(id),
+        cloud: None,
+        files: plan.files.clone(),
+        state: plan.data.join("agent"),
+        follow: !plan.once,
+        linger: LINGER,
+        sweep: SWEEP,
+        meter: Arc::<Meter>::default(),
+    })
+}
+
+fn processor_settings() -> processor::settings::Settings {
+    let worker = format!("solo-{}", std::process::id());
+    let mut settings = processor::settings::Settings::new(STREAM, worker);
+    settings.window_bytes = WINDOW_BYTES;
+    settings.window_age = WINDOW_AGE;
+    // No other process can have the folder: a lease of a former run is nobody's.
+    settings.failover = Duration::from_millis(1_000);
+    settings
+}
+
+async fn listen(port: u16) -> Result<TcpListener, RunError> {
+    TcpListener::bind(("127.0.0.1", port)).await.map_err(|cause| RunError::Port { port, cause })
+}
+
+fn serve(listener: TcpListener, local: &Local) {
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    eprintln!("twosec: the page is on http://127.0.0.1:{port} (Ctrl-C ends)");
+    let hosts = ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("{name}:{port}")).to_vec();
+    let sources = Sources { index: local.index.clone(), status: local.status.clone(), hosts: Arc::new(hosts) };
+    tokio::spawn(async move { axum::serve(listener, page::router(sources)).await });
+}
+
+/// A token that the first SIGINT or SIGTERM cancels. The second ends the process: what
+/// is under way then is read again next time.
+fn stop_on_signals() -> CancellationToken {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return stop;
+    };
+    let told = stop.clone();
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if again {
+                std::process::exit(130);
+            }
+            told.cancel();
+        }
+    });
+    stop
+}
