@@ -23,6 +23,8 @@ const FIRST_TEXT_BYTES: usize = 6 * FRAME_BYTES_MAX;
 pub struct Parcel {
     pub frame: Frame,
     pub life: LifeNumber,
+    /// Where the life stood before the frame.
+    pub before: Option<Mark>,
     /// `None` for all but the last of several frames that one batch became.
     pub mark: Option<Mark>,
 }
@@ -32,6 +34,8 @@ pub struct Parcel {
 pub struct Batch {
     origin: Origin,
     body: Body,
+    /// Where its first line starts.
+    start: u64,
     /// Day of the last dated line before the batch, and of the last one in it.
     day_before: Option<Day>,
     day: Option<Day>,
@@ -39,9 +43,14 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch that follows a line of `day`.
-    pub fn new(origin: Origin, day: Option<Day>, now: Instant) -> Batch {
-        Batch { origin, body: Body::default(), day_before: day, day, opened: now }
+    /// An empty batch whose first line will start at `start`, after a line of `day`.
+    pub fn new(origin: Origin, start: u64, day: Option<Day>, now: Instant) -> Batch {
+        Batch { origin, body: Body::default(), start, day_before: day, day, opened: now }
+    }
+
+    /// Where its first line starts in its life.
+    pub fn start(&self) -> u64 {
+        self.start
     }
 
     /// Day of the last dated line so far.
@@ -93,17 +102,29 @@ impl Packer {
     }
 
     /// Makes frames of a batch, one as a rule; more if it packs worse than expected.
-    pub fn pack(&mut self, batch: &Batch, mark: Option<Mark>, life: LifeNumber) -> Vec<Parcel> {
+    /// The life `life` stands at `before` before it and at `mark` after it.
+    pub fn pack(&mut self, batch: &Batch, life: LifeNumber, before: Option<Mark>, mark: Option<Mark>) -> Vec<Parcel> {
         let header = Header::new(batch.origin.clone(), batch.day_before);
         let mut parcels = Vec::new();
         self.pack_lines(batch, &header, 0, batch.body.lines(), life, &mut parcels);
+        if let Some(first) = parcels.first_mut() {
+            first.before = before;
+        }
         if let Some(last) = parcels.last_mut() {
             last.mark = mark;
         }
         parcels
     }
 
-    fn pack_lines(&mut self, batch: &Batch, header: &Header, from: usize, to: usize, life: LifeNumber, out: &mut Vec<Parcel>) {
+    fn pack_lines(
+        &mut self,
+        batch: &Batch,
+        header: &Header,
+        from: usize,
+        to: usize,
+        life: LifeNumber,
+        out: &mut Vec<Parcel>,
+    ) {
         let bytes = batch.body.encode(header, from, to, GZIP_LEVEL);
         if from == 0 && to == batch.body.lines() {
             self.learn(batch.body.bytes(), bytes.len());
@@ -115,7 +136,7 @@ impl Packer {
             return self.pack_lines(batch, &second, middle, to, life, out);
         }
         let frame = Frame { id: self.next_id(), key: self.key(), bytes: Bytes::from(bytes), lines: to - from };
-        out.push(Parcel { frame, life, mark: None });
+        out.push(Parcel { frame, life, before: None, mark: None });
     }
 
     /// Aims 4 % below the limit, so that most frames are packed once. A frame of few

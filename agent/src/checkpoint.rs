@@ -141,6 +141,14 @@ impl Checkpoint {
         &self.marks
     }
 
+    /// Takes note of a life that is being read, unless it is remembered already: should
+    /// its file be rotated while nobody looks, it is looked for under its new name.
+    pub fn opened(&mut self, mark: Mark) {
+        if !self.marks.iter().any(|known| known.file == mark.file && known.life == mark.life) {
+            self.moved(mark);
+        }
+    }
+
     /// Takes a newer position of a life.
     pub fn moved(&mut self, mark: Mark) {
         self.dirty = true;

@@ -1,0 +1,183 @@
+//! The command line of `twosec-agent`.
+
+use crate::settings::{Config, ConfigError};
+use crate::tools;
+#[cfg(feature = "aws")]
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use event::Format;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Exit codes of sysexits(3). systemd does not start a unit again that ends with
+/// [`EX_CONFIG`], where the unit says so (`RestartPreventExitStatus=78`).
+const EX_USAGE: u8 = 64;
+const EX_NOINPUT: u8 = 66;
+const EX_SOFTWARE: u8 = 70;
+const EX_IOERR: u8 = 74;
+const EX_TEMPFAIL: u8 = 75;
+const EX_CONFIG: u8 = 78;
+
+const EXAMPLES: &str = "\
+Examples:
+  twosec-agent check                            is the configuration good, and what does it mean?
+  twosec-agent run                              tail and ship, as the systemd unit does
+  twosec-agent parse access.log | jq .source.ip
+  tail -1 access.log | twosec-agent explain -   why is this line an attack, or not?
+  twosec-agent explain --tsv access.log         line number and categories of each attack
+  twosec-agent rules list";
+
+/// Tails Apache logs, finds attacks, and ships the lines to Kinesis.
+#[derive(Debug, Parser)]
+#[command(name = "twosec-agent", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tail and ship until SIGTERM.
+    #[cfg(feature = "aws")]
+    Run(ConfigArgs),
+    /// Print the effective settings, or what is wrong with them.
+    Check(ConfigArgs),
+    /// Print one ECS document for each line of a log.
+    Parse(ParseArgs),
+    /// Tell why a line is an attack, or why not.
+    Explain(ExplainArgs),
+    /// The rules that find attacks.
+    #[command(subcommand)]
+    Rules(RulesCommand),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    #[arg(long, value_name = "FILE", default_value = "/etc/twosec/agent.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ParseArgs {
+    /// A log, gzip'd or not; standard input without one.
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// How the lines are written: auto, combined, common or vhost_combined.
+    #[arg(long, default_value = "auto")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// A line of a log; `-`, or nothing, for lines on standard input.
+    line: Option<String>,
+    /// Print `line number, categories` of each attack in this log, tab separated.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["line", "json"])]
+    tsv: Option<PathBuf>,
+    /// Print all that was seen as JSON.
+    #[arg(long)]
+    json: bool,
+    /// How the lines are written: auto, combined, common or vhost_combined.
+    #[arg(long, default_value = "auto")]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum RulesCommand {
+    /// Run every rule's own examples.
+    Check,
+    /// Print the rules, a line each.
+    List,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { EX_USAGE } else { 0 };
+            return error.print().map_or(ExitCode::from(EX_IOERR), |()| ExitCode::from(code));
+        }
+    };
+    match perform(cli.command) {
+        Ok(code) => code,
+        // Whoever reads our output has seen enough: `twosec-agent parse ... | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("twosec-agent: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn perform(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        #[cfg(feature = "aws")]
+        Command::Run(args) => run(&args.config).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => check(&args.config).map(|()| ExitCode::SUCCESS),
+        Command::Parse(args) => tools::parse(&args.file, args.format).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => explain(args).map(|()| ExitCode::SUCCESS),
+        Command::Rules(RulesCommand::List) => tools::list_rules().map(|()| ExitCode::SUCCESS),
+        Command::Rules(RulesCommand::Check) => {
+            let good = tools::check_rules()?;
+            Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+fn explain(args: ExplainArgs) -> anyhow::Result<()> {
+    match (args.tsv, args.line.as_deref()) {
+        (Some(file), _) => tools::detected(&file, args.format),
+        (None, None | Some("-")) => tools::explain_all(args.format, args.json),
+        (None, Some(line)) => tools::explain(line.as_bytes(), args.format, args.json),
+    }
+}
+
+fn check(path: &Path) -> anyhow::Result<()> {
+    let config = Config::read(path)?;
+    let settings = config.check()?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "stream    {} ({})", config.stream.name, config.stream.format)?;
+    write!(out, "{}", settings.describe())?;
+    tools::check_files(&settings.files, &mut out)
+}
+
+/// Ships until a signal; a second signal ends the process at once, and what was under
+/// way is read again next time.
+#[cfg(feature = "aws")]
+fn run(path: &Path) -> anyhow::Result<()> {
+    let config = Config::read(path)?;
+    let settings = config.check()?;
+    crate::logging::init();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    runtime.block_on(async {
+        let stop = crate::signals::stop_on_signals().context("cannot listen to signals")?;
+        let uplink = crate::ship::kinesis::Kinesis::connect(&config.stream.name).await;
+        tracing::info!(stream = config.stream.name, host = settings.host.id, "shipping");
+        crate::run(settings, std::sync::Arc::new(uplink), stop).await?;
+        tracing::info!("stopped; all that was read is in the stream");
+        Ok(())
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<ConfigError>() {
+        return EX_CONFIG;
+    }
+    if error.is::<tools::InputError>() {
+        return EX_NOINPUT;
+    }
+    match error.downcast_ref::<crate::RunError>() {
+        Some(crate::RunError::Lock(crate::lock::LockError::Taken { .. })) => EX_TEMPFAIL,
+        Some(_) => EX_IOERR,
+        None => EX_SOFTWARE,
+    }
+}

@@ -21,6 +21,8 @@ pub mod batch;
 pub mod checkpoint;
 pub mod ship;
 pub mod logging;
+pub mod signals;
+pub mod tools;
 pub mod cli;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};

@@ -29,10 +29,13 @@ impl Lock {
         let failed = |cause| LockError::Folder { folder: folder.to_owned(), cause };
         fs::create_dir_all(folder).map_err(failed)?;
         let path = folder.join("lock");
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LockError::Taken { folder: folder.to_owned(), pid: holder(&mut file) }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Taken { folder: folder.to_owned(), pid: holder(&mut file) });
+            }
             Err(TryLockError::Error(cause)) => return Err(failed(cause)),
         }
         note(&mut file).map_err(failed)?;
@@ -62,7 +65,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Lock::take(folder.path()).unwrap();
         let refused = Lock::take(folder.path()).unwrap_err().to_string();
-        let expected = format!("`{}` is in use by process {}; stop it, or use another folder", folder.path().display(), std::process::id());
+        let expected = format!(
+            "`{}` is in use by process {}; stop it, or use another folder",
+            folder.path().display(),
+            std::process::id()
+        );
         assert_eq!(refused, expected);
         drop(first);
         Lock::take(folder.path()).unwrap();

@@ -142,10 +142,14 @@ impl Config {
             return refuse(format!("`stream.format` is `{}`: so far only `frame` is there", self.stream.format));
         }
         if self.stream.linger_ms == 0 {
-            return refuse("`stream.linger_ms` is 0: frames would hold one event each; use 1 or more (default 100)".into());
+            return refuse(
+                "`stream.linger_ms` is 0: frames would hold one event each; use 1 or more (default 100)".into(),
+            );
         }
         if self.file.is_empty() {
-            return refuse("no `[[file]]` is given: name at least one, such as path = \"/var/log/apache2/*access.log\"".into());
+            return refuse(
+                "no `[[file]]` is given: name at least one, such as path = \"/var/log/apache2/*access.log\"".into(),
+            );
         }
         let Some(id) = host::id(self.host_id.as_deref()) else {
             return refuse("this host has no /etc/machine-id: set `host_id` to a name that no other host has".into());
@@ -218,9 +222,15 @@ mod tests {
     #[test]
     fn a_refusal_says_what_to_write_instead() {
         let cases = [
-            (GOOD.replace("\"combined\"", "\"nginx\""), "`file.format`: `nginx` is not a format: use auto, combined, common or vhost_combined"),
+            (
+                GOOD.replace("\"combined\"", "\"nginx\""),
+                "`file.format`: `nginx` is not a format: use auto, combined, common or vhost_combined",
+            ),
             (GOOD.replace("/var/log/apache2/*", ""), "`file.path` is `access.log`: it must be absolute"),
-            (GOOD.replace("name = \"twosec\"", "name = \"\""), "`stream.name` is empty: write the name of the Kinesis stream"),
+            (
+                GOOD.replace("name = \"twosec\"", "name = \"\""),
+                "`stream.name` is empty: write the name of the Kinesis stream",
+            ),
             (
                 GOOD.replace("[[file]]", "linger_ms = 0\n[[file]]"),
                 "`stream.linger_ms` is 0: frames would hold one event each; use 1 or more (default 100)",

@@ -190,20 +190,12 @@ impl Attack {
 
     /// The surest finding's confidence.
     pub fn confidence(&self) -> Confidence {
-        self.findings
-            .iter()
-            .map(|f| f.confidence)
-            .max()
-            .unwrap_or(Confidence::Low)
+        self.findings.iter().map(|f| f.confidence).max().unwrap_or(Confidence::Low)
     }
 
     /// The worst finding's severity.
     pub fn severity(&self) -> Severity {
-        self.findings
-            .iter()
-            .map(|f| f.category.severity())
-            .max()
-            .unwrap_or(Severity::Low)
+        self.findings.iter().map(|f| f.category.severity()).max().unwrap_or(Severity::Low)
     }
 }
 
@@ -214,28 +206,15 @@ mod tests {
     #[test]
     fn a_category_is_written_as_users_type_it() {
         for category in Category::ALL {
-            assert_eq!(
-                serde_json::to_string(category).unwrap(),
-                format!("\"{}\"", category.name())
-            );
+            assert_eq!(serde_json::to_string(category).unwrap(), format!("\"{}\"", category.name()));
         }
         assert_eq!(Category::ALL.len(), 24);
     }
 
     #[test]
     fn a_field_is_written_as_its_name() {
-        for field in [
-            Field::Path,
-            Field::Query,
-            Field::QueryKey,
-            Field::UserAgent,
-            Field::Referer,
-            Field::User,
-        ] {
-            assert_eq!(
-                serde_json::to_string(&field).unwrap(),
-                format!("\"{}\"", field.name())
-            );
+        for field in [Field::Path, Field::Query, Field::QueryKey, Field::UserAgent, Field::Referer, Field::User] {
+            assert_eq!(serde_json::to_string(&field).unwrap(), format!("\"{}\"", field.name()));
         }
     }
 }

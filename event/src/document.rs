@@ -29,13 +29,8 @@ impl Document {
     pub fn of(event: &Event) -> Document {
         let parsed = event.parsed();
         let id = event.id(&parsed);
-        let body =
-            serde_json::to_vec(&source(event, &parsed, id)).expect("plain data turns into JSON");
-        Document {
-            id,
-            day: event.day,
-            body,
-        }
+        let body = serde_json::to_vec(&source(event, &parsed, id)).expect("plain data turns into JSON");
+        Document { id, day: event.day, body }
     }
 }
 
@@ -52,10 +47,8 @@ pub struct IndexNames {
 impl IndexNames {
     /// `prefix-2026.11.16`, or `prefix-undated`.
     pub fn name(&self, day: Option<Day>) -> String {
-        let inside = |day: &Day| {
-            self.from.is_none_or(|from| *day >= from)
-                && self.until.is_none_or(|until| *day <= until)
-        };
+        let inside =
+            |day: &Day| self.from.is_none_or(|from| *day >= from) && self.until.is_none_or(|until| *day <= until);
         match day.filter(inside) {
             Some(day) => format!("{}-{}", self.prefix, day.to_string().replace('-', ".")),
             None => format!("{}-undated", self.prefix),
@@ -281,34 +274,21 @@ fn source<'a>(event: &'a Event, parsed: &'a Parsed<'a>, id: EventId) -> Source<'
         ecs: Ecs { version: "8.11.0" },
         event: meta(event, access, id),
         source: access.map(|a| endpoint(a.client)),
-        user: access
-            .and_then(|a| a.user)
-            .map(|name| Name { name: user(name) }),
+        user: access.and_then(|a| a.user).map(|name| Name { name: user(name) }),
         url: access.and_then(url),
         http: access.map(http),
-        user_agent: access
-            .and_then(|a| a.user_agent)
-            .map(|ua| UserAgent { original: text(ua) }),
+        user_agent: access.and_then(|a| a.user_agent).map(|ua| UserAgent { original: text(ua) }),
         host: &origin.host,
         cloud: origin.cloud.as_ref().map(cloud),
         container: origin.container.as_ref(),
-        log: Log {
-            file: File { path: &origin.path },
-            offset: event.offset,
-        },
-        agent: AgentFields {
-            kind: "twosec-agent",
-            version: &origin.agent,
-        },
+        log: Log { file: File { path: &origin.path }, offset: event.offset },
+        agent: AgentFields { kind: "twosec-agent", version: &origin.agent },
         rule: attack.map(|a| rule(a, &origin.ruleset)),
         threat: attack.map(threat),
         attack: attack.map(attack_fields),
         error: odd(parsed),
         related: access.and_then(related),
-        twosec: Ours {
-            life: origin.life,
-            cut_from: event.cut.then_some(event.length),
-        },
+        twosec: Ours { life: origin.life, cut_from: event.cut.then_some(event.length) },
     }
 }
 
@@ -319,17 +299,11 @@ fn meta<'a>(event: &'a Event, access: Option<&Access<'_>>, id: EventId) -> Meta<
         (Some(_), None) => "event",
         (None, None) => "pipeline_error",
     };
-    let outcome = access
-        .and_then(|a| a.status)
-        .map(|status| if status < 400 { "success" } else { "failure" });
+    let outcome = access.and_then(|a| a.status).map(|status| if status < 400 { "success" } else { "failure" });
     Meta {
         id,
         kind,
-        category: if attack.is_some() {
-            &["web", "intrusion_detection"]
-        } else {
-            &["web"]
-        },
+        category: if attack.is_some() { &["web", "intrusion_detection"] } else { &["web"] },
         types: &["access"],
         module: "apache",
         dataset: "apache.access",
@@ -350,18 +324,11 @@ fn text(field: &[u8]) -> Cow<'_, str> {
 
 /// Apache writes an empty user name as two quotes (mod_log_config, `%u`).
 fn user(name: &[u8]) -> Cow<'_, str> {
-    if name == b"\"\"" {
-        Cow::Borrowed("")
-    } else {
-        text(name)
-    }
+    if name == b"\"\"" { Cow::Borrowed("") } else { text(name) }
 }
 
 fn endpoint(client: &[u8]) -> Endpoint<'_> {
-    Endpoint {
-        address: text(client),
-        ip: ip(client),
-    }
+    Endpoint { address: text(client), ip: ip(client) }
 }
 
 fn ip(client: &[u8]) -> Option<IpAddr> {
@@ -371,27 +338,17 @@ fn ip(client: &[u8]) -> Option<IpAddr> {
 fn url<'a>(access: &Access<'a>) -> Option<Url<'a>> {
     let original = text(access.request?.target?);
     let (scheme, rest) = match original.split_once("://") {
-        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) => {
-            (Some(scheme.to_owned()), rest)
-        }
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) => (Some(scheme.to_owned()), rest),
         _ => (None, &*original),
     };
     let (authority, rest) = match &scheme {
         Some(_) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
         None => ("", rest),
     };
-    let (path, query) = rest
-        .split_once('?')
-        .map_or((rest, None), |(path, query)| (path, Some(query)));
-    let (host, port) = access.vhost.map_or((None, None), |(name, port)| {
-        (Some(text(name).into_owned()), port)
-    });
+    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    let (host, port) = access.vhost.map_or((None, None), |(name, port)| (Some(text(name).into_owned()), port));
     Some(Url {
-        domain: if authority.is_empty() {
-            host
-        } else {
-            Some(authority.to_owned())
-        },
+        domain: if authority.is_empty() { host } else { Some(authority.to_owned()) },
         port,
         scheme,
         path: (!path.is_empty()).then(|| path.to_owned()),
@@ -404,8 +361,7 @@ fn url<'a>(access: &Access<'a>) -> Option<Url<'a>> {
 /// What follows the last dot of the last segment, if it looks like a file's ending.
 fn extension(path: &str) -> Option<String> {
     let (_, extension) = path.rsplit('/').next()?.rsplit_once('.')?;
-    let plain =
-        (1..=10).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric());
+    let plain = (1..=10).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric());
     plain.then(|| extension.to_ascii_lowercase())
 }
 
@@ -416,10 +372,7 @@ fn http<'a>(access: &Access<'a>) -> Http<'a> {
             method: access.request.and_then(|r| r.method).map(text),
             referrer: access.referer.map(text),
         },
-        response: HttpResponse {
-            status_code: access.status,
-            body: access.bytes.map(|bytes| Bytes { bytes }),
-        },
+        response: HttpResponse { status_code: access.status, body: access.bytes.map(|bytes| Bytes { bytes }) },
     }
 }
 
@@ -434,24 +387,13 @@ fn cloud(cloud: &Cloud) -> CloudFields<'_> {
 }
 
 fn rule<'a>(attack: &'a Attack, ruleset: &'a str) -> Rule<'a> {
-    let id = attack
-        .findings
-        .iter()
-        .map(|finding| finding.rule.as_str())
-        .collect();
-    Rule {
-        id,
-        category: attack.categories(),
-        ruleset,
-    }
+    let id = attack.findings.iter().map(|finding| finding.rule.as_str()).collect();
+    Rule { id, category: attack.categories(), ruleset }
 }
 
 fn threat(attack: &Attack) -> Threat {
     let id = union(attack, Category::techniques);
-    Threat {
-        framework: "MITRE ATT&CK",
-        technique: Technique { id },
-    }
+    Threat { framework: "MITRE ATT&CK", technique: Technique { id } }
 }
 
 fn attack_fields(attack: &Attack) -> AttackFields<'_> {
@@ -479,18 +421,13 @@ fn union<T: Copy + PartialEq>(attack: &Attack, table: fn(Category) -> &'static [
 
 fn odd(parsed: &Parsed<'_>) -> Option<ErrorFields> {
     match parsed {
-        Parsed::Odd(odd) => Some(ErrorFields {
-            message: odd.to_string(),
-        }),
+        Parsed::Odd(odd) => Some(ErrorFields { message: odd.to_string() }),
         Parsed::Access(_) => None,
     }
 }
 
 fn related<'a>(access: &Access<'a>) -> Option<Related<'a>> {
-    let related = Related {
-        ip: ip(access.client).map(|ip| [ip]),
-        user: access.user.map(|name| [user(name)]),
-    };
+    let related = Related { ip: ip(access.client).map(|ip| [ip]), user: access.user.map(|name| [user(name)]) };
     (related.ip.is_some() || related.user.is_some()).then_some(related)
 }
 
@@ -505,10 +442,7 @@ mod tests {
 
     fn event(line: &[u8]) -> Event {
         let origin = Origin {
-            host: Host {
-                id: "4a5b".into(),
-                name: "web-1".into(),
-            },
+            host: Host { id: "4a5b".into(), name: "web-1".into() },
             cloud: None,
             container: None,
             path: "/var/log/apache2/access.log".into(),
@@ -521,16 +455,7 @@ mod tests {
         let time = parsed.time().map_or(7, |time| time.at);
         let day = day_of(&parsed, None);
         let length = line.len() as u64;
-        Event {
-            origin: Arc::new(origin),
-            offset: 9,
-            length,
-            cut: false,
-            time,
-            day,
-            attack: None,
-            line: line.to_vec(),
-        }
+        Event { origin: Arc::new(origin), offset: 9, length, cut: false, time, day, attack: None, line: line.to_vec() }
     }
 
     fn body(document: &Document) -> Value {
@@ -568,16 +493,14 @@ mod tests {
         let body = body(&document);
         assert_eq!(body["event"]["kind"], "pipeline_error");
         assert_eq!(body["event"]["original"], "\u{fffd}hello");
-        assert_eq!(
-            body["error"]["message"],
-            "no `[day/month/year:time zone] \"` was found"
-        );
+        assert_eq!(body["error"]["message"], "no `[day/month/year:time zone] \"` was found");
         assert_eq!(body["@timestamp"], "1970-01-01T00:00:00.007Z");
     }
 
     #[test]
     fn an_absolute_target_names_its_own_host() {
-        let line = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET http://evil.example:81?q HTTP/1.1" 200 5 "-" "-""#;
+        let line =
+            br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET http://evil.example:81?q HTTP/1.1" 200 5 "-" "-""#;
         let url = &body(&Document::of(&event(line)))["url"];
         let expected = json!({"original": "http://evil.example:81?q", "scheme": "http", "domain": "evil.example:81", "query": "q"});
         assert_eq!(url, &expected);
@@ -585,11 +508,7 @@ mod tests {
 
     #[test]
     fn the_index_follows_from_the_lines_own_day() {
-        let names = IndexNames {
-            prefix: "twosec".into(),
-            from: Some(Day(20_000)),
-            until: Some(Day(30_000)),
-        };
+        let names = IndexNames { prefix: "twosec".into(), from: Some(Day(20_000)), until: Some(Day(30_000)) };
         assert_eq!(names.name("2026-11-16".parse().ok()), "twosec-2026.11.16");
         assert_eq!(names.name(Some(Day(19_999))), "twosec-undated");
         assert_eq!(names.name(Some(Day(30_001))), "twosec-undated");

@@ -69,9 +69,7 @@ impl FromStr for Format {
 
     fn from_str(name: &str) -> Result<Format, UnknownFormat> {
         let found = Format::ALL.iter().find(|(known, _)| *known == name);
-        found
-            .map(|(_, format)| *format)
-            .ok_or_else(|| UnknownFormat(name.to_owned()))
+        found.map(|(_, format)| *format).ok_or_else(|| UnknownFormat(name.to_owned()))
     }
 }
 
@@ -178,21 +176,12 @@ impl<'a> Request<'a> {
     /// Splits a request line: the method ends at the first blank, the protocol begins
     /// after the last ` HTTP/`, the target is what stands between.
     pub fn of(line: &'a [u8]) -> Request<'a> {
-        let mut request = Request {
-            line,
-            method: None,
-            target: None,
-            version: None,
-        };
+        let mut request = Request { line, method: None, target: None, version: None };
         let Some(blank) = memchr::memchr(b' ', line) else {
             return request;
         };
         let (method, rest) = (&line[..blank], &line[blank..]);
-        if method.is_empty()
-            || !method
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b))
-        {
+        if method.is_empty() || !method.iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b)) {
             return request;
         }
         let protocol = memchr::memmem::rfind(rest, b" HTTP/");
@@ -207,10 +196,7 @@ impl<'a> Request<'a> {
 type Parse<'a, T> = IResult<&'a [u8], T>;
 
 fn whole<'a>(line: &'a [u8], format: fn(&'a [u8]) -> Parse<'a, Access<'a>>) -> Option<Access<'a>> {
-    all_consuming(format)
-        .parse(line)
-        .ok()
-        .map(|(_, access)| access)
+    all_consuming(format).parse(line).ok().map(|(_, access)| access)
 }
 
 fn combined(line: &[u8]) -> Parse<'_, Access<'_>> {
@@ -238,17 +224,7 @@ fn common(line: &[u8]) -> Parse<'_, Access<'_>> {
     let (rest, status) = preceded(char(' '), status).parse(rest)?;
     let (rest, bytes) = preceded(char(' '), number).parse(rest)?;
     let request = given(request).map(Request::of);
-    let access = Access {
-        vhost: None,
-        client,
-        user,
-        time,
-        request,
-        status,
-        bytes,
-        referer: None,
-        user_agent: None,
-    };
+    let access = Access { vhost: None, client, user, time, request, status, bytes, referer: None, user_agent: None };
     Ok((rest, access))
 }
 
@@ -258,14 +234,8 @@ fn word(input: &[u8]) -> Parse<'_, &[u8]> {
 
 /// Everything up to ` [time] "`.
 fn user(input: &[u8]) -> Parse<'_, Option<&[u8]>> {
-    let mismatch = || {
-        nom::Err::Error(nom::error::Error::new(
-            input,
-            nom::error::ErrorKind::TakeUntil,
-        ))
-    };
-    let end =
-        memchr::memchr_iter(b'[', input).find(|&at| at > 0 && is_time_anchor(&input[at - 1..]));
+    let mismatch = || nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::TakeUntil));
+    let end = memchr::memchr_iter(b'[', input).find(|&at| at > 0 && is_time_anchor(&input[at - 1..]));
     let end = end.ok_or_else(mismatch)? - 1;
     let name = &input[..end];
     Ok((&input[end..], if name == b"-" { None } else { Some(name) }))
@@ -274,10 +244,7 @@ fn user(input: &[u8]) -> Parse<'_, Option<&[u8]>> {
 /// Whether ` [26 bytes] "` stands at the start: the shape only, not the calendar.
 fn is_time_anchor(text: &[u8]) -> bool {
     let end = 2 + CLF_BYTES;
-    text.len() >= end + 3
-        && text.starts_with(b" [")
-        && &text[end..end + 3] == b"] \""
-        && text[4] == b'/'
+    text.len() >= end + 3 && text.starts_with(b" [") && &text[end..end + 3] == b"] \"" && text[4] == b'/'
 }
 
 fn clf(input: &[u8]) -> Parse<'_, Time<'_>> {
@@ -300,26 +267,17 @@ fn escaped(input: &[u8]) -> Parse<'_, &[u8]> {
         }
         at = (at + 2).min(input.len());
     }
-    Err(nom::Err::Error(nom::error::Error::new(
-        input,
-        nom::error::ErrorKind::TakeUntil,
-    )))
+    Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::TakeUntil)))
 }
 
 fn status(input: &[u8]) -> Parse<'_, Option<u16>> {
-    let code = map_opt(take(3usize), |text: &[u8]| {
-        ascii_number(text)?.try_into().ok().map(Some)
-    });
+    let code = map_opt(take(3usize), |text: &[u8]| ascii_number(text)?.try_into().ok().map(Some));
     alt((value(None, char('-')), code)).parse(input)
 }
 
 fn number(input: &[u8]) -> Parse<'_, Option<u64>> {
     let digits = recognize(take_while1(|b: u8| b.is_ascii_digit()));
-    alt((
-        value(None, char('-')),
-        map_opt(digits, |text| ascii_number(text).map(Some)),
-    ))
-    .parse(input)
+    alt((value(None, char('-')), map_opt(digits, |text| ascii_number(text).map(Some)))).parse(input)
 }
 
 fn ascii_number(text: &[u8]) -> Option<u64> {
@@ -350,8 +308,7 @@ fn starts_with_vhost(line: &[u8]) -> bool {
     if memchr::memchr(b':', token).is_none() {
         return false;
     }
-    let address =
-        std::str::from_utf8(token).is_ok_and(|text| text.parse::<std::net::IpAddr>().is_ok());
+    let address = std::str::from_utf8(token).is_ok_and(|text| text.parse::<std::net::IpAddr>().is_ok());
     !address && vhost(token).1.is_some()
 }
 
@@ -359,8 +316,7 @@ fn reason(line: &[u8]) -> Odd {
     if line.is_empty() {
         return Odd::Empty;
     }
-    let anchor =
-        memchr::memchr_iter(b'[', line).find(|&at| at > 0 && is_time_anchor(&line[at - 1..]));
+    let anchor = memchr::memchr_iter(b'[', line).find(|&at| at > 0 && is_time_anchor(&line[at - 1..]));
     match anchor {
         Some(at) if clf(&line[at + 1..]).is_err() => Odd::BadTime,
         Some(_) => Odd::AfterTime,
@@ -381,7 +337,8 @@ mod tests {
         }
     }
 
-    const LINE: &str = r#"192.0.2.7 - bob [16/Nov/2026:08:00:25 +0000] "GET /a?b=1 HTTP/1.1" 200 512 "http://dev.lab/" "curl/7""#;
+    const LINE: &str =
+        r#"192.0.2.7 - bob [16/Nov/2026:08:00:25 +0000] "GET /a?b=1 HTTP/1.1" 200 512 "http://dev.lab/" "curl/7""#;
 
     #[test]
     fn a_combined_line_is_taken_apart() {
@@ -389,10 +346,7 @@ mod tests {
             vhost: None,
             client: b"192.0.2.7",
             user: Some(b"bob"),
-            time: Time {
-                written: b"16/Nov/2026:08:00:25 +0000",
-                at: 1_794_816_025_000,
-            },
+            time: Time { written: b"16/Nov/2026:08:00:25 +0000", at: 1_794_816_025_000 },
             request: Some(Request {
                 line: b"GET /a?b=1 HTTP/1.1",
                 method: Some(b"GET"),
@@ -413,10 +367,7 @@ mod tests {
         let common = r#"::1 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.0" 304 -"#;
         assert_eq!(access(Format::Auto, common).bytes, None);
         let vhost = format!("dev.lab:8080 {LINE}");
-        assert_eq!(
-            access(Format::Auto, &vhost).vhost,
-            Some((&b"dev.lab"[..], Some(8080)))
-        );
+        assert_eq!(access(Format::Auto, &vhost).vhost, Some((&b"dev.lab"[..], Some(8080))));
         assert_eq!(access(Format::Auto, &vhost).client, b"192.0.2.7");
     }
 
@@ -432,27 +383,14 @@ mod tests {
     #[test]
     fn an_escaped_quote_does_not_end_a_field() {
         let line = LINE.replace("curl/7", r#"a\"b\\"#);
-        assert_eq!(
-            access(Format::Combined, &line).user_agent,
-            Some(&br#"a\"b\\"#[..])
-        );
+        assert_eq!(access(Format::Combined, &line).user_agent, Some(&br#"a\"b\\"#[..]));
     }
 
     #[test]
     fn a_request_line_may_be_anything() {
         let cases: [(&str, Option<&str>, Option<&str>, Option<&str>); 6] = [
-            (
-                "GET /two  spaces HTTP/1.1",
-                Some("GET"),
-                Some("/two  spaces"),
-                Some("1.1"),
-            ),
-            (
-                "GET /a HTTP/1.0 HTTP/1.1",
-                Some("GET"),
-                Some("/a HTTP/1.0"),
-                Some("1.1"),
-            ),
+            ("GET /two  spaces HTTP/1.1", Some("GET"), Some("/two  spaces"), Some("1.1")),
+            ("GET /a HTTP/1.0 HTTP/1.1", Some("GET"), Some("/a HTTP/1.0"), Some("1.1")),
             ("GET /old", Some("GET"), Some("/old"), None),
             (r"\x16\x03\x01", None, None, None),
             ("", None, None, None),
@@ -462,23 +400,13 @@ mod tests {
             let got = Request::of(line.as_bytes());
             let text = |part: Option<&[u8]>| part.map(|p| String::from_utf8(p.to_vec()).unwrap());
             let got = (text(got.method), text(got.target), text(got.version));
-            assert_eq!(
-                got,
-                (
-                    method.map(Into::into),
-                    target.map(Into::into),
-                    version.map(Into::into)
-                ),
-                "{line}"
-            );
+            assert_eq!(got, (method.map(Into::into), target.map(Into::into), version.map(Into::into)), "{line}");
         }
     }
 
     #[test]
     fn absent_and_empty_headers_are_not_the_same() {
-        let line = LINE
-            .replace("\"http://dev.lab/\"", "\"-\"")
-            .replace("\"curl/7\"", "\"\"");
+        let line = LINE.replace("\"http://dev.lab/\"", "\"-\"").replace("\"curl/7\"", "\"\"");
         let access = access(Format::Combined, &line);
         assert_eq!((access.referer, access.user_agent), (None, Some(&b""[..])));
     }
@@ -489,21 +417,11 @@ mod tests {
             ("", Odd::Empty),
             ("hello", Odd::NoTime),
             ("\0\u{1}garbage", Odd::Binary),
-            (
-                r#"1.2.3.4 - - [31/Feb/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 1"#,
-                Odd::BadTime,
-            ),
-            (
-                r#"1.2.3.4 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 1 "-""#,
-                Odd::AfterTime,
-            ),
+            (r#"1.2.3.4 - - [31/Feb/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 1"#, Odd::BadTime),
+            (r#"1.2.3.4 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 1 "-""#, Odd::AfterTime),
         ];
         for (line, reason) in cases {
-            assert_eq!(
-                Format::Auto.parse(line.as_bytes()),
-                Parsed::Odd(reason),
-                "{line}"
-            );
+            assert_eq!(Format::Auto.parse(line.as_bytes()), Parsed::Odd(reason), "{line}");
         }
     }
 

@@ -42,11 +42,7 @@ pub struct Header {
 impl Header {
     /// The header of a frame of `origin` that follows a line of `day`.
     pub fn new(origin: Origin, day: Option<Day>) -> Header {
-        Header {
-            version: VERSION,
-            origin,
-            day,
-        }
+        Header { version: VERSION, origin, day }
     }
 }
 
@@ -122,8 +118,7 @@ impl Body {
             cut: line.cut,
             attack: line.attack.map(Cow::Borrowed),
         };
-        serde_json::to_writer(&mut self.text, &row)
-            .expect("plain data turns into JSON, and a Vec takes it");
+        serde_json::to_writer(&mut self.text, &row).expect("plain data turns into JSON, and a Vec takes it");
         self.text.push(b'\n');
         self.ends.push(self.text.len());
         self.days.push(line.day);
@@ -149,15 +144,10 @@ impl Body {
     pub fn encode(&self, header: &Header, from: usize, to: usize, level: u32) -> Vec<u8> {
         let start = |line: usize| if line == 0 { 0 } else { self.ends[line - 1] };
         let text = &self.text[start(from)..start(to)];
-        let mut gzip = GzEncoder::new(
-            Vec::with_capacity(text.len() / 4 + 512),
-            Compression::new(level),
-        );
+        let mut gzip = GzEncoder::new(Vec::with_capacity(text.len() / 4 + 512), Compression::new(level));
         let mut head = serde_json::to_vec(header).expect("plain data turns into JSON");
         head.push(b'\n');
-        gzip.write_all(&head)
-            .and_then(|()| gzip.write_all(text))
-            .expect("a Vec takes all bytes");
+        gzip.write_all(&head).and_then(|()| gzip.write_all(text)).expect("a Vec takes all bytes");
         gzip.finish().expect("a Vec takes all bytes")
     }
 
@@ -219,15 +209,8 @@ fn gunzip(record: &[u8]) -> Result<Vec<u8>, FrameError> {
     }
     let mut text = Vec::with_capacity((record.len() * 8).min(DECODED_BYTES_MAX));
     let limit = DECODED_BYTES_MAX as u64 + 1;
-    GzDecoder::new(record)
-        .take(limit)
-        .read_to_end(&mut text)
-        .map_err(FrameError::Damaged)?;
-    if text.len() > DECODED_BYTES_MAX {
-        Err(FrameError::Bomb)
-    } else {
-        Ok(text)
-    }
+    GzDecoder::new(record).take(limit).read_to_end(&mut text).map_err(FrameError::Damaged)?;
+    if text.len() > DECODED_BYTES_MAX { Err(FrameError::Bomb) } else { Ok(text) }
 }
 
 fn read_header(line: &[u8]) -> Result<Header, FrameError> {
@@ -242,14 +225,8 @@ fn read_header(line: &[u8]) -> Result<Header, FrameError> {
     serde_json::from_slice(line).map_err(FrameError::NoHeader)
 }
 
-fn read_row(
-    number: usize,
-    row: &[u8],
-    origin: &Arc<Origin>,
-    before: Option<Day>,
-) -> Result<Event, FrameError> {
-    let row: Row<'_> =
-        serde_json::from_slice(row).map_err(|cause| FrameError::Line { number, cause })?;
+fn read_row(number: usize, row: &[u8], origin: &Arc<Origin>, before: Option<Day>) -> Result<Event, FrameError> {
+    let row: Row<'_> = serde_json::from_slice(row).map_err(|cause| FrameError::Line { number, cause })?;
     let line = from_text(row.line, row.line_b64).ok_or(FrameError::NoText { number })?;
     let parsed = origin.format.parse(&line);
     let time = parsed.time().map_or(row.time, |own| own.at);
@@ -277,10 +254,7 @@ mod tests {
 
     fn header() -> Header {
         let origin = Origin {
-            host: Host {
-                id: "4a5b".into(),
-                name: "web-1".into(),
-            },
+            host: Host { id: "4a5b".into(), name: "web-1".into() },
             cloud: None,
             container: None,
             path: "/var/log/apache2/access.log".into(),
@@ -303,27 +277,16 @@ mod tests {
             layer: 1,
             excerpt: "1' or".into(),
         };
-        Attack {
-            score: 90,
-            findings: vec![finding],
-        }
+        Attack { score: 90, findings: vec![finding] }
     }
 
-    const DATED: &[u8] =
-        br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "-""#;
+    const DATED: &[u8] = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "-""#;
 
     fn body(lines: &[&[u8]]) -> Body {
         let mut body = Body::default();
         let mut offset = 0;
         for line in lines {
-            body.push(Line {
-                offset,
-                length: line.len() as u64,
-                line,
-                cut: false,
-                time: 7,
-                attack: None,
-            });
+            body.push(Line { offset, length: line.len() as u64, line, cut: false, time: 7, attack: None });
             offset += line.len() as u64 + 1;
         }
         body
@@ -332,14 +295,7 @@ mod tests {
     #[test]
     fn a_frame_is_plain_text_inside() {
         let mut body = body(&[DATED]);
-        let cut = Line {
-            offset: 75,
-            length: 9,
-            line: b"\xff",
-            cut: true,
-            time: 8,
-            attack: Some(&attack()),
-        };
+        let cut = Line { offset: 75, length: 9, line: b"\xff", cut: true, time: 8, attack: Some(&attack()) };
         body.push(cut);
         let text = gunzip(&body.encode(&header(), 0, 2, 3)).unwrap();
         let expected = r#"{"twosec_frame":1,"host":{"id":"4a5b","name":"web-1"},"path":"/var/log/apache2/access.log","life":"21a53db0ea7b092e1207d87d689776d3","format":"combined","ruleset":"2026.11.1","agent":"0.1.0","day":"2024-10-04"}
@@ -353,25 +309,16 @@ mod tests {
     fn an_undated_line_takes_the_day_of_the_line_before_it() {
         let body = body(&[b"odd", DATED, b"odd again"]);
         let (_, events) = decode(&body.encode(&header(), 0, 3, 1)).unwrap();
-        let days: Vec<_> = events
-            .iter()
-            .map(|event| event.day.unwrap().to_string())
-            .collect();
+        let days: Vec<_> = events.iter().map(|event| event.day.unwrap().to_string()).collect();
         assert_eq!(days, ["2024-10-04", "2026-11-16", "2026-11-16"]);
         assert_eq!((events[0].time, events[1].time), (7, 1_794_816_025_000));
     }
 
     #[test]
     fn a_frame_of_a_newer_program_is_refused_by_name() {
-        let header = Header {
-            version: 9,
-            ..header()
-        };
+        let header = Header { version: 9, ..header() };
         let error = decode(&body(&[DATED]).encode(&header, 0, 1, 1)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "newer schema: the frame has version 9, this program reads up to 1"
-        );
+        assert_eq!(error.to_string(), "newer schema: the frame has version 9, this program reads up to 1");
     }
 
     #[test]

@@ -131,8 +131,7 @@ impl Event {
             line_b64,
             attack: self.attack.as_ref().map(Cow::Borrowed),
         };
-        serde_json::to_writer(&mut *out, &own)
-            .expect("plain data turns into JSON, and a Vec takes it");
+        serde_json::to_writer(&mut *out, &own).expect("plain data turns into JSON, and a Vec takes it");
         out.pop();
         out.push(b',');
         out.extend_from_slice(&origin.as_bytes()[1..]);

@@ -18,11 +18,7 @@ pub struct Pause {
 
 impl Default for Pause {
     fn default() -> Pause {
-        Pause {
-            ceiling: FIRST,
-            random: RandomState::new(),
-            tries: 0,
-        }
+        Pause { ceiling: FIRST, random: RandomState::new(), tries: 0 }
     }
 }
 

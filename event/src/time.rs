@@ -23,11 +23,7 @@ pub fn clf(text: &[u8]) -> Option<Millis> {
         return None;
     }
     let (day, month, year) = (digits(&t[0..2])?, month(&t[3..6])?, digits(&t[7..11])?);
-    let (hour, minute, second) = (
-        digits(&t[12..14])?,
-        digits(&t[15..17])?,
-        digits(&t[18..20])?,
-    );
+    let (hour, minute, second) = (digits(&t[12..14])?, digits(&t[15..17])?, digits(&t[18..20])?);
     let (zone_hour, zone_minute) = (digits(&t[22..24])?, digits(&t[24..26])?);
     let sign = match t[21] {
         b'+' => 1,
@@ -88,11 +84,9 @@ impl FromStr for Day {
         let parse = || {
             let t = text.as_bytes();
             let shape = t.len() == 10 && t[4] == b'-' && t[7] == b'-';
-            let (year, month, day) = shape
-                .then_some(())
-                .and_then(|()| Some((digits(&t[..4])?, digits(&t[5..7])?, digits(&t[8..])?)))?;
-            let valid =
-                (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
+            let (year, month, day) =
+                shape.then_some(()).and_then(|()| Some((digits(&t[..4])?, digits(&t[5..7])?, digits(&t[8..])?)))?;
+            let valid = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
             valid.then(|| Day::of(days_from_civil(year, month, day) * DAY_MILLIS))
         };
         parse().ok_or_else(|| NotADay(text.to_owned()))
@@ -132,11 +126,7 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (
-        yoe + era * 400 + i64::from(month <= 2),
-        month,
-        doy - (153 * mp + 2) / 5 + 1,
-    )
+    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
 }
 
 /// Days of a month, 28 to 31.
@@ -150,9 +140,7 @@ pub fn days_in_month(year: i64, month: i64) -> i64 {
 }
 
 fn digits(text: &[u8]) -> Option<i64> {
-    text.iter().try_fold(0, |n, c| {
-        c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0'))
-    })
+    text.iter().try_fold(0, |n, c| c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0')))
 }
 
 fn month(name: &[u8]) -> Option<i64> {
@@ -176,19 +164,10 @@ mod tests {
 
     #[test]
     fn a_date_that_no_calendar_has_is_no_time() {
-        for text in [
-            "30/Feb/2026:08:00:25 +0000",
-            "29/Feb/2025:08:00:25 +0000",
-            "00/Nov/2026:08:00:25 +0000",
-        ] {
+        for text in ["30/Feb/2026:08:00:25 +0000", "29/Feb/2025:08:00:25 +0000", "00/Nov/2026:08:00:25 +0000"] {
             assert_eq!(clf(text.as_bytes()), None, "{text}");
         }
-        for text in [
-            "16/nov/2026:08:00:25 +0000",
-            "16/Nov/2026:24:00:25 +0000",
-            "16/Nov/2026:08:00:25 0000",
-            "",
-        ] {
+        for text in ["16/nov/2026:08:00:25 +0000", "16/Nov/2026:24:00:25 +0000", "16/Nov/2026:08:00:25 0000", ""] {
             assert_eq!(clf(text.as_bytes()), None, "{text}");
         }
         assert!(clf(b"29/Feb/2024:23:59:60 +0000").is_some());
@@ -197,10 +176,7 @@ mod tests {
     #[test]
     fn a_day_is_written_as_a_date() {
         assert_eq!(Day::of(1_794_816_025_000).to_string(), "2026-11-16");
-        assert_eq!(
-            "2026-11-16".parse::<Day>().unwrap(),
-            Day::of(1_794_816_025_000)
-        );
+        assert_eq!("2026-11-16".parse::<Day>().unwrap(), Day::of(1_794_816_025_000));
         let error = "2026-02-30".parse::<Day>().unwrap_err().to_string();
         assert_eq!(error, "`2026-02-30` is not a day: write it as 2026-11-16");
     }

@@ -19,7 +19,10 @@ pub struct Decoded {
 pub enum Content {
     Events(Vec<(EventId, Event)>),
     /// Nothing that this program can read. It is archived as it is, and dead-lettered.
-    Unreadable { data: Bytes, reason: String },
+    Unreadable {
+        data: Bytes,
+        reason: String,
+    },
 }
 
 impl Decoded {

@@ -70,7 +70,8 @@ impl RunError {
 /// Takes shards, reads them, archives and indexes, until `stop` or the stream's end.
 pub async fn run(settings: Settings, services: Services, stop: CancellationToken) -> Result<(), RunError> {
     let settings = Arc::new(settings);
-    let mut supervisor = Supervisor { services, settings: settings.clone(), observer: Observer::default(), list_again: Instant::now() };
+    let mut supervisor =
+        Supervisor { services, settings: settings.clone(), observer: Observer::default(), list_again: Instant::now() };
     let mut workers = JoinSet::new();
     let mut round = tokio::time::interval(settings.failover / 4);
     let mut stream_ended = false;
@@ -150,7 +151,9 @@ pub(crate) async fn ensure_rows(services: &Services, settings: &Settings, shards
     let known = |id: &str| rows.iter().any(|row| row.key == id);
     for shard in shards.iter().filter(|shard| !known(&shard.id)) {
         let start = match settings.start {
-            StartAt::AtTimestamp(at) if !shard.parents.iter().any(|parent| known(parent)) => Checkpoint::AtTimestamp(at),
+            StartAt::AtTimestamp(at) if !shard.parents.iter().any(|parent| known(parent)) => {
+                Checkpoint::AtTimestamp(at)
+            }
             _ => Checkpoint::TrimHorizon,
         };
         services.leases.create(&Lease::new(shard, start, created)).await.map_err(RunError::Leases)?;

@@ -34,7 +34,12 @@ pub enum Outcome {
 pub async fn run(services: Services, settings: Arc<Settings>, lease: Lease, stop: CancellationToken) -> Outcome {
     let lost = CancellationToken::new();
     let (moved, cursors) = watch::channel(Cursors::of(&lease));
-    let keeper = Keeper { leases: services.leases.clone(), lease: lease.clone(), failover: settings.failover, lost: lost.clone() };
+    let keeper = Keeper {
+        leases: services.leases.clone(),
+        lease: lease.clone(),
+        failover: settings.failover,
+        lost: lost.clone(),
+    };
     let work = async {
         let worker = Worker { services, settings, shard: lease.key, moved, stop };
         let outcome = tokio::select! {
@@ -77,14 +82,20 @@ impl Worker {
     /// Reads from the cursors on. `None`: begin again at the cursors.
     async fn pass(&self) -> anyhow::Result<Option<Outcome>> {
         let cursors = self.moved.borrow().clone();
-        let chain = Chain { archive: self.services.archive.clone(), stream: self.settings.stream.clone(), shard: self.shard.clone() };
-        let known = cursors.checkpoint.sequence().map(|s| Tail { sequence: s.clone(), arrival: cursors.checkpoint_arrival });
+        let chain = Chain {
+            archive: self.services.archive.clone(),
+            stream: self.settings.stream.clone(),
+            shard: self.shard.clone(),
+        };
+        let known =
+            cursors.checkpoint.sequence().map(|s| Tail { sequence: s.clone(), arrival: cursors.checkpoint_arrival });
         let tail = chain.tail(known, cursors.checkpoint_arrival).await?;
         self.archived_to(tail.as_ref());
         let bulker = self.bulker();
         self.catch_up(&chain, &bulker, &cursors, tail.as_ref()).await?;
 
-        let start = tail.as_ref().map(|tail| Start::After(tail.sequence.clone())).or_else(|| cursors.checkpoint.start());
+        let start =
+            tail.as_ref().map(|tail| Start::After(tail.sequence.clone())).or_else(|| cursors.checkpoint.start());
         let Some(start) = start else { return Ok(Some(Outcome::ShardEnd)) };
         let mut pages = match self.services.feed.open(&self.shard, start).await {
             Err(FeedError::NoShard(_)) => return self.shard_end().await.map(Some),
@@ -147,7 +158,13 @@ impl Worker {
 
     /// Indexes from the archive what was archived and is not indexed: after a crash, or
     /// when the index was away for longer than the stream remembers.
-    async fn catch_up(&self, chain: &Chain, bulker: &Bulker, cursors: &Cursors, tail: Option<&Tail>) -> anyhow::Result<()> {
+    async fn catch_up(
+        &self,
+        chain: &Chain,
+        bulker: &Bulker,
+        cursors: &Cursors,
+        tail: Option<&Tail>,
+    ) -> anyhow::Result<()> {
         let Some(tail) = tail else { return Ok(()) };
         let indexed = cursors.indexed_through.sequence();
         if indexed.is_some_and(|indexed| *indexed >= tail.sequence) {

@@ -119,11 +119,18 @@ pub fn main() -> ExitCode {
 fn init_logging() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("TWOSEC_LOG").unwrap_or_else(|_| EnvFilter::new("warn,tantivy=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -142,7 +149,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn read(args: RunArgs) -> anyhow::Result<()> {
     let files = args.files.iter().map(|file| input::check(file, args.format)).collect::<Result<Vec<_>, _>>()?;
-    let plan = Plan { files, data: args.data, once: args.once, port: args.port, bar: args.once && io::stderr().is_terminal() };
+    let plan =
+        Plan { files, data: args.data, once: args.once, port: args.port, bar: args.once && io::stderr().is_terminal() };
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let summary = runtime.block_on(run::run(plan))?;
     // Threads that wait for a signal or the page must not hold the end up.
@@ -150,7 +158,10 @@ fn read(args: RunArgs) -> anyhow::Result<()> {
     if args.once {
         return print(&summary, args.json);
     }
-    eprintln!("{} new lines, {} attacks in all; start again with the same --data to go on", summary.new_lines, summary.attacks);
+    eprintln!(
+        "{} new lines, {} attacks in all; start again with the same --data to go on",
+        summary.new_lines, summary.attacks
+    );
     Ok(())
 }
 
@@ -190,9 +201,9 @@ fn search(args: &SearchArgs) -> anyhow::Result<()> {
 /// An event on one line of a terminal.
 fn row(event: &Value) -> String {
     let text = |pointer: &str| plain(event.pointer(pointer).and_then(Value::as_str).unwrap_or("-"));
-    let categories = event["attack"]["categories"].as_array().map_or_else(String::new, |all| {
-        all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-    });
+    let categories = event["attack"]["categories"]
+        .as_array()
+        .map_or_else(String::new, |all| all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","));
     let target = match event["url"]["original"].as_str() {
         Some(target) => format!("{} {}", text("/http/request/method"), plain(target)),
         None => text("/event/original"),

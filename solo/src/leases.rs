@@ -45,7 +45,11 @@ impl LocalLeases {
         LocalLeases { stream: Some(stream), ..self }
     }
 
-    fn change(&self, key: &str, change: impl FnOnce(Option<&Lease>) -> Result<Lease, Swap>) -> Result<Swap, LeaseError> {
+    fn change(
+        &self,
+        key: &str,
+        change: impl FnOnce(Option<&Lease>) -> Result<Lease, Swap>,
+    ) -> Result<Swap, LeaseError> {
         let mut rows = self.rows.lock().expect("nobody panics with the rows in hand");
         let mut fresh = rows.clone();
         let at = fresh.iter().position(|row| row.key == key);
@@ -60,7 +64,9 @@ impl LocalLeases {
         }
         let text = serde_json::to_vec_pretty(&fresh).expect("plain data turns into JSON");
         let saved = agent::checkpoint::replace(&self.path, &text);
-        self.trouble.watch(&self.path, saved).map_err(|cause| LeaseError::Transient { call: "swap", cause: cause.into() })?;
+        self.trouble
+            .watch(&self.path, saved)
+            .map_err(|cause| LeaseError::Transient { call: "swap", cause: cause.into() })?;
         *rows = fresh;
         if let (Some(stream), Some(number)) = (&self.stream, archived) {
             stream.archived_through(number);

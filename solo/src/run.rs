@@ -14,6 +14,7 @@ use agent::host;
 use agent::lock::{Lock, LockError};
 use agent::meter::Meter;
 use agent::settings::{FileSettings, LINGER, SWEEP, Settings};
+use agent::signals::stop_on_signals;
 use processor::Services;
 use processor::archive::ArchiveError;
 use processor::archive::chain::Chain;
@@ -64,6 +65,8 @@ pub enum RunError {
     Write(String),
     #[error("there is no index in `{}`: run `twosec FILE` first, or name its folder with --data", .0.display())]
     NoIndex(PathBuf),
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
     #[error("no answer")]
     Query(#[source] SearchError),
     #[error("the agent has failed")]
@@ -80,7 +83,7 @@ pub async fn run(plan: Plan) -> Result<Summary, RunError> {
     let _lock = Lock::take(&plan.data).map_err(RunError::Data)?;
     let listener = if plan.once { None } else { Some(listen(plan.port).await?) };
     let (local, stream, settings) = open(&plan).await?;
-    let stop = stop_on_signals();
+    let stop = stop_on_signals().map_err(RunError::Signals)?;
     let finished = CancellationToken::new();
 
     if let Some(listener) = listener {
@@ -195,28 +198,4 @@ fn serve(listener: TcpListener, local: &Local) {
     let hosts = ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("{name}:{port}")).to_vec();
     let sources = Sources { index: local.index.clone(), status: local.status.clone(), hosts: Arc::new(hosts) };
     tokio::spawn(async move { axum::serve(listener, page::router(sources)).await });
-}
-
-/// A token that the first SIGINT or SIGTERM cancels. The second ends the process: what
-/// is under way then is read again next time.
-fn stop_on_signals() -> CancellationToken {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = CancellationToken::new();
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return stop;
-    };
-    let told = stop.clone();
-    tokio::spawn(async move {
-        for again in [false, true] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if again {
-                std::process::exit(130);
-            }
-            told.cancel();
-        }
-    });
-    stop
 }

@@ -41,7 +41,11 @@ impl LocalStream {
     /// A stream whose first record follows number `last`.
     pub fn after(last: u64) -> LocalStream {
         let queue = Queue { next: last + 1, records: VecDeque::new(), finished: false };
-        LocalStream(Arc::new(Shared { queue: Mutex::new(queue), arrived: Notify::new(), archived: watch::Sender::new(last) }))
+        LocalStream(Arc::new(Shared {
+            queue: Mutex::new(queue),
+            arrived: Notify::new(),
+            archived: watch::Sender::new(last),
+        }))
     }
 
     /// Notes that all records up to `number` are archived.
@@ -163,7 +167,12 @@ mod tests {
     use agent::ship::FrameId;
 
     fn frames(texts: &[&'static str]) -> Vec<Frame> {
-        let frame = |text: &&'static str| Frame { id: FrameId(0), key: String::new(), bytes: Bytes::from_static(text.as_bytes()), lines: 1 };
+        let frame = |text: &&'static str| Frame {
+            id: FrameId(0),
+            key: String::new(),
+            bytes: Bytes::from_static(text.as_bytes()),
+            lines: 1,
+        };
         texts.iter().map(frame).collect()
     }
 

@@ -94,9 +94,14 @@ pub fn of(index: &LocalIndex, files: &[FileSettings], status: &Status, took: Dur
         to: stats.to,
         attacks: stats.attacks,
         categories: stats.categories,
-        attackers: attackers.map(|(who, categories)| Attacker { address: who.key, attacks: who.count, categories }).collect(),
+        attackers: attackers
+            .map(|(who, categories)| Attacker { address: who.key, attacks: who.count, categories })
+            .collect(),
         telling: index.telling(&*query, SHOWN)?.iter().map(telling).collect(),
-        unparsed: Unparsed { lines: stats.unparsed, examples: examples.iter().map(|event| odd_line(event.get())).collect() },
+        unparsed: Unparsed {
+            lines: stats.unparsed,
+            examples: examples.iter().map(|event| odd_line(event.get())).collect(),
+        },
         new_lines: status.agent.lines(),
         known_lines: status.processor.known(),
         dead_letters: status.processor.dead_letters() + status.agent.dead(),
@@ -159,7 +164,9 @@ pub fn render(summary: &Summary) -> String {
 
 // Writing to a String cannot fail, so the results are dropped here and below.
 fn head(summary: &Summary, out: &mut String) {
-    let second = |time: &Option<String>| time.as_deref().map_or("-".to_owned(), |time| time.replace('T', " ").replace(".000Z", " UTC"));
+    let second = |time: &Option<String>| {
+        time.as_deref().map_or("-".to_owned(), |time| time.replace('T', " ").replace(".000Z", " UTC"))
+    };
     let _ = writeln!(out, "{} requests, {} to {}", count(summary.requests), second(&summary.from), second(&summary.to));
     let share = 100.0 * summary.attacks as f64 / summary.requests.max(1) as f64;
     let _ = writeln!(out, "{} of them are attacks or scans ({share:.1} %)", count(summary.attacks));
@@ -183,7 +190,8 @@ fn attackers(summary: &Summary, out: &mut String) {
     }
     let _ = writeln!(out, "\nTop attacking addresses");
     for attacker in &summary.attackers {
-        let with: Vec<_> = attacker.categories.iter().map(|bucket| format!("{} {}", bucket.key, count(bucket.count))).collect();
+        let with: Vec<_> =
+            attacker.categories.iter().map(|bucket| format!("{} {}", bucket.key, count(bucket.count))).collect();
         let line = format!("  {:<24} {:>8}  {}", plain(&attacker.address), count(attacker.attacks), with.join(", "));
         let _ = writeln!(out, "{}", short(&line, WIDTH));
     }
@@ -196,7 +204,8 @@ fn telling_lines(summary: &Summary, out: &mut String) {
     let _ = writeln!(out, "\nThe most telling lines");
     for line in &summary.telling {
         let status = line.status.map_or("-".to_owned(), |status| status.to_string());
-        let first = format!("  {:>3} {:<14} answered {status}  {}", line.score, line.categories.join(","), plain(&line.line));
+        let first =
+            format!("  {:>3} {:<14} answered {status}  {}", line.score, line.categories.join(","), plain(&line.line));
         let _ = writeln!(out, "{}", short(&first, WIDTH));
         let _ = writeln!(out, "{}", short(&format!("      because {}", plain(&line.why)), WIDTH));
     }
@@ -224,7 +233,13 @@ fn places(summary: &Summary, out: &mut String) {
         0 => String::new(),
         known => format!(", {} of them known already", count(known)),
     };
-    let _ = writeln!(out, "\n{} new lines in {:.1} s ({} lines/s){known}", count(summary.new_lines), summary.seconds, count(rate as u64));
+    let _ = writeln!(
+        out,
+        "\n{} new lines in {:.1} s ({} lines/s){known}",
+        count(summary.new_lines),
+        summary.seconds,
+        count(rate as u64)
+    );
     let _ = writeln!(out, "original lines   {}", place(&summary.archive));
     let _ = writeln!(out, "index            {}   (try: twosec search 'attack.categories:sqli')", place(&summary.index));
 }

@@ -3,7 +3,9 @@
 /// Replaces control characters, which a terminal would obey, and those that turn the
 /// direction of text.
 pub fn plain(text: &str) -> String {
-    let bad = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    let bad = |c: char| {
+        c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
     text.chars().map(|c| if bad(c) { '\u{fffd}' } else { c }).collect()
 }
 

@@ -94,7 +94,7 @@ pub async fn run(
         tokio::select! {
             parcel = parcels.recv(), if open && under_way < BYTES_UNDER_WAY_MAX => match parcel {
                 Some(first) => {
-                    let frames = gather(first, &mut parcels, &mut ledger);
+                    let frames = gather(first, &mut parcels, &mut ledger, &mut checkpoint);
                     under_way += bytes(&frames);
                     calls.push(put_all(Arc::clone(&uplink), frames, dead.clone(), Arc::clone(&meter)));
                 }
@@ -122,12 +122,18 @@ fn save_or_say(checkpoint: &mut Checkpoint) {
 }
 
 /// The frames of one call: `first` and what waits behind it.
-fn gather(first: Parcel, parcels: &mut mpsc::Receiver<Parcel>, ledger: &mut Ledger) -> Vec<Frame> {
+fn gather(
+    first: Parcel,
+    parcels: &mut mpsc::Receiver<Parcel>,
+    ledger: &mut Ledger,
+    checkpoint: &mut Checkpoint,
+) -> Vec<Frame> {
     let mut frames = Vec::new();
     let mut total = 0;
     let mut next = Some(first);
     while let Some(parcel) = next {
         total += weight(&parcel.frame);
+        parcel.before.into_iter().for_each(|mark| checkpoint.opened(mark));
         ledger.sent(parcel.frame.id, parcel.life, parcel.mark);
         frames.push(parcel.frame);
         // A frame may be as large as a record may be: 1 MiB.
@@ -155,7 +161,9 @@ async fn put_all(uplink: Arc<dyn Uplink>, frames: Vec<Frame>, dead: DeadLetters,
                 assert_eq!(pending.len(), answers.len(), "one answer for each frame");
                 pending = sort(pending, answers, &dead, &meter).await;
             }
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, frames = pending.len(), "will try again"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, frames = pending.len(), "will try again")
+            }
         }
         if !pending.is_empty() {
             tokio::time::sleep(pause.next_pause()).await;
@@ -177,7 +185,11 @@ async fn sort(frames: Vec<Frame>, answers: Vec<Put>, dead: &DeadLetters, meter: 
             Put::Never(reason) => {
                 // What cannot even be kept aside must not be forgotten.
                 if let Err(error) = dead.keep(&frame, &reason) {
-                    tracing::error!(error = &error as &dyn std::error::Error, reason, "cannot keep a refused frame; will try again");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        reason,
+                        "cannot keep a refused frame; will try again"
+                    );
                     again.push(frame);
                     continue;
                 }
@@ -237,7 +249,8 @@ mod tests {
     }
 
     fn frames(ids: impl IntoIterator<Item = u64>) -> Vec<Frame> {
-        let frame = |id| Frame { id: FrameId(id), key: format!("{id:032x}"), bytes: Bytes::from_static(b"x"), lines: 1 };
+        let frame =
+            |id| Frame { id: FrameId(id), key: format!("{id:032x}"), bytes: Bytes::from_static(b"x"), lines: 1 };
         ids.into_iter().map(frame).collect()
     }
 

@@ -232,18 +232,24 @@ impl Follower {
     /// How far the lines have been given out, for the checkpoint. `None` before the
     /// first line.
     pub fn mark(&self, day: Option<Day>) -> Option<Mark> {
-        let offset = self.lines.offset();
+        self.mark_at(self.lines.offset(), day)
+    }
+
+    /// A mark at the start of a line that has been given out.
+    pub fn mark_at(&self, offset: u64, day: Option<Day>) -> Option<Mark> {
         let tail = (offset as usize).min(WITNESS_BYTES);
         let tail = match self.source {
             Source::Plain(_) => self.bytes_at(offset - tail as u64, tail).ok().filter(|bytes| bytes.len() == tail),
             Source::Gzip(_) => None,
         };
+        // Only whole lines: what follows them may not be on the disk yet.
+        let head = self.head.len().min(self.lines.offset() as usize);
         Some(Mark {
             number: self.number,
             life: self.life?,
             path: self.live.clone(),
             file: self.id,
-            head: Witness::of(&self.head[..self.head.len().min(offset as usize)]),
+            head: Witness::of(&self.head[..head]),
             position: Position { offset, tail: tail.map(|bytes| Witness::of(&bytes)), day },
         })
     }

@@ -47,7 +47,7 @@ pub fn find(settings: &[FileSettings], marks: &[Mark], siblings: bool) -> Sweep 
         }
     }
     if siblings {
-        find_siblings(&mut sweep, marks);
+        find_siblings(&mut sweep, settings, marks);
     }
     sweep.files.sort_by_key(|file| file.modified);
     sweep
@@ -85,26 +85,32 @@ fn consider(sweep: &mut Sweep, path: PathBuf, format: Format) {
 
 /// Rotated files of remembered lives: the very file under another name, or, where that
 /// is gone, a packed copy beside the live path.
-fn find_siblings(sweep: &mut Sweep, marks: &[Mark]) {
+fn find_siblings(sweep: &mut Sweep, settings: &[FileSettings], marks: &[Mark]) {
     for mark in marks {
-        let Some(format) = sweep.files.iter().find(|f| file::live(&f.path) == mark.path).map(|f| f.format) else { continue };
+        let Some(wanted) = settings.iter().find(|wanted| names(&wanted.path, &mark.path)) else { continue };
         if sweep.files.iter().any(|file| file.id == mark.file) {
             continue;
         }
         for path in siblings(&mark.path) {
             let same = fs::symlink_metadata(&path).is_ok_and(|meta| FileId::of(&meta) == mark.file);
             if same || path.extension().is_some_and(|end| end == "gz") && may_hold(&path, mark) {
-                consider(sweep, path, format);
+                consider(sweep, path, wanted.format);
             }
         }
     }
+}
+
+/// Whether a configured path or pattern names a live path.
+fn names(wanted: &str, live: &Path) -> bool {
+    file::live(Path::new(wanted)) == live || glob::Pattern::new(wanted).is_ok_and(|pattern| pattern.matches_path(live))
 }
 
 /// Files in the live path's folder that are of its family.
 fn siblings(live: &Path) -> Vec<PathBuf> {
     let folder = live.parent().unwrap_or(Path::new("/"));
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let mut paths: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path != live && file::live(path) == live).collect();
+    let mut paths: Vec<_> =
+        entries.map(|entry| entry.path()).filter(|path| path != live && file::live(path) == live).collect();
     paths.sort();
     paths
 }

@@ -3,26 +3,25 @@
 //! One thread does the whole hot path up to the frame, because handing single lines
 //! from one task to another costs more than the work on them.
 
+mod find;
 mod file;
 mod lines;
-mod find;
+mod reader;
 
 pub use file::{FileId, Follower, Look, Witness};
 pub use find::is_pattern;
 pub use lines::{Lines, RawLine};
+pub(crate) use reader::now;
 
-use crate::batch::{Batch, Packer, Parcel};
+use crate::batch::Parcel;
 use crate::checkpoint::{LifeNumber, Mark};
-use crate::meter::Meter;
 use crate::settings::Settings;
-use event::line::Container;
-use event::{Classifier, HostKey, Millis, Origin};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use std::collections::{HashMap, HashSet};
+use reader::{Desk, Reader};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -44,16 +43,13 @@ pub enum Wake {
 /// Reads until it is told to stop, or, unless it follows, to the end of all files.
 /// Ends early when nobody takes the frames any more.
 pub fn run(settings: Settings, marks: Vec<Mark>, frames: mpsc::Sender<Parcel>, wakes: Wakes, stop: CancellationToken) {
-    let mut tailer = Tailer::new(settings, marks, frames, wakes.sender);
-    while !stop.is_cancelled() {
-        let busy = tailer.round();
-        if tailer.is_abandoned() {
-            return;
-        }
-        if busy {
+    let watch = Watch::new(settings.follow, wakes.sender);
+    let mut tailer = Tailer::new(Desk::new(settings, frames), marks, watch);
+    while !stop.is_cancelled() && !tailer.desk.is_abandoned() {
+        if tailer.round() {
             continue;
         }
-        if !tailer.settings.follow {
+        if !tailer.desk.settings.follow {
             tailer.take_rests();
             break;
         }
@@ -86,22 +82,12 @@ impl Default for Wakes {
 }
 
 struct Tailer {
-    settings: Settings,
-    key: HostKey,
-    classifier: Classifier,
-    meter: Arc<Meter>,
-    frames: mpsc::Sender<Parcel>,
-    packer: Packer,
+    desk: Desk,
     watch: Watch,
-    /// What earlier runs remember of lives that are not open yet.
+    /// What earlier runs remember of lives.
     marks: Vec<Mark>,
     /// Oldest first.
-    followers: Vec<Follower>,
-    batches: HashMap<LifeNumber, Batch>,
-    /// Day of the last dated line of each open life.
-    days: HashMap<LifeNumber, event::Day>,
-    /// Since when a file has neither been at a live path nor grown.
-    quiet: HashMap<LifeNumber, Instant>,
+    readers: Vec<Reader>,
     /// Paths that have been complained about, so that it is done once.
     complained: HashSet<PathBuf>,
     lives: u64,
@@ -109,24 +95,9 @@ struct Tailer {
 }
 
 impl Tailer {
-    fn new(settings: Settings, marks: Vec<Mark>, frames: mpsc::Sender<Parcel>, wake: SyncSender<Wake>) -> Tailer {
-        Tailer {
-            key: HostKey::derive(&settings.host.id),
-            classifier: Classifier::embedded(),
-            meter: Arc::clone(&settings.meter),
-            watch: Watch::new(settings.follow, wake),
-            settings,
-            frames,
-            packer: Packer::default(),
-            marks,
-            followers: Vec::new(),
-            batches: HashMap::new(),
-            days: HashMap::new(),
-            quiet: HashMap::new(),
-            complained: HashSet::new(),
-            lives: 0,
-            next_sweep: Instant::now(),
-        }
+    fn new(desk: Desk, marks: Vec<Mark>, watch: Watch) -> Tailer {
+        let (readers, complained) = (Vec::new(), HashSet::new());
+        Tailer { desk, watch, marks, readers, complained, lives: 0, next_sweep: Instant::now() }
     }
 
     /// One turn for every file. True if any had something to read.
@@ -134,115 +105,60 @@ impl Tailer {
         if Instant::now() >= self.next_sweep {
             self.sweep();
         }
-        let mut busy = false;
-        let mut busy_families: HashSet<PathBuf> = HashSet::new();
-        for at in 0..self.followers.len() {
-            // A younger file of a family waits until the older one is at its end.
-            if busy_families.contains(&self.followers[at].live) {
-                continue;
+        // A younger file of a family waits until the older one is at its end.
+        let mut busy: HashSet<PathBuf> = HashSet::new();
+        for at in 0..self.readers.len() {
+            if !busy.contains(&self.readers[at].follower.live) && self.read(at) {
+                busy.insert(self.readers[at].follower.live.clone());
             }
-            if self.read(at) {
-                busy = true;
-                busy_families.insert(self.followers[at].live.clone());
-            }
-        }
-        if self.settings.follow && !busy {
-            busy = self.find_rotations();
         }
         self.close_late();
-        busy
+        !busy.is_empty() || self.desk.settings.follow && self.finds_rotation()
     }
 
     /// Reads a burst from one file. True if there was anything.
     fn read(&mut self, at: usize) -> bool {
-        let number = self.followers[at].number;
-        match self.followers[at].look() {
-            Ok(Look::Read(0)) => false,
-            Ok(Look::Read(_)) => {
-                self.quiet.remove(&number);
-                self.take_lines(at);
-                self.meter.read(&self.followers[at]);
-                true
-            }
+        match self.readers[at].read(&mut self.desk) {
+            Ok(Look::Read(read)) => read > 0,
             Ok(Look::Replaced) => {
                 self.start_over(at);
                 true
             }
             Err(cause) => {
-                let path = self.followers[at].path.clone();
-                self.complain(&path, &format!("cannot read on: {cause}"));
+                self.complain(at, &format!("cannot read on: {cause}"));
                 false
             }
         }
     }
 
-    fn take_lines(&mut self, at: usize) {
-        let read = now();
-        let follower = &mut self.followers[at];
-        while let Some(line) = follower.lines.next_line() {
-            self.meter.line();
-            let batch = match self.batches.get_mut(&follower.number) {
-                Some(batch) => batch,
-                None => {
-                    let live = &follower.live;
-                    let life = follower.life.get_or_insert_with(|| self.key.life(&live.to_string_lossy(), line.text));
-                    let origin = origin(&self.settings, live, *life, follower.format, self.classifier.ruleset());
-                    let day = self.days.get(&follower.number).copied();
-                    let batch = Batch::new(origin, day, Instant::now());
-                    self.batches.entry(follower.number).or_insert(batch)
-                }
-            };
-            batch.push(line, &self.classifier, read);
-            if self.packer.is_full(batch) {
-                let batch = self.batches.remove(&follower.number);
-                close(follower, batch, &mut self.packer, &mut self.days, &self.frames);
-            }
-        }
-    }
-
-    /// The last line of a file that ends without a line feed, for a run that does not
-    /// wait for more.
     fn take_rests(&mut self) {
-        for at in 0..self.followers.len() {
-            let read = now();
-            let follower = &mut self.followers[at];
-            let Some(line) = follower.lines.rest() else { continue };
-            self.meter.line();
-            let life = follower.life.get_or_insert_with(|| self.key.life(&follower.live.to_string_lossy(), line.text));
-            let origin = origin(&self.settings, &follower.live, *life, follower.format, self.classifier.ruleset());
-            let day = self.days.get(&follower.number).copied();
-            let batch = self.batches.entry(follower.number).or_insert_with(|| Batch::new(origin, day, Instant::now()));
-            batch.push(line, &self.classifier, read);
-        }
+        self.readers.iter_mut().for_each(|reader| reader.take_rest(&mut self.desk));
     }
 
     /// The file holds other bytes than before: what is left of the old life goes out,
     /// and a new one begins.
     fn start_over(&mut self, at: usize) {
-        self.close_batch(at);
         let number = self.next_life();
-        let follower = &mut self.followers[at];
-        self.days.remove(&follower.number);
-        tracing::info!(path = %follower.path.display(), "the file was truncated or replaced; reading it from its start");
-        if let Err(cause) = follower.restart(number) {
-            let path = follower.path.clone();
-            self.complain(&path, &format!("cannot start over: {cause}"));
+        let reader = &mut self.readers[at];
+        tracing::info!(path = %reader.follower.path.display(), "the file was truncated or replaced; reading it from its start");
+        if let Err(cause) = reader.start_over(&mut self.desk, number) {
+            self.complain(at, &format!("cannot start over: {cause}"));
         }
     }
 
     /// Looks for files, new and rotated ones.
     fn sweep(&mut self) {
-        self.next_sweep = Instant::now() + self.settings.sweep;
-        let found = find::find(&self.settings.files, &self.marks, self.followers.is_empty());
+        self.next_sweep = Instant::now() + self.desk.settings.sweep;
+        let found = find::find(&self.desk.settings.files, &self.marks, self.readers.is_empty());
         for folder in &found.folders {
             self.watch.folder(folder);
         }
         for (path, reason) in &found.skipped {
-            self.complain(path, reason);
+            self.warn(path, reason);
         }
         let live: HashSet<FileId> = found.files.iter().map(|file| file.id).collect();
         for file in found.files {
-            if !self.followers.iter().any(|follower| follower.id == file.id) {
+            if !self.readers.iter().any(|reader| reader.follower.id == file.id) {
                 self.open(file, &live);
             }
         }
@@ -256,41 +172,40 @@ impl Tailer {
             None => Ok(None),
         });
         match opened {
-            Ok(Some(mut follower)) => {
-                self.resume(&mut follower, live);
-                self.meter.read(&follower);
-                self.followers.push(follower);
+            Ok(Some(follower)) => {
+                let mut reader = Reader::new(follower);
+                self.resume(&mut reader, live);
+                self.desk.meter.read(&reader.follower);
+                self.readers.push(reader);
             }
-            Ok(None) => self.complain(&found.path, "it is not a regular file; skipped"),
-            Err(cause) => self.complain(&found.path, &format!("cannot open it: {cause}")),
+            Ok(None) => self.warn(&found.path, "it is not a regular file; skipped"),
+            Err(cause) => self.warn(&found.path, &format!("cannot open it: {cause}")),
         }
     }
 
     /// Finds the remembered life that a newly opened file goes on with: of this very
     /// file, or of one that is gone and had the same bytes (moved, copied, packed).
-    fn resume(&mut self, follower: &mut Follower, live: &HashSet<FileId>) {
-        let own = |mark: &Mark| mark.file == follower.id;
-        let moved = |mark: &Mark| mark.path == follower.live && !live.contains(&mark.file);
-        let mut candidates: Vec<Mark> = self.marks.iter().filter(|m| own(m)).cloned().collect();
-        candidates.extend(self.marks.iter().filter(|m| !own(m) && moved(m)).cloned());
-        for mark in candidates.iter().rev() {
-            match follower.resume(mark) {
-                Ok(true) => {
-                    self.days.extend(mark.position.day.map(|day| (follower.number, day)));
-                    tracing::debug!(path = %follower.path.display(), offset = mark.position.offset, "reading goes on");
-                    return;
-                }
+    fn resume(&self, reader: &mut Reader, live: &HashSet<FileId>) {
+        let own = |mark: &&Mark| mark.file == reader.follower.id;
+        let moved = |mark: &&Mark| mark.path == reader.follower.live && !live.contains(&mark.file);
+        let candidates: Vec<_> =
+            self.marks.iter().rev().filter(own).chain(self.marks.iter().rev().filter(moved)).collect();
+        for mark in candidates {
+            let path = reader.follower.path.display().to_string();
+            match reader.resume(mark) {
+                Ok(true) => return tracing::debug!(path, offset = mark.position.offset, "reading goes on"),
                 Ok(false) => {}
-                Err(cause) => tracing::debug!(path = %follower.path.display(), %cause, "cannot compare it with what was read"),
+                Err(cause) => tracing::debug!(path, %cause, "cannot compare it with what was read"),
             }
         }
     }
 
-    /// A live path that leads to another file than the open one: look again at once.
-    fn find_rotations(&mut self) -> bool {
-        let moved = self.followers.iter().any(|follower| {
-            !self.quiet.contains_key(&follower.number)
-                && std::fs::symlink_metadata(&follower.path).map(|meta| FileId::of(&meta)).ok() != Some(follower.id)
+    /// Whether a live path leads to another file than the open one; then looks around
+    /// at once.
+    fn finds_rotation(&mut self) -> bool {
+        let moved = self.readers.iter().any(|reader| {
+            let there = std::fs::symlink_metadata(&reader.follower.path).map(|meta| FileId::of(&meta));
+            reader.quiet.is_none() && there.ok() != Some(reader.follower.id)
         });
         if moved {
             self.sweep();
@@ -301,19 +216,14 @@ impl Tailer {
     /// Closes rotated files that nobody writes to any more.
     fn retire(&mut self, live: &HashSet<FileId>) {
         let now = Instant::now();
-        for at in (0..self.followers.len()).rev() {
-            let follower = &self.followers[at];
-            if live.contains(&follower.id) && follower.path == follower.live {
-                self.quiet.remove(&follower.number);
-                continue;
-            }
-            let since = *self.quiet.entry(follower.number).or_insert(now);
-            if now.duration_since(since) >= QUIET {
-                self.close_batch(at);
-                let follower = self.followers.remove(at);
-                self.quiet.remove(&follower.number);
-                self.days.remove(&follower.number);
-                self.remember(&follower);
+        for at in (0..self.readers.len()).rev() {
+            let reader = &mut self.readers[at];
+            if live.contains(&reader.follower.id) && reader.follower.path == reader.follower.live {
+                reader.quiet = None;
+            } else if now.duration_since(*reader.quiet.get_or_insert(now)) >= QUIET {
+                reader.close(&mut self.desk);
+                let reader = self.readers.remove(at);
+                self.remember(&reader.follower);
             }
         }
     }
@@ -327,35 +237,23 @@ impl Tailer {
 
     /// Closes batches whose first line has waited long enough.
     fn close_late(&mut self) {
-        let linger = self.settings.linger;
-        for at in 0..self.followers.len() {
-            let late = |batch: &Batch| batch.opened().elapsed() >= linger;
-            if self.batches.get(&self.followers[at].number).is_some_and(late) {
-                self.close_batch(at);
+        let linger = self.desk.settings.linger;
+        for reader in &mut self.readers {
+            if reader.waiting_since().is_some_and(|since| since.elapsed() >= linger) {
+                reader.close(&mut self.desk);
             }
         }
     }
 
     fn close_all(&mut self) {
-        for at in 0..self.followers.len() {
-            self.close_batch(at);
-        }
-    }
-
-    fn close_batch(&mut self, at: usize) {
-        let batch = self.batches.remove(&self.followers[at].number);
-        close(&self.followers[at], batch, &mut self.packer, &mut self.days, &self.frames);
+        self.readers.iter_mut().for_each(|reader| reader.close(&mut self.desk));
     }
 
     /// How long nothing needs to be done, unless a file changes.
     fn patience(&self) -> Duration {
-        let linger = self.batches.values().map(|batch| batch.opened() + self.settings.linger).min();
-        let next = linger.unwrap_or(self.next_sweep).min(self.next_sweep);
+        let waiting = self.readers.iter().filter_map(Reader::waiting_since).min();
+        let next = waiting.map_or(self.next_sweep, |since| self.next_sweep.min(since + self.desk.settings.linger));
         next.saturating_duration_since(Instant::now()).min(self.watch.patience())
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.frames.is_closed()
     }
 
     fn next_life(&mut self) -> LifeNumber {
@@ -363,46 +261,16 @@ impl Tailer {
         LifeNumber(self.lives)
     }
 
-    fn complain(&mut self, path: &Path, reason: &str) {
+    fn complain(&mut self, at: usize, reason: &str) {
+        let path = self.readers[at].follower.path.clone();
+        self.warn(&path, reason);
+    }
+
+    fn warn(&mut self, path: &Path, reason: &str) {
         if self.complained.insert(path.to_owned()) {
             tracing::warn!(path = %path.display(), "{reason}");
         }
     }
-}
-
-/// Packs a batch and hands its frames on; waits while the queue is full.
-fn close(
-    follower: &Follower,
-    batch: Option<Batch>,
-    packer: &mut Packer,
-    days: &mut HashMap<LifeNumber, event::Day>,
-    frames: &mpsc::Sender<Parcel>,
-) {
-    let Some(batch) = batch else { return };
-    days.extend(batch.day().map(|day| (follower.number, day)));
-    for parcel in packer.pack(&batch, follower.mark(batch.day()), follower.number) {
-        // A closed queue is noticed by `is_abandoned`; the frame is read again next time.
-        if frames.blocking_send(parcel).is_err() {
-            return;
-        }
-    }
-}
-
-fn origin(settings: &Settings, live: &Path, life: event::LifeId, format: event::Format, ruleset: &str) -> Origin {
-    Origin {
-        host: settings.host.clone(),
-        cloud: settings.cloud.clone(),
-        container: None::<Container>,
-        path: live.to_string_lossy().into_owned(),
-        life,
-        format,
-        ruleset: ruleset.to_owned(),
-        agent: env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-fn now() -> Millis {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as Millis)
 }
 
 /// Notices changes in the folders of the files, where the system can.

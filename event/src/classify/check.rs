@@ -15,29 +15,17 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.example.matches {
-            "does not match its example"
-        } else {
-            "matches its counter-example"
-        };
+        let what = if self.example.matches { "does not match its example" } else { "matches its counter-example" };
         write!(f, "rule `{}` {what} `{}`", self.rule, self.example.text)
     }
 }
 
 /// Asks each rule about its own examples and returns those that came out wrong.
 pub fn check(classifier: &Classifier) -> Vec<Failure> {
-    let wrong =
-        |rule: &Rule, example: &&Example| matches(classifier, rule, example) != example.matches;
+    let wrong = |rule: &Rule, example: &&Example| matches(classifier, rule, example) != example.matches;
     let failures = |rule: &Rule| {
-        let failure = |example: &Example| Failure {
-            rule: rule.id.clone(),
-            example: example.clone(),
-        };
-        rule.examples
-            .iter()
-            .filter(|example| wrong(rule, example))
-            .map(failure)
-            .collect::<Vec<_>>()
+        let failure = |example: &Example| Failure { rule: rule.id.clone(), example: example.clone() };
+        rule.examples.iter().filter(|example| wrong(rule, example)).map(failure).collect::<Vec<_>>()
     };
     classifier.rules().iter().flat_map(failures).collect()
 }
@@ -67,11 +55,7 @@ impl Witness for Ids {
 
 /// The example as a line of a log. A whole line is one already.
 fn line(example: &Example) -> Vec<u8> {
-    if Format::Auto
-        .parse(example.text.as_bytes())
-        .access()
-        .is_some()
-    {
+    if Format::Auto.parse(example.text.as_bytes()).access().is_some() {
         return example.text.clone().into_bytes();
     }
     let text = escaped(&example.text);
@@ -81,8 +65,7 @@ fn line(example: &Example) -> Vec<u8> {
         ExampleKind::Referer => ("/", text.as_str(), "Mozilla/5.0"),
     };
     let time = "[16/Nov/2026:08:00:25 +0000]";
-    format!(r#"192.0.2.7 - - {time} "GET {target} HTTP/1.1" 200 512 "{referer}" "{agent}""#)
-        .into_bytes()
+    format!(r#"192.0.2.7 - - {time} "GET {target} HTTP/1.1" 200 512 "{referer}" "{agent}""#).into_bytes()
 }
 
 /// As Apache writes it, as far as examples need it.
@@ -120,18 +103,12 @@ mod tests {
         let rules = rules::read(&[("test.toml", RULE)]).unwrap();
         let failures = check(&Classifier::new("test".to_owned(), rules));
         let texts: Vec<String> = failures.iter().map(Failure::to_string).collect();
-        assert_eq!(
-            texts,
-            ["rule `test-shoe` matches its counter-example `/?q=one+shoe`"]
-        );
+        assert_eq!(texts, ["rule `test-shoe` matches its counter-example `/?q=one+shoe`"]);
     }
 
     #[test]
     fn every_rule_keeps_its_examples() {
-        let failures: Vec<String> = check(&Classifier::embedded())
-            .iter()
-            .map(Failure::to_string)
-            .collect();
+        let failures: Vec<String> = check(&Classifier::embedded()).iter().map(Failure::to_string).collect();
         assert!(failures.is_empty(), "{}", failures.join("\n"));
     }
 }

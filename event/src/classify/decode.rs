@@ -22,24 +22,17 @@ pub const LAYERS_MAX: u8 = 3;
 pub fn next(text: &[u8], field: Field) -> Option<Vec<u8>> {
     let text = &text[..text.len().min(VIEW_BYTES_MAX)];
     let plus = matches!(field, Field::Query | Field::QueryKey);
-    percent(text, plus)
-        .or_else(|| overlong(text))
-        .or_else(|| escapes(text))
-        .or_else(|| match field {
-            Field::Query | Field::QueryKey => base64_text(text),
-            Field::Path => base64_segment(text),
-            _ => None,
-        })
+    percent(text, plus).or_else(|| overlong(text)).or_else(|| escapes(text)).or_else(|| match field {
+        Field::Query | Field::QueryKey => base64_text(text),
+        Field::Path => base64_segment(text),
+        _ => None,
+    })
 }
 
 /// Undoes `%41`, `%u0041` and, where asked, `+`. A percent sign that starts no code
 /// stays, as servers keep it.
 fn percent(text: &[u8], plus: bool) -> Option<Vec<u8>> {
-    let first = if plus {
-        memchr::memchr2(b'%', b'+', text)
-    } else {
-        memchr::memchr(b'%', text)
-    }?;
+    let first = if plus { memchr::memchr2(b'%', b'+', text) } else { memchr::memchr(b'%', text) }?;
     let mut out = Vec::with_capacity(text.len());
     out.extend_from_slice(&text[..first]);
     let mut rest = &text[first..];
@@ -85,18 +78,13 @@ fn percent_code(rest: &[u8]) -> Option<(Code, usize)> {
 /// The character that exactly `count` hex digits name.
 fn hex_char(digits: &[u8], count: usize) -> Option<char> {
     let digits = digits.get(..count)?;
-    char::from_u32(
-        digits
-            .iter()
-            .try_fold(0, |n, digit| Some(n << 4 | u32::from(hex(*digit)?)))?,
-    )
+    char::from_u32(digits.iter().try_fold(0, |n, digit| Some(n << 4 | u32::from(hex(*digit)?)))?)
 }
 
 /// Folds UTF-8 that spends more bytes than it needs: `C0 AF` is a slash to a careless
 /// decoder and nothing to a careful filter.
 fn overlong(text: &[u8]) -> Option<Vec<u8>> {
-    text.iter()
-        .find(|b| matches!(b, 0xc0 | 0xc1 | 0xe0 | 0xf0))?;
+    text.iter().find(|b| matches!(b, 0xc0 | 0xc1 | 0xe0 | 0xf0))?;
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     let mut changed = false;
@@ -113,9 +101,7 @@ fn overlong(text: &[u8]) -> Option<Vec<u8>> {
 fn overlong_code(rest: &[u8]) -> Option<(u8, usize)> {
     let tail = |byte: u8| (0x80..0xc0).contains(&byte).then_some(byte & 0x3f);
     match rest {
-        [lead @ (0xc0 | 0xc1), last, ..] if tail(*last).is_some() => {
-            Some(((lead & 1) << 6 | last & 0x3f, 2))
-        }
+        [lead @ (0xc0 | 0xc1), last, ..] if tail(*last).is_some() => Some(((lead & 1) << 6 | last & 0x3f, 2)),
         [0xc0, byte @ (b'/' | b'\\' | b'.'), ..] => Some((*byte, 2)),
         [0xe0, high @ (0x80 | 0x81), last, ..] => Some(((high & 1) << 6 | tail(*last)?, 3)),
         [0xf0, 0x80, high @ (0x80 | 0x81), last, ..] => Some(((high & 1) << 6 | tail(*last)?, 4)),
@@ -169,15 +155,11 @@ const ENTITIES: [(&[u8], char); 17] = [
 
 fn entity(rest: &[u8]) -> Option<(char, usize)> {
     match rest {
-        [b'&', b'#', b'x' | b'X', digits @ ..] => {
-            numeric(digits, 16).map(|(char, used)| (char, used + 3))
-        }
+        [b'&', b'#', b'x' | b'X', digits @ ..] => numeric(digits, 16).map(|(char, used)| (char, used + 3)),
         [b'&', b'#', digits @ ..] => numeric(digits, 10).map(|(char, used)| (char, used + 2)),
         [b'&', name @ ..] => ENTITIES
             .iter()
-            .find(|(known, _)| {
-                name.len() >= known.len() && name[..known.len()].eq_ignore_ascii_case(known)
-            })
+            .find(|(known, _)| name.len() >= known.len() && name[..known.len()].eq_ignore_ascii_case(known))
             .map(|(known, char)| (*char, known.len() + 1)),
         _ => None,
     }
@@ -187,14 +169,8 @@ fn entity(rest: &[u8]) -> Option<(char, usize)> {
 /// Each entity is at least as long as the UTF-8 of its character.
 fn numeric(digits: &[u8], radix: u32) -> Option<(char, usize)> {
     let digit = |byte: &u8| char::from(*byte).to_digit(radix);
-    let count = digits
-        .iter()
-        .take(7)
-        .take_while(|byte| digit(byte).is_some())
-        .count();
-    let number = digits[..count]
-        .iter()
-        .try_fold(0, |n, byte| Some(n * radix + digit(byte)?))?;
+    let count = digits.iter().take(7).take_while(|byte| digit(byte).is_some()).count();
+    let number = digits[..count].iter().try_fold(0, |n, byte| Some(n * radix + digit(byte)?))?;
     let semicolon = usize::from(digits.get(count) == Some(&b';'));
     let char = char::from_u32(number).filter(|_| count > 0)?;
     Some((char, count + semicolon))
@@ -226,20 +202,10 @@ fn base64_text(text: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     // The plus of base64 was taken for a blank.
-    let text: Vec<u8> = text
-        .iter()
-        .map(|b| if *b == b' ' { b'+' } else { *b })
-        .collect();
+    let text: Vec<u8> = text.iter().map(|b| if *b == b' ' { b'+' } else { *b }).collect();
     let url_safe = memchr::memchr2(b'-', b'_', &text).is_some();
-    let decoded = if url_safe {
-        BASE64_URL.decode(text)
-    } else {
-        BASE64.decode(text)
-    }
-    .ok()?;
-    let printable = decoded
-        .iter()
-        .all(|b| matches!(b, b'\t' | b'\r' | b'\n' | 0x20..=0x7e));
+    let decoded = if url_safe { BASE64_URL.decode(text) } else { BASE64.decode(text) }.ok()?;
+    let printable = decoded.iter().all(|b| matches!(b, b'\t' | b'\r' | b'\n' | 0x20..=0x7e));
     printable.then_some(decoded)
 }
 
@@ -271,29 +237,19 @@ pub struct Forms {
 pub fn forms(text: &[u8]) -> Forms {
     let lower = text.to_ascii_lowercase();
     if !has_forms(text) {
-        return Forms {
-            lower,
-            spaced: None,
-            joined: None,
-        };
+        return Forms { lower, spaced: None, joined: None };
     }
     let plain = plain(&lower);
     let commented = memmem::find(&plain, b"/*").is_some();
     let spaced = Some(single_blanks(&without_comments(&plain, b" ")));
     let joined = commented.then(|| single_blanks(&without_comments(&plain, b"")));
-    Forms {
-        lower,
-        spaced,
-        joined,
-    }
+    Forms { lower, spaced, joined }
 }
 
 /// Whether [`forms`] would hold more than the lower-case text. Every text is asked, so
 /// the loop has no branches and the compiler makes it look at many bytes at a time.
 pub fn has_forms(text: &[u8]) -> bool {
-    let odd = text
-        .iter()
-        .fold(false, |odd, b| odd | !(0x20..0x7f).contains(b));
+    let odd = text.iter().fold(false, |odd, b| odd | !(0x20..0x7f).contains(b));
     let pairs = text.iter().zip(text.get(1..).unwrap_or_default());
     let pair = |a, b| ((a == b' ') & (b == b' ')) | ((a == b'/') & (b == b'*'));
     odd | pairs.fold(false, |found, (a, b)| found | pair(*a, *b))
@@ -406,11 +362,7 @@ mod tests {
 
     #[test]
     fn a_token_is_not_taken_for_base64_text() {
-        for token in [
-            "iXYRDugJYim_D7HEges2E30DqjyaNRFIw6i_Ovsq",
-            "user_token",
-            "170890af1c363801f02ac046b617b276",
-        ] {
+        for token in ["iXYRDugJYim_D7HEges2E30DqjyaNRFIw6i_Ovsq", "user_token", "170890af1c363801f02ac046b617b276"] {
             assert_eq!(next(token.as_bytes(), Field::Query), None, "{token}");
         }
     }

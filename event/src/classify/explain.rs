@@ -2,9 +2,7 @@
 
 use super::rules::Rule;
 use super::views::View;
-use super::{
-    BAR, Classifier, Passed, Place, Witness, excerpt, finding, parameter_name, scores, verdict,
-};
+use super::{BAR, Classifier, Passed, Place, Witness, excerpt, finding, parameter_name, scores, verdict};
 use crate::attack::{Attack, Category, Field, Finding};
 use crate::format::Access;
 use serde::Serialize;
@@ -67,21 +65,14 @@ pub struct Score {
 pub(super) fn explain(classifier: &Classifier, access: &Access<'_>) -> Explanation {
     let mut notes = Notes::default();
     classifier.walk(access, &mut notes);
-    let findings: Vec<Finding> = notes
-        .matched
-        .iter()
-        .map(|found| found.finding.clone())
-        .collect();
+    let findings: Vec<Finding> = notes.matched.iter().map(|found| found.finding.clone()).collect();
     Explanation {
         ruleset: classifier.ruleset().to_owned(),
         bar: BAR,
         views: notes.views,
         matched: notes.matched,
         passed: notes.passed,
-        scores: scores(&findings)
-            .into_iter()
-            .map(|(category, score)| Score { category, score })
-            .collect(),
+        scores: scores(&findings).into_iter().map(|(category, score)| Score { category, score }).collect(),
         verdict: verdict(findings),
     }
 }
@@ -97,11 +88,7 @@ struct Notes {
 impl Witness for Notes {
     fn view(&mut self, view: &View<'_>) {
         let parameter = view.parameter.map(parameter_name);
-        self.views.push(Seen {
-            field: view.field,
-            parameter,
-            layers: Vec::new(),
-        });
+        self.views.push(Seen { field: view.field, parameter, layers: Vec::new() });
     }
 
     fn layer(&mut self, _layer: u8, text: &[u8]) {
@@ -120,11 +107,8 @@ impl Witness for Notes {
             literal: rule.literals.iter().find(seen).cloned().unwrap_or_default(),
             why: why.to_string(),
         };
-        let told = |other: &Pass| {
-            other.rule == pass.rule
-                && other.field == pass.field
-                && other.parameter == pass.parameter
-        };
+        let told =
+            |other: &Pass| other.rule == pass.rule && other.field == pass.field && other.parameter == pass.parameter;
         if !self.passed.iter().any(told) {
             self.passed.push(pass);
         }
@@ -133,10 +117,7 @@ impl Witness for Notes {
     fn found(&mut self, rule: &Rule, place: &Place<'_>, at: Range<usize>) {
         let finding = finding(rule, place, at);
         self.passed.retain(|pass| pass.rule != rule.id);
-        self.matched.push(Match {
-            about: rule.about.clone(),
-            finding,
-        });
+        self.matched.push(Match { about: rule.about.clone(), finding });
     }
 }
 
@@ -144,9 +125,7 @@ impl fmt::Display for Passed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Passed::OtherParameter => f.write_str("the rule looks at other parameters"),
-            Passed::NoStructure => {
-                f.write_str("the words are there, the structure of an attack is not")
-            }
+            Passed::NoStructure => f.write_str("the words are there, the structure of an attack is not"),
             Passed::Vetoed(veto) => {
                 write!(f, "`{}` makes it harmless", excerpt(veto.as_bytes(), 0..0))
             }
@@ -160,11 +139,7 @@ impl fmt::Display for Explanation {
         self.write_matched(f)?;
         self.write_passed(f)?;
         self.write_views(f)?;
-        write!(
-            f,
-            "\nRules {}. `--json` shows all of this for machines.",
-            self.ruleset
-        )
+        write!(f, "\nRules {}. `--json` shows all of this for machines.", self.ruleset)
     }
 }
 
@@ -172,37 +147,17 @@ impl Explanation {
     fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.verdict {
             Some(attack) => {
-                let names: Vec<&str> = attack
-                    .categories()
-                    .iter()
-                    .map(|category| category.name())
-                    .collect();
-                writeln!(
-                    f,
-                    "This is an attack: {}, {} of 100.",
-                    names.join(", "),
-                    attack.score
-                )
+                let names: Vec<&str> = attack.categories().iter().map(|category| category.name()).collect();
+                writeln!(f, "This is an attack: {}, {} of 100.", names.join(", "), attack.score)
             }
             None if self.matched.is_empty() => {
                 writeln!(f, "Nothing in this request looks like an attack.")
             }
-            None => writeln!(
-                f,
-                "Something is odd, but it is not enough to call it an attack."
-            ),
+            None => writeln!(f, "Something is odd, but it is not enough to call it an attack."),
         }?;
         for Score { category, score } in &self.scores {
-            let side = if *score >= self.bar {
-                "reaches"
-            } else {
-                "stays under"
-            };
-            writeln!(
-                f,
-                "  {category} comes to {score}, which {side} the bar of {}.",
-                self.bar
-            )?;
+            let side = if *score >= self.bar { "reaches" } else { "stays under" };
+            writeln!(f, "  {category} comes to {score}, which {side} the bar of {}.", self.bar)?;
         }
         Ok(())
     }
@@ -213,18 +168,9 @@ impl Explanation {
         }
         for Match { about, finding } in &self.matched {
             let place = place_name(finding.field, finding.parameter.as_deref());
-            writeln!(
-                f,
-                "  {} ({}, {} of 100)",
-                finding.rule, finding.category, finding.score
-            )?;
+            writeln!(f, "  {} ({}, {} of 100)", finding.rule, finding.category, finding.score)?;
             writeln!(f, "    {about}")?;
-            writeln!(
-                f,
-                "    in {place}, {}: `{}`",
-                depth(finding.layer),
-                finding.excerpt
-            )?;
+            writeln!(f, "    in {place}, {}: `{}`", depth(finding.layer), finding.excerpt)?;
         }
         Ok(())
     }
@@ -235,13 +181,7 @@ impl Explanation {
         }
         for pass in &self.passed {
             let place = place_name(pass.field, pass.parameter.as_deref());
-            writeln!(
-                f,
-                "  {}: `{}` in {place}, but {}",
-                pass.rule,
-                printable(&pass.literal),
-                pass.why
-            )?;
+            writeln!(f, "  {}: `{}` in {place}, but {}", pass.rule, printable(&pass.literal), pass.why)?;
         }
         Ok(())
     }

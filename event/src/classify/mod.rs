@@ -22,7 +22,7 @@ use crate::attack::{Attack, Category, Field, Finding};
 use crate::format::Access;
 use aho_corasick::Anchored;
 use aho_corasick::automaton::Automaton;
-use aho_corasick::dfa::DFA;
+use aho_corasick::nfa::contiguous::NFA;
 use decode::{Forms, LAYERS_MAX};
 use memchr::memmem;
 use rules::RuleSet;
@@ -51,7 +51,7 @@ const RULESET: &str = "2026.11.1";
 pub struct Classifier {
     ruleset: String,
     rules: Vec<Rule>,
-    literals: DFA,
+    literals: NFA,
     of_literal: Vec<RuleSet>,
     /// For each field, the rules that look at it.
     of_field: [RuleSet; FIELDS],
@@ -84,8 +84,7 @@ enum Passed {
 impl Classifier {
     /// The classifier with the rules that ship with the program.
     pub fn embedded() -> Classifier {
-        let rules =
-            rules::read(rules::EMBEDDED).expect("our own rules are valid, or the tests are red");
+        let rules = rules::read(rules::EMBEDDED).expect("our own rules are valid, or the tests are red");
         Classifier::new(RULESET.to_owned(), rules)
     }
 
@@ -96,28 +95,17 @@ impl Classifier {
         let mut of_field = [RuleSet::default(); FIELDS];
         for (at, rule) in rules.iter().enumerate() {
             for literal in &rule.literals {
-                let place = texts
-                    .iter()
-                    .position(|known| known == literal)
-                    .unwrap_or(texts.len());
+                let place = texts.iter().position(|known| known == literal).unwrap_or(texts.len());
                 if place == texts.len() {
                     texts.push(literal);
                     of_literal.push(RuleSet::default());
                 }
                 of_literal[place].insert(at);
             }
-            rule.fields
-                .iter()
-                .for_each(|field| of_field[*field as usize].insert(at));
+            rule.fields.iter().for_each(|field| of_field[*field as usize].insert(at));
         }
         let literals = automaton(&texts);
-        Classifier {
-            ruleset,
-            rules,
-            literals,
-            of_literal,
-            of_field,
-        }
+        Classifier { ruleset, rules, literals, of_literal, of_field }
     }
 
     /// Version of the rules, such as `2026.11.1`.
@@ -157,15 +145,7 @@ impl Classifier {
         let mut text = Cow::Borrowed(view.text);
         for layer in 0..=LAYERS_MAX {
             witness.layer(layer, &text);
-            self.judge(
-                Place {
-                    view,
-                    layer,
-                    text: &text,
-                },
-                matched,
-                witness,
-            );
+            self.judge(Place { view, layer, text: &text }, matched, witness);
             if layer == LAYERS_MAX {
                 break;
             }
@@ -183,40 +163,23 @@ impl Classifier {
         if candidates.is_empty() && !decode::has_forms(place.text) {
             return;
         }
-        let Forms {
-            lower,
-            spaced,
-            joined,
-        } = decode::forms(place.text);
+        let Forms { lower, spaced, joined } = decode::forms(place.text);
         self.ask(candidates, &place, &lower, matched, witness);
         for form in [spaced, joined].into_iter().flatten() {
             let candidates = self.candidates(&form).common(wanted);
-            self.ask(
-                candidates,
-                &Place {
-                    text: &form,
-                    ..place
-                },
-                &form,
-                matched,
-                witness,
-            );
+            self.ask(candidates, &Place { text: &form, ..place }, &form, matched, witness);
         }
     }
 
     fn candidates(&self, text: &[u8]) -> RuleSet {
-        let start = self
-            .literals
-            .start_state(Anchored::No)
-            .expect("the automaton was built for searches anywhere");
+        let start = self.literals.start_state(Anchored::No).expect("the automaton was built for searches anywhere");
         let mut rules = RuleSet::default();
         let mut state = start;
         for &byte in text {
             state = self.literals.next_state(Anchored::No, state, byte);
             if self.literals.is_special(state) && self.literals.is_match(state) {
                 for at in 0..self.literals.match_len(state) {
-                    rules
-                        .extend(self.of_literal[self.literals.match_pattern(state, at).as_usize()]);
+                    rules.extend(self.of_literal[self.literals.match_pattern(state, at).as_usize()]);
                 }
             }
         }
@@ -232,11 +195,7 @@ impl Classifier {
         matched: &mut RuleSet,
         witness: &mut impl Witness,
     ) {
-        for at in candidates
-            .iter()
-            .filter(|at| !matched.contains(*at))
-            .collect::<Vec<_>>()
-        {
+        for at in candidates.iter().filter(|at| !matched.contains(*at)).collect::<Vec<_>>() {
             match self.rules[at].matches(place.view.parameter, lower) {
                 Ok(range) => {
                     matched.insert(at);
@@ -259,13 +218,13 @@ fn is_plain(view: &View<'_>) -> bool {
 }
 
 /// A table of states: it takes the most memory and the least time of the kinds there are.
-fn automaton(literals: &[&str]) -> DFA {
-    DFA::builder()
+fn automaton(literals: &[&str]) -> NFA {
+    NFA::builder()
+        .dense_depth(4)
         .ascii_case_insensitive(true)
         .build(literals)
         .expect("a few thousand short literals fit an automaton")
 }
-pub fn dbg(c:&Classifier){ eprintln!("{} literals {} bytes", c.literals.patterns_len(), c.literals.memory_usage()); }
 
 impl Rule {
     /// Where the rule matches a text that holds one of its literals.
@@ -275,25 +234,20 @@ impl Rule {
         }
         let at = match &self.regex {
             Some(regex) => regex.find(lower).map(|found| found.range()),
-            None => self.literals.iter().find_map(|literal| {
-                memmem::find(lower, literal.as_bytes()).map(|at| at..at + literal.len())
-            }),
+            None => self
+                .literals
+                .iter()
+                .find_map(|literal| memmem::find(lower, literal.as_bytes()).map(|at| at..at + literal.len())),
         };
         let at = at.ok_or(Passed::NoStructure)?;
         match self.not.as_ref().and_then(|not| not.find(lower)) {
-            Some(veto) => Err(Passed::Vetoed(
-                String::from_utf8_lossy(veto.as_bytes()).into_owned(),
-            )),
+            Some(veto) => Err(Passed::Vetoed(String::from_utf8_lossy(veto.as_bytes()).into_owned())),
             None => Ok(at),
         }
     }
 
     fn wants(&self, parameter: Option<&[u8]>) -> bool {
-        let wanted = |name: &[u8]| {
-            self.parameters
-                .iter()
-                .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
-        };
+        let wanted = |name: &[u8]| self.parameters.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
         self.parameters.is_empty()
             || parameter.is_some_and(|name| match decode::next(name, Field::QueryKey) {
                 Some(name) => wanted(&name),
@@ -334,11 +288,7 @@ fn excerpt(text: &[u8], at: Range<usize>) -> String {
     let start = at.start.saturating_sub(before);
     let end = text.len().min(start + 4 * EXCERPT_CHARS_MAX);
     let printable = |char: char| if char.is_control() { '\u{fffd}' } else { char };
-    String::from_utf8_lossy(&text[start..end])
-        .chars()
-        .map(printable)
-        .take(EXCERPT_CHARS_MAX)
-        .collect()
+    String::from_utf8_lossy(&text[start..end]).chars().map(printable).take(EXCERPT_CHARS_MAX).collect()
 }
 
 /// The findings of the categories that reach the bar, strongest first.
@@ -347,44 +297,24 @@ fn verdict(mut found: Vec<Finding>) -> Option<Attack> {
         return None;
     }
     let scores = scores(&found);
-    let reaches = |category| {
-        scores
-            .iter()
-            .any(|(other, score)| *other == category && *score >= BAR)
-    };
+    let reaches = |category| scores.iter().any(|(other, score)| *other == category && *score >= BAR);
     found.retain(|finding| reaches(finding.category));
     found.sort_by_key(|finding| std::cmp::Reverse((finding.score, finding.confidence)));
     let score = noisy_or(found.iter().map(|finding| finding.score));
     found.truncate(FINDINGS_MAX);
-    (!found.is_empty()).then_some(Attack {
-        score,
-        findings: found,
-    })
+    (!found.is_empty()).then_some(Attack { score, findings: found })
 }
 
 /// The score of each category that was found, in the order of [`Category::ALL`].
 fn scores(found: &[Finding]) -> Vec<(Category, u8)> {
-    let of = |category| {
-        noisy_or(
-            found
-                .iter()
-                .filter(|f| f.category == category)
-                .map(|f| f.score),
-        )
-    };
-    Category::ALL
-        .iter()
-        .map(|category| (*category, of(*category)))
-        .filter(|(_, score)| *score > 0)
-        .collect()
+    let of = |category| noisy_or(found.iter().filter(|f| f.category == category).map(|f| f.score));
+    Category::ALL.iter().map(|category| (*category, of(*category))).filter(|(_, score)| *score > 0).collect()
 }
 
 /// Takes each score for the chance that its finding is an attack, all independent, and
 /// gives the chance that at least one is: 0 to 100.
 fn noisy_or(scores: impl Iterator<Item = u8>) -> u8 {
-    let none = scores.fold(1.0, |none, score| {
-        none * (1.0 - f64::from(score.min(100)) / 100.0)
-    });
+    let none = scores.fold(1.0, |none, score| none * (1.0 - f64::from(score.min(100)) / 100.0));
     (100.0 * (1.0 - none)).round() as u8
 }
 

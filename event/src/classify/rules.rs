@@ -150,10 +150,7 @@ struct Written {
 pub fn read(files: &[(&str, &str)]) -> Result<Vec<Rule>, RuleError> {
     let mut rules: Vec<Rule> = Vec::new();
     for (name, text) in files {
-        let unreadable = |cause| RuleError::File {
-            file: (*name).to_owned(),
-            cause: Box::new(cause),
-        };
+        let unreadable = |cause| RuleError::File { file: (*name).to_owned(), cause: Box::new(cause) };
         let file: File = toml::from_str(text).map_err(unreadable)?;
         for written in file.rule {
             let rule = written.checked(file.category, file.fields.as_deref())?;
@@ -170,25 +167,11 @@ pub fn read(files: &[(&str, &str)]) -> Result<Vec<Rule>, RuleError> {
 }
 
 impl Written {
-    fn checked(
-        self,
-        category: Option<Category>,
-        fields: Option<&[Field]>,
-    ) -> Result<Rule, RuleError> {
+    fn checked(self, category: Option<Category>, fields: Option<&[Field]>) -> Result<Rule, RuleError> {
         self.check()?;
-        let missing = |key| RuleError::Missing {
-            rule: self.id.clone(),
-            key,
-        };
-        let category = self
-            .category
-            .or(category)
-            .ok_or_else(|| missing("category"))?;
-        let fields = self
-            .fields
-            .as_deref()
-            .or(fields)
-            .filter(|all| !all.is_empty());
+        let missing = |key| RuleError::Missing { rule: self.id.clone(), key };
+        let category = self.category.or(category).ok_or_else(|| missing("category"))?;
+        let fields = self.fields.as_deref().or(fields).filter(|all| !all.is_empty());
         Ok(Rule {
             category,
             fields: fields.ok_or_else(|| missing("where"))?.to_vec(),
@@ -211,10 +194,7 @@ impl Written {
             return Err(RuleError::Id { rule: rule() });
         }
         if !(1..=100).contains(&self.score) {
-            return Err(RuleError::Score {
-                rule: rule(),
-                score: self.score,
-            });
+            return Err(RuleError::Score { rule: rule(), score: self.score });
         }
         if self.literals.is_empty() {
             return Err(RuleError::NoLiterals { rule: rule() });
@@ -222,14 +202,9 @@ impl Written {
         if !self.examples().iter().any(|example| example.matches) {
             return Err(RuleError::NoExamples { rule: rule() });
         }
-        let bad = |literal: &&String| {
-            literal.is_empty() || literal.bytes().any(|b| b.is_ascii_uppercase())
-        };
+        let bad = |literal: &&String| literal.is_empty() || literal.bytes().any(|b| b.is_ascii_uppercase());
         match self.literals.iter().find(bad) {
-            Some(literal) => Err(RuleError::Literal {
-                rule: rule(),
-                literal: literal.clone(),
-            }),
+            Some(literal) => Err(RuleError::Literal { rule: rule(), literal: literal.clone() }),
             None => Ok(()),
         }
     }
@@ -243,38 +218,16 @@ impl Written {
             (&self.counter_examples_ua, ExampleKind::UserAgent, false),
             (&self.counter_examples_referer, ExampleKind::Referer, false),
         ];
-        let example = |kind, matches| {
-            move |text: &String| Example {
-                kind,
-                text: text.clone(),
-                matches,
-            }
-        };
-        lists
-            .into_iter()
-            .flat_map(|(texts, kind, matches)| texts.iter().map(example(kind, matches)))
-            .collect()
+        let example = |kind, matches| move |text: &String| Example { kind, text: text.clone(), matches };
+        lists.into_iter().flat_map(|(texts, kind, matches)| texts.iter().map(example(kind, matches))).collect()
     }
 }
 
 /// Bytes, not characters: what arrives is not always UTF-8, and sets of ASCII are small.
-fn compiled(
-    rule: &str,
-    key: &'static str,
-    regex: Option<&str>,
-) -> Result<Option<Regex>, RuleError> {
+fn compiled(rule: &str, key: &'static str, regex: Option<&str>) -> Result<Option<Regex>, RuleError> {
     let Some(regex) = regex else { return Ok(None) };
-    let invalid = |cause| RuleError::Regex {
-        rule: rule.to_owned(),
-        key,
-        cause: Box::new(cause),
-    };
-    RegexBuilder::new(regex)
-        .unicode(false)
-        .dot_matches_new_line(true)
-        .build()
-        .map(Some)
-        .map_err(invalid)
+    let invalid = |cause| RuleError::Regex { rule: rule.to_owned(), key, cause: Box::new(cause) };
+    RegexBuilder::new(regex).unicode(false).dot_matches_new_line(true).build().map(Some).map_err(invalid)
 }
 
 /// A set of rules, by their place in the list.
@@ -295,26 +248,17 @@ impl RuleSet {
     }
 
     pub fn extend(&mut self, other: RuleSet) {
-        self.0
-            .iter_mut()
-            .zip(other.0)
-            .for_each(|(word, more)| *word |= more);
+        self.0.iter_mut().zip(other.0).for_each(|(word, more)| *word |= more);
     }
 
     /// The rules that are in both.
     pub fn common(mut self, other: RuleSet) -> RuleSet {
-        self.0
-            .iter_mut()
-            .zip(other.0)
-            .for_each(|(word, keep)| *word &= keep);
+        self.0.iter_mut().zip(other.0).for_each(|(word, keep)| *word &= keep);
         self
     }
 
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        self.0
-            .into_iter()
-            .enumerate()
-            .flat_map(|(at, word)| Bits(word).map(move |bit| at * 64 + bit))
+        self.0.into_iter().enumerate().flat_map(|(at, word)| Bits(word).map(move |bit| at * 64 + bit))
     }
 }
 

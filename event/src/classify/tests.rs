@@ -18,13 +18,5 @@ fn categories(target: &str) -> Vec<&'static str> {
     let line = line(target.as_bytes(), b"-", b"Mozilla/5.0");
     let parsed = Format::Combined.parse(&line);
     let attack = Classifier::embedded().classify(parsed.access().unwrap());
-    attack
-        .map(|attack| {
-            attack
-                .categories()
-                .iter()
-                .map(|category| category.name())
-                .collect()
-        })
-        .unwrap_or_default()
+    attack.map(|attack| attack.categories().iter().map(|category| category.name()).collect()).unwrap_or_default()
 }

@@ -24,11 +24,7 @@ pub fn each(access: &Access<'_>, mut look: impl FnMut(View<'_>)) {
     if let Some(request) = &access.request {
         match request.target {
             Some(target) => {
-                each_of_url(
-                    &sent(target),
-                    [Field::Path, Field::QueryKey, Field::Query],
-                    &mut look,
-                );
+                each_of_url(&sent(target), [Field::Path, Field::QueryKey, Field::Query], &mut look);
             }
             None => emit(Field::RequestLine, None, &sent(request.line), &mut look),
         }
@@ -49,28 +45,16 @@ pub fn each(access: &Access<'_>, mut look: impl FnMut(View<'_>)) {
 
 /// Methods that say nothing by themselves.
 fn is_usual(method: &[u8]) -> bool {
-    matches!(
-        method,
-        b"GET" | b"HEAD" | b"POST" | b"PUT" | b"PATCH" | b"DELETE" | b"OPTIONS"
-    )
+    matches!(method, b"GET" | b"HEAD" | b"POST" | b"PUT" | b"PATCH" | b"DELETE" | b"OPTIONS")
 }
 
 fn sent(field: &[u8]) -> Cow<'_, [u8]> {
     unescape(&field[..field.len().min(SOURCE_BYTES_MAX)])
 }
 
-fn emit<'a>(
-    field: Field,
-    parameter: Option<&'a [u8]>,
-    text: &'a [u8],
-    look: &mut impl FnMut(View<'_>),
-) {
+fn emit<'a>(field: Field, parameter: Option<&'a [u8]>, text: &'a [u8], look: &mut impl FnMut(View<'_>)) {
     if !text.is_empty() {
-        look(View {
-            field,
-            parameter,
-            text: &text[..text.len().min(VIEW_BYTES_MAX)],
-        });
+        look(View { field, parameter, text: &text[..text.len().min(VIEW_BYTES_MAX)] });
     }
 }
 
@@ -100,18 +84,14 @@ mod tests {
         let parsed = Format::Combined.parse(line.as_bytes());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut all = Vec::new();
-        each(parsed.access().unwrap(), |view| {
-            all.push((view.field, view.parameter.map(text), text(view.text)))
-        });
+        each(parsed.access().unwrap(), |view| all.push((view.field, view.parameter.map(text), text(view.text))));
         all
     }
 
     #[test]
     fn a_request_falls_into_its_parts() {
         let line = r#"192.0.2.7 - bob [16/Nov/2026:08:00:25 +0000] "TRACE /a/b?q=x=\"y\"&flag&= HTTP/1.1" 200 5 "http://h/p?r=1" "curl/7""#;
-        let part = |field, parameter: Option<&str>, text: &str| {
-            (field, parameter.map(str::to_owned), text.to_owned())
-        };
+        let part = |field, parameter: Option<&str>, text: &str| (field, parameter.map(str::to_owned), text.to_owned());
         assert_eq!(
             views(line),
             [
@@ -132,10 +112,7 @@ mod tests {
     #[test]
     fn a_request_line_without_a_target_is_looked_at_whole() {
         let line = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "\x16\x03\x01" 400 5 "-" "-""#;
-        assert_eq!(
-            views(line),
-            [(Field::RequestLine, None, "\u{16}\u{3}\u{1}".to_owned())]
-        );
+        assert_eq!(views(line), [(Field::RequestLine, None, "\u{16}\u{3}\u{1}".to_owned())]);
     }
 
     #[test]
@@ -144,10 +121,6 @@ mod tests {
             r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?q={} HTTP/1.1" 200 5 "-" "-""#,
             "a".repeat(900_000)
         );
-        assert!(
-            views(&line)
-                .iter()
-                .all(|(_, _, text)| text.len() <= VIEW_BYTES_MAX)
-        );
+        assert!(views(&line).iter().all(|(_, _, text)| text.len() <= VIEW_BYTES_MAX));
     }
 }

@@ -89,7 +89,8 @@ impl Chain {
             None => Err(ArchiveError::Refused {
                 call: "head",
                 key: key.to_owned(),
-                cause: "the object has no `last-seq` in its metadata: it is not of this program, or was copied without".into(),
+                cause: "the object has no `last-seq` in its metadata: it is not of this program, or was copied without"
+                    .into(),
             }),
         }
     }
@@ -107,7 +108,8 @@ impl Chain {
                 continue;
             }
             let bytes = self.archive.get(&key).await?.unwrap_or_default();
-            let events = read_object(&bytes).map_err(|cause| ArchiveError::Refused { call: "get", key, cause: cause.into() })?;
+            let events =
+                read_object(&bytes).map_err(|cause| ArchiveError::Refused { call: "get", key, cause: cause.into() })?;
             if out.send((end.sequence, events)).await.is_err() {
                 break;
             }
@@ -163,7 +165,9 @@ impl Chain {
     ) -> Option<Option<SequenceNumber>> {
         let full = std::mem::replace(window, Window::after(None));
         let Some((summary, object)) = full.close(&self.stream, &self.shard, false) else { return Some(sequence(tail)) };
-        let end = self.settle(&object, Tail { sequence: summary.last_seq.clone(), arrival: Some(summary.last_arrival) }).await;
+        let end = self
+            .settle(&object, Tail { sequence: summary.last_seq.clone(), arrival: Some(summary.last_arrival) })
+            .await;
         let whole = end.sequence >= summary.last_seq;
         archived(end.clone());
         *tail = Some(end);
@@ -182,7 +186,9 @@ impl Chain {
             };
             match settled {
                 Ok(tail) => return tail,
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "not archived yet; will try again"),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "not archived yet; will try again")
+                }
             }
             tokio::time::sleep(pause.next_pause()).await;
         }

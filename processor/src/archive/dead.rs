@@ -30,7 +30,8 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// A document that the index refuses.
     pub fn document(item: &crate::index::Item, reason: String) -> DeadLetter {
-        let document = String::from_utf8(item.document.body.clone()).ok().and_then(|text| RawValue::from_string(text).ok());
+        let document =
+            String::from_utf8(item.document.body.clone()).ok().and_then(|text| RawValue::from_string(text).ok());
         DeadLetter { reason, id: Some(item.id()), index: Some(item.index.clone()), document, data_b64: None }
     }
 

@@ -148,7 +148,8 @@ impl Window {
         };
         let key = key(stream, shard, &summary.first_seq, first_arrival);
         let body = self.gzip.finish().expect("a Vec takes all bytes");
-        let object = Object { key, bytes: Bytes::from([first_line(&summary), body].concat()), metadata: summary.metadata() };
+        let object =
+            Object { key, bytes: Bytes::from([first_line(&summary), body].concat()), metadata: summary.metadata() };
         Some((summary, object))
     }
 }

@@ -43,7 +43,11 @@ impl Bulker {
     /// # Errors
     /// [`IndexError::Lost`]: the records after the last one that `indexed` heard of must
     /// be indexed again.
-    pub async fn run(&self, mut records: mpsc::Receiver<Arc<Decoded>>, indexed: impl Fn(SequenceNumber)) -> Result<(), IndexError> {
+    pub async fn run(
+        &self,
+        mut records: mpsc::Receiver<Arc<Decoded>>,
+        indexed: impl Fn(SequenceNumber),
+    ) -> Result<(), IndexError> {
         let mut done: Option<SequenceNumber> = None;
         let mut deadline = Instant::now();
         loop {
@@ -67,14 +71,21 @@ impl Bulker {
     }
 
     /// Makes durable what has been put, and tells so.
-    async fn flush(&self, done: &mut Option<SequenceNumber>, indexed: &impl Fn(SequenceNumber)) -> Result<(), IndexError> {
+    async fn flush(
+        &self,
+        done: &mut Option<SequenceNumber>,
+        indexed: &impl Fn(SequenceNumber),
+    ) -> Result<(), IndexError> {
         let Some(sequence) = done.take() else { return Ok(()) };
         let mut pause = Pause::default();
         loop {
             match self.index.flush().await {
                 Ok(()) => break,
                 Err(lost @ IndexError::Lost(_)) => return Err(lost),
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "not durable in the index yet; will try again"),
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "not durable in the index yet; will try again"
+                ),
             }
             tokio::time::sleep(pause.next_pause()).await;
         }
@@ -91,7 +102,11 @@ impl Bulker {
     }
 
     /// Indexes events of one record or object.
-    pub async fn events(&self, sequence: &SequenceNumber, events: impl Iterator<Item = &Event>) -> Result<(), IndexError> {
+    pub async fn events(
+        &self,
+        sequence: &SequenceNumber,
+        events: impl Iterator<Item = &Event>,
+    ) -> Result<(), IndexError> {
         let (mut items, mut bytes, mut part) = (Vec::new(), 0, 0);
         for event in events {
             let document = Document::of(event);
@@ -134,7 +149,9 @@ impl Bulker {
                     continue;
                 }
                 Err(lost @ IndexError::Lost(_)) => return Err(lost),
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "not indexed yet; will try again"),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "not indexed yet; will try again")
+                }
             }
             tokio::time::sleep(pause.next_pause()).await;
         }

@@ -1,0 +1,418 @@
+//! Documents into OpenSearch, by `_bulk`.
+//!
+//! The request is one `create` for each document, with our id, so that a document that
+//! is there already answers 409 and is never written twice.
+
+use super::{Index, IndexError, Item, Verdict};
+use async_trait::async_trait;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningError, SigningSettings};
+use aws_sigv4::http_request::{SigningParams, sign};
+use aws_sigv4::sign::v4;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+use tokio::sync::Mutex;
+
+/// What small Amazon OpenSearch instances take on the wire (Amazon OpenSearch quotas).
+const REQUEST_BYTES_MAX: usize = 10 << 20;
+
+/// How long a connection may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a request may take. OpenSearch itself gives up on a shard after a minute.
+const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A status for each item keeps the answer in step with the request; errors say why.
+const FILTER: &str = "took,errors,items.*.status,items.*.error";
+
+/// Headers of each request, beside those of the signature.
+const HEADERS: [(&str, &str); 2] = [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")];
+
+/// As whom to call.
+pub enum Auth {
+    /// As nobody: the network decides.
+    None,
+    /// By name and password.
+    Basic { user: String, password: String },
+    /// As an IAM role.
+    SigV4(Signer),
+}
+
+/// An OpenSearch domain.
+pub struct OpenSearch {
+    client: Client,
+    bulk: Url,
+    auth: Auth,
+}
+
+/// OpenSearch cannot be used as set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("`{url}` is not the URL of an OpenSearch domain, such as `https://search.example.com`")]
+    Url { url: String },
+    #[error("cannot make an HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+impl OpenSearch {
+    /// The domain at `url`, with or without a path. No request is made yet.
+    pub fn new(url: &str, auth: Auth) -> Result<OpenSearch, SetupError> {
+        let bulk = bulk_url(url).ok_or_else(|| SetupError::Url { url: url.to_owned() })?;
+        // A request that is sent elsewhere would lose its body or its signature.
+        let client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .redirect(Policy::none())
+            .build()
+            .map_err(SetupError::Client)?;
+        Ok(OpenSearch { client, bulk, auth })
+    }
+
+    async fn send(&self, body: Vec<u8>) -> Result<Response, IndexError> {
+        let request = HEADERS
+            .iter()
+            .fold(self.client.post(self.bulk.clone()), |request, (name, value)| request.header(*name, *value));
+        let request = match &self.auth {
+            Auth::None => request,
+            Auth::Basic { user, password } => request.basic_auth(user, Some(password)),
+            Auth::SigV4(signer) => signer.sign(request, self.bulk.as_str(), &body).await?,
+        };
+        request.body(body).send().await.map_err(transient)
+    }
+}
+
+fn bulk_url(url: &str) -> Option<Url> {
+    let mut url = Url::parse(url).ok().filter(|url| url.has_host() && url.scheme().starts_with("http"))?;
+    url.path_segments_mut().ok()?.pop_if_empty().push("_bulk");
+    url.query_pairs_mut().clear().append_pair("filter_path", FILTER);
+    Some(url)
+}
+
+#[async_trait]
+impl Index for OpenSearch {
+    async fn bulk(&self, items: &[Item]) -> Result<Vec<Verdict>, IndexError> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let body = gzip(&request(items));
+        if body.len() >= REQUEST_BYTES_MAX {
+            return Err(IndexError::TooLarge);
+        }
+        let answer = self.send(body).await?;
+        let status = answer.status();
+        let text = answer.bytes().await.map_err(transient)?;
+        if status.is_success() { read(&text, items.len()) } else { Err(refused(status, &text)) }
+    }
+
+    /// Nothing to do: a document is in the domain's translog before it is answered, and
+    /// searchable after the index's own `refresh_interval`.
+    async fn flush(&self) -> Result<(), IndexError> {
+        Ok(())
+    }
+}
+
+fn transient(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> IndexError {
+    IndexError::Transient(cause.into())
+}
+
+/// The request: for each document a line that says what to do, and the document.
+fn request(items: &[Item]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for item in items {
+        let action = serde_json::json!({ "create": { "_index": item.index, "_id": item.id().to_string() } });
+        body.extend_from_slice(action.to_string().as_bytes());
+        body.push(b'\n');
+        body.extend_from_slice(&item.document.body);
+        body.push(b'\n');
+    }
+    body
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(body).and_then(|()| gzip.finish()).expect("a Vec takes all bytes")
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    items: Vec<BTreeMap<String, ItemAnswer>>,
+}
+
+#[derive(Deserialize)]
+struct ItemAnswer {
+    status: u16,
+    error: Option<ItemError>,
+}
+
+#[derive(Deserialize)]
+struct ItemError {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// One verdict for each document. An answer that is cut short says nothing about any.
+fn read(answer: &[u8], sent: usize) -> Result<Vec<Verdict>, IndexError> {
+    let answer: Answer = serde_json::from_slice(answer).map_err(transient)?;
+    let items: Vec<_> = answer.items.iter().flat_map(BTreeMap::values).collect();
+    if items.len() != sent {
+        return Err(transient(format!("the answer tells of {} documents of {sent}", items.len())));
+    }
+    items.into_iter().map(verdict).collect()
+}
+
+fn verdict(item: &ItemAnswer) -> Result<Verdict, IndexError> {
+    let (kind, reason) = item.error.as_ref().map_or(("", String::new()), |error| (error.kind.as_str(), text(error)));
+    match (item.status, kind) {
+        (_, "security_exception") => Err(IndexError::Denied(reason)),
+        (200..=299, _) => Ok(Verdict::Done { created: true }),
+        (409, _) => Ok(Verdict::Done { created: false }),
+        (400..=499, _) if !is_the_index_in_trouble(item.status, kind) => Ok(Verdict::Dead(reason)),
+        (status, _) if reason.is_empty() => Ok(Verdict::Retry(format!("status {status}"))),
+        _ => Ok(Verdict::Retry(reason)),
+    }
+}
+
+/// Whether a refusal is about the index and not about the document: overload, an index
+/// that is missing, blocked or closed, no room for another shard. Somebody can help it.
+fn is_the_index_in_trouble(status: u16, kind: &str) -> bool {
+    let passes = matches!(status, 401 | 403 | 404 | 408 | 429);
+    passes || matches!(kind, "cluster_block_exception" | "index_closed_exception" | "validation_exception")
+}
+
+fn text(error: &ItemError) -> String {
+    match &error.reason {
+        Some(reason) => format!("{}: {reason}", error.kind),
+        None => error.kind.clone(),
+    }
+}
+
+/// How much of an answer stands in an error.
+const EXCERPT_CHARS: usize = 300;
+
+/// A whole request that is refused. 400 and 404 too are about the request, so about us.
+fn refused(status: StatusCode, body: &[u8]) -> IndexError {
+    let excerpt: String = String::from_utf8_lossy(body).chars().take(EXCERPT_CHARS).collect();
+    let text = format!("{status}: {excerpt}");
+    match status.as_u16() {
+        413 => IndexError::TooLarge,
+        408 | 429 | 500.. => transient(text),
+        _ => IndexError::Denied(text),
+    }
+}
+
+/// Signs requests with the credentials of an IAM role (Signature Version 4).
+pub struct Signer {
+    region: String,
+    service: String,
+    provider: SharedCredentialsProvider,
+    /// The chain behind `provider` asks the task's or instance's metadata each time.
+    held: Mutex<Option<Credentials>>,
+}
+
+/// Credentials are asked for anew this long before they expire: longer than any request.
+const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// A request could not be signed.
+#[derive(Debug, thiserror::Error)]
+enum SignError {
+    #[error("cannot get credentials to sign with")]
+    Credentials(#[source] CredentialsError),
+    #[error("cannot sign the request")]
+    Parameters(#[source] v4::signing_params::BuildError),
+    #[error("cannot sign the request")]
+    Sign(#[source] SigningError),
+}
+
+impl Signer {
+    /// Signs for `service`: `es` for a domain, `aoss` for a serverless collection.
+    pub fn new(region: &str, service: &str, provider: SharedCredentialsProvider) -> Signer {
+        Signer { region: region.to_owned(), service: service.to_owned(), provider, held: Mutex::default() }
+    }
+
+    /// Adds the headers of the signature. `url` and `body` are those of the request.
+    async fn sign(&self, request: RequestBuilder, url: &str, body: &[u8]) -> Result<RequestBuilder, IndexError> {
+        let credentials = self.credentials().await.map_err(|cause| transient(SignError::Credentials(cause)))?;
+        let headers = self.headers(credentials, url, body, SystemTime::now()).map_err(transient)?;
+        Ok(headers.into_iter().fold(request, |request, (name, value)| request.header(name, value)))
+    }
+
+    async fn credentials(&self) -> Result<Credentials, CredentialsError> {
+        let mut held = self.held.lock().await;
+        let late = SystemTime::now() + RENEW_BEFORE;
+        let fresh = |held: &Credentials| held.expiry().is_none_or(|expiry| expiry > late);
+        if let Some(credentials) = held.as_ref().filter(|held| fresh(held)) {
+            return Ok(credentials.clone());
+        }
+        let credentials = self.provider.provide_credentials().await?;
+        Ok(held.insert(credentials).clone())
+    }
+
+    /// The headers of the signature of a request made at `now`.
+    fn headers(
+        &self,
+        credentials: Credentials,
+        url: &str,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Result<Vec<(String, String)>, SignError> {
+        let mut settings = SigningSettings::default();
+        // Serverless collections want the hash of the body as a header; domains don't mind.
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        let identity = credentials.into();
+        let params: SigningParams<'_> = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name(&self.service)
+            .time(now)
+            .settings(settings)
+            .build()
+            .map_err(SignError::Parameters)?
+            .into();
+        let request = SignableRequest::new("POST", url, HEADERS.into_iter(), SignableBody::Bytes(body));
+        let signed = request.and_then(|request| sign(request, &params)).map_err(SignError::Sign)?;
+        let (signature, _) = signed.into_parts();
+        Ok(signature.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::{Document, EventId};
+    use std::time::UNIX_EPOCH;
+
+    fn item(id: u8, body: &str) -> Item {
+        let document = Document { id: EventId([id; 16]), day: None, body: body.into() };
+        Item { index: "twosec-2026.11.16".into(), document }
+    }
+
+    #[test]
+    fn the_request_is_a_create_for_each_document() {
+        let expected = concat!(
+            r#"{"create":{"_id":"01010101010101010101010101010101","_index":"twosec-2026.11.16"}}"#,
+            "\n{\"a\":1}\n",
+            r#"{"create":{"_id":"02020202020202020202020202020202","_index":"twosec-2026.11.16"}}"#,
+            "\n{\"b\":2}\n",
+        );
+        let body = request(&[item(1, r#"{"a":1}"#), item(2, r#"{"b":2}"#)]);
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_url_may_have_a_path_or_end_in_a_slash() {
+        let query = "filter_path=took%2Cerrors%2Citems.*.status%2Citems.*.error";
+        for (url, bulk) in [
+            ("https://search.example.com", "https://search.example.com/_bulk"),
+            ("http://127.0.0.1:9200/", "http://127.0.0.1:9200/_bulk"),
+            ("https://proxy.example.com/logs/", "https://proxy.example.com/logs/_bulk"),
+        ] {
+            assert_eq!(bulk_url(url).unwrap().as_str(), format!("{bulk}?{query}"));
+        }
+        let error = OpenSearch::new("search.example.com", Auth::None).err().unwrap();
+        let expected =
+            "`search.example.com` is not the URL of an OpenSearch domain, such as `https://search.example.com`";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    /// The verdict on one item, answered as OpenSearch does.
+    fn answered(status: u16, kind: &str, reason: &str) -> Result<Verdict, IndexError> {
+        let error = if kind.is_empty() { "" } else { &format!(r#","error":{{"type":"{kind}","reason":"{reason}"}}"#) };
+        let answer = format!(r#"{{"took":3,"errors":true,"items":[{{"create":{{"status":{status}{error}}}}}]}}"#);
+        read(answer.as_bytes(), 1).map(|mut verdicts| verdicts.remove(0))
+    }
+
+    #[test]
+    fn a_document_that_is_there_is_done() {
+        assert_eq!(answered(201, "", "").unwrap(), Verdict::Done { created: true });
+        let there = answered(409, "version_conflict_engine_exception", "document already exists").unwrap();
+        assert_eq!(there, Verdict::Done { created: false });
+    }
+
+    #[test]
+    fn trouble_of_the_index_is_tried_again() {
+        for (status, kind) in [
+            (429, "rejected_execution_exception"),
+            (429, "cluster_block_exception"),
+            (403, "cluster_block_exception"),
+            (404, "index_not_found_exception"),
+            (400, "index_closed_exception"),
+            (400, "validation_exception"),
+            (503, "unavailable_shards_exception"),
+            (500, "exception"),
+        ] {
+            let verdict = answered(status, kind, "later").unwrap();
+            assert_eq!(verdict, Verdict::Retry(format!("{kind}: later")), "{status}");
+        }
+        assert_eq!(answered(503, "", "").unwrap(), Verdict::Retry("status 503".into()));
+    }
+
+    #[test]
+    fn a_document_that_does_not_fit_is_dead_with_the_reason() {
+        let dead = answered(400, "mapper_parsing_exception", "failed to parse field [source.ip]").unwrap();
+        assert_eq!(dead, Verdict::Dead("mapper_parsing_exception: failed to parse field [source.ip]".into()));
+    }
+
+    #[test]
+    fn a_security_exception_of_one_document_is_about_us() {
+        let error = answered(403, "security_exception", "no permissions for [indices:data/write/bulk]").unwrap_err();
+        let expected = "the index refuses us: security_exception: no permissions for [indices:data/write/bulk]";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_short_settles_no_document() {
+        let answers = [r#"{"items":[{"create":{"status":201}}]}"#, r#"{"items":[{"create":{"sta"#, "", "{}"];
+        for answer in answers {
+            assert!(matches!(read(answer.as_bytes(), 2), Err(IndexError::Transient(_))), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_refused_request_is_about_its_size_our_rights_or_the_time() {
+        let class = |status| refused(StatusCode::from_u16(status).unwrap(), b"why");
+        assert!(matches!(class(413), IndexError::TooLarge));
+        assert!([429, 500, 502, 503, 504].into_iter().all(|status| matches!(class(status), IndexError::Transient(_))));
+        assert!([400, 401, 403, 404].into_iter().all(|status| matches!(class(status), IndexError::Denied(_))));
+        assert_eq!(class(403).to_string(), "the index refuses us: 403 Forbidden: why");
+    }
+
+    /// The example credentials of AWS's own test suite for signatures.
+    fn signer() -> (Signer, Credentials) {
+        let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+        let credentials = Credentials::new("AKIDEXAMPLE", secret, Some("token".into()), None, "test");
+        let provider = SharedCredentialsProvider::new(credentials.clone());
+        (Signer::new("eu-central-1", "es", provider), credentials)
+    }
+
+    #[test]
+    fn a_request_is_signed_as_the_specification_says() {
+        let (signer, credentials) = signer();
+        let url = bulk_url("https://search.example.com").unwrap();
+        let now = UNIX_EPOCH + Duration::from_secs(1_795_392_000);
+        let mut headers = signer.headers(credentials, url.as_str(), b"body", now).unwrap();
+        headers.sort();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let authorization = concat!(
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261123/eu-central-1/es/aws4_request, ",
+            "SignedHeaders=content-encoding;content-type;host;x-amz-content-sha256;x-amz-date;x-amz-security-token, ",
+            "Signature=8ffcc939d5a0561b808b28d65b656fc702406f505d1fe29295245bf05846c278",
+        );
+        let expected = [
+            ("authorization", authorization),
+            ("x-amz-content-sha256", "230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5"),
+            ("x-amz-date", "20261123T000000Z"),
+            ("x-amz-security-token", "token"),
+        ];
+        assert_eq!(headers, expected);
+    }
+}

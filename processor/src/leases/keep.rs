@@ -74,7 +74,9 @@ impl Keeper {
                     return true;
                 }
                 // An answer that was lost: the row is as we wrote it.
-                Ok(Swap::Lost(Some(row))) if row.owner == next.owner && row.counter == next.counter && next.owner.is_some() => {
+                Ok(Swap::Lost(Some(row)))
+                    if row.owner == next.owner && row.counter == next.counter && next.owner.is_some() =>
+                {
                     self.lease = next;
                     *renewed = asked;
                     return true;

@@ -32,7 +32,9 @@ impl Observer {
     /// The rows that `me` should take: free ones that are not finished and whose
     /// parents are.
     pub fn plan<'a>(&self, rows: &'a [Lease], me: &str, now: Instant, failover: Duration) -> Vec<&'a Lease> {
-        let finished = |key: &String| rows.iter().find(|row| row.key == *key).is_none_or(|row| row.checkpoint == Checkpoint::ShardEnd);
+        let finished = |key: &String| {
+            rows.iter().find(|row| row.key == *key).is_none_or(|row| row.checkpoint == Checkpoint::ShardEnd)
+        };
         rows.iter()
             .filter(|row| row.owner.as_deref() != Some(me) && self.is_free(row, now, failover))
             .filter(|row| row.checkpoint != Checkpoint::ShardEnd && row.parents.iter().all(finished))

@@ -1,0 +1,282 @@
+//! Records from a Kinesis data stream, by GetRecords.
+
+// Stands here until `lib.rs` declares it.
+#[path = "../aws.rs"]
+pub mod aws;
+
+use self::aws::is_transient;
+use super::{Feed, FeedError, Next, Page, Pages, Record, SequenceNumber, Shard, Start};
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::http::HttpResponse;
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_sdk_kinesis::operation::get_shard_iterator::builders::GetShardIteratorFluentBuilder;
+use aws_sdk_kinesis::primitives::DateTime;
+use aws_sdk_kinesis::types::{self, ShardIteratorType};
+use bytes::Bytes;
+use event::Millis;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two reads of a shard: it answers five a second, to all its readers together
+/// (Kinesis quotas).
+const READ_EVERY: Duration = Duration::from_millis(200);
+
+/// Between two reads of a shard in which nothing happens: leaves reads to others, and
+/// costs a line at most a second.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// What a shard gives out in a second (Kinesis quotas). Asking sooner is refused.
+const BYTES_A_SECOND: u64 = 2 << 20;
+
+/// What a page should hold: with [`READ_EVERY`] more than a shard gives, and little
+/// enough for many shards in 64 MB.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Records of the first page, when nobody knows their size yet. One is 1 MiB at most
+/// as streams are by default, and Kinesis cuts a page at 10 MiB.
+const FIRST_RECORDS: i32 = 10;
+
+/// Records that a shard takes in a second (Kinesis quotas); 10,000 is what it would give.
+const RECORDS_MAX: usize = 1_000;
+
+/// A Kinesis data stream.
+#[derive(Debug, Clone)]
+pub struct KinesisFeed {
+    client: Client,
+    stream: String,
+}
+
+impl KinesisFeed {
+    /// The stream of this name. No call is made yet.
+    pub fn new(client: Client, stream: &str) -> KinesisFeed {
+        KinesisFeed { client, stream: stream.to_owned() }
+    }
+
+    /// The stream of this name, as `config` reaches it.
+    pub fn connect(config: &SdkConfig, stream: &str) -> KinesisFeed {
+        KinesisFeed::new(Client::new(config), stream)
+    }
+}
+
+#[async_trait]
+impl Feed for KinesisFeed {
+    async fn created(&self) -> Result<Option<Millis>, FeedError> {
+        let call = self.client.describe_stream_summary().stream_name(&self.stream);
+        let answer = call.send().await.map_err(|error| failed("describe_stream_summary", error))?;
+        let summary = answer.stream_description_summary();
+        Ok(summary.and_then(|summary| millis(summary.stream_creation_timestamp())))
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>, FeedError> {
+        let mut shards = Vec::new();
+        let mut token = None;
+        loop {
+            // A token stands for the stream: with both the call is refused.
+            let name = token.is_none().then(|| self.stream.clone());
+            let call = self.client.list_shards().set_stream_name(name).set_next_token(token);
+            let answer = call.send().await.map_err(|error| failed("list_shards", error))?;
+            shards.extend(answer.shards().iter().map(shard));
+            token = answer.next_token;
+            if token.is_none() {
+                return Ok(shards);
+            }
+        }
+    }
+
+    async fn open(&self, shard: &str, start: Start) -> Result<Box<dyn Pages>, FeedError> {
+        let mut pages = KinesisPages {
+            feed: self.clone(),
+            shard: shard.to_owned(),
+            start,
+            iterator: None,
+            read_at: Instant::now(),
+            idle: READ_EVERY,
+            limit: FIRST_RECORDS,
+        };
+        pages.iterator = Some(pages.begin().await?);
+        Ok(Box::new(pages))
+    }
+}
+
+fn shard(shard: &types::Shard) -> Shard {
+    let parents = [shard.parent_shard_id(), shard.adjacent_parent_shard_id()];
+    let range = shard.hash_key_range();
+    Shard {
+        id: shard.shard_id().to_owned(),
+        parents: parents.into_iter().flatten().map(str::to_owned).collect(),
+        starting_hash_key: range.map_or("", |range| range.starting_hash_key()).to_owned(),
+        ending_hash_key: range.map_or("", |range| range.ending_hash_key()).to_owned(),
+    }
+}
+
+/// A shard being read. A field moves only after the answer that moves it, so a read
+/// that is dropped on the way is made again.
+struct KinesisPages {
+    feed: KinesisFeed,
+    shard: String,
+    /// Where reading goes on once there is no iterator: after the last record given out.
+    start: Start,
+    /// Lives for five minutes.
+    iterator: Option<String>,
+    /// Not before this may the shard be read again.
+    read_at: Instant,
+    /// The next pause, if the next page is empty.
+    idle: Duration,
+    /// Records wanted in the next page.
+    limit: i32,
+}
+
+#[async_trait]
+impl Pages for KinesisPages {
+    async fn next(&mut self) -> Result<Page, FeedError> {
+        tokio::time::sleep_until(self.read_at).await;
+        let iterator = match &self.iterator {
+            Some(iterator) => iterator.clone(),
+            None => self.begin().await?,
+        };
+        self.read_at = Instant::now() + READ_EVERY;
+        match self.read(iterator).await {
+            Ok(answer) => self.page(answer),
+            // A new one goes on after the last record. One that is born expired is
+            // trouble of the stream's, and asked for again after a pause.
+            Err(error) if is_expired(&error) && self.iterator.take().is_some() => {
+                let iterator = self.begin().await?;
+                let answer = self.read(iterator).await.map_err(|error| self.failed("get_records", error))?;
+                self.page(answer)
+            }
+            Err(error) => Err(self.failed("get_records", error)),
+        }
+    }
+}
+
+impl KinesisPages {
+    /// A fresh iterator.
+    async fn begin(&self) -> Result<String, FeedError> {
+        let call = self.feed.client.get_shard_iterator().stream_name(&self.feed.stream).shard_id(&self.shard);
+        let sent = at(call, &self.start).send().await;
+        let answer = sent.map_err(|error| self.failed("get_shard_iterator", error))?;
+        answer.shard_iterator.ok_or_else(|| FeedError::Transient {
+            call: "get_shard_iterator",
+            cause: "the answer has no iterator".into(),
+        })
+    }
+
+    async fn read(&self, iterator: String) -> Result<GetRecordsOutput, GetRecordsError> {
+        self.feed.client.get_records().shard_iterator(iterator).limit(self.limit).send().await
+    }
+
+    /// Takes an answer in, and moves past it.
+    fn page(&mut self, answer: GetRecordsOutput) -> Result<Page, FeedError> {
+        let next = if answer.next_shard_iterator.is_some() { Next::More } else { Next::ShardEnd };
+        let behind = answer.millis_behind_latest.unwrap_or(0);
+        let records = answer.records.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        self.iterator = answer.next_shard_iterator;
+        self.pace(&records, behind);
+        if let Some(last) = records.last() {
+            self.start = Start::After(last.sequence.clone());
+        }
+        Ok(Page { records, next, behind })
+    }
+
+    /// Sets when, and how much, to read next.
+    fn pace(&mut self, records: &[Record], behind: Millis) {
+        let bytes = records.iter().map(|record| record.data.len()).sum();
+        if !records.is_empty() {
+            self.limit = wanted(records.len(), bytes);
+        }
+        let quiet = records.is_empty() && behind == 0;
+        let pause = if quiet { self.idle } else { READ_EVERY.max(due(bytes)) };
+        self.idle = if quiet { (self.idle * 2).min(IDLE_MAX) } else { READ_EVERY };
+        self.read_at = Instant::now() + pause;
+    }
+
+    /// A failed call on this shard, which may be gone.
+    fn failed<E>(&self, call: &'static str, error: SdkError<E, HttpResponse>) -> FeedError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let missing = error.code() == Some("ResourceNotFoundException");
+        // The same code says that the stream is gone; then the text names no shard.
+        if missing && error.message().is_some_and(|text| text.contains(&self.shard)) {
+            return FeedError::NoShard(self.shard.clone());
+        }
+        failed(call, error)
+    }
+}
+
+type GetRecordsError = SdkError<aws_sdk_kinesis::operation::get_records::GetRecordsError, HttpResponse>;
+
+fn is_expired(error: &GetRecordsError) -> bool {
+    error.as_service_error().is_some_and(|error| error.is_expired_iterator_exception())
+}
+
+fn failed<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> FeedError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    if is_transient(&error) {
+        FeedError::Transient { call, cause: error.into() }
+    } else {
+        FeedError::Refused { call, cause: error.into() }
+    }
+}
+
+fn at(call: GetShardIteratorFluentBuilder, start: &Start) -> GetShardIteratorFluentBuilder {
+    match start {
+        Start::TrimHorizon => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
+        Start::AtTimestamp(at) => {
+            call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from_millis(*at))
+        }
+        Start::After(sequence) => {
+            call.shard_iterator_type(ShardIteratorType::AfterSequenceNumber).starting_sequence_number(sequence.as_str())
+        }
+    }
+}
+
+fn record(record: types::Record) -> Result<Record, FeedError> {
+    let digits = record.sequence_number();
+    let sequence = SequenceNumber::new(digits).ok_or_else(|| FeedError::Refused {
+        call: "get_records",
+        cause: format!("a record has the sequence number `{digits}`").into(),
+    })?;
+    let arrival = record.approximate_arrival_timestamp().and_then(millis).unwrap_or(0);
+    Ok(Record { sequence, arrival, data: Bytes::from(record.data.into_inner()) })
+}
+
+fn millis(time: &DateTime) -> Option<Millis> {
+    time.to_millis().ok()
+}
+
+/// Records that make a page of about [`PAGE_BYTES`], if they are as large as the last.
+fn wanted(records: usize, bytes: usize) -> i32 {
+    let fit = PAGE_BYTES.saturating_mul(records) / bytes.max(1);
+    i32::try_from(fit.clamp(1, RECORDS_MAX)).unwrap_or(i32::MAX)
+}
+
+/// After this time the shard has given out `bytes` as fast as it may.
+fn due(bytes: usize) -> Duration {
+    Duration::from_millis(bytes as u64 * 1_000 / BYTES_A_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_holds_about_a_mebibyte_whatever_the_records_size() {
+        assert_eq!(wanted(10, 10 * 100_000), 10);
+        assert_eq!(wanted(10, 10 * (1 << 20)), 1);
+        assert_eq!(wanted(10, 10 * 200), 1_000);
+        assert_eq!(wanted(3, 0), 1_000);
+        assert_eq!(wanted(1, 10 << 20), 1);
+    }
+
+    #[test]
+    fn a_large_page_is_paid_for_with_a_longer_pause() {
+        assert_eq!(due(0), Duration::ZERO);
+        assert_eq!(due(10 << 20), Duration::from_secs(5));
+    }
+}

@@ -16,8 +16,22 @@ const BUCKETS_MAX: i64 = 60;
 
 /// Widths that a bar may have, in milliseconds: 1 s to 30 days.
 const INTERVALS: [i64; 16] = [
-    1_000, 5_000, 15_000, 60_000, 300_000, 900_000, 1_800_000, 3_600_000, 10_800_000, 21_600_000, 43_200_000,
-    86_400_000, 172_800_000, 604_800_000, 1_209_600_000, 2_592_000_000,
+    1_000,
+    5_000,
+    15_000,
+    60_000,
+    300_000,
+    900_000,
+    1_800_000,
+    3_600_000,
+    10_800_000,
+    21_600_000,
+    43_200_000,
+    86_400_000,
+    172_800_000,
+    604_800_000,
+    1_209_600_000,
+    2_592_000_000,
 ];
 
 /// Why a question has no answer.
@@ -108,7 +122,9 @@ impl LocalIndex {
     /// Events that match `query`, newest first, from the `skip`th on.
     pub fn events(&self, query: &dyn Query, limit: usize, skip: usize) -> Result<Hits, SearchError> {
         let searcher = self.store.reader.searcher();
-        let newest = TopDocs::with_limit(limit.max(1)).and_offset(skip).order_by_fast_field::<DateTime>("@timestamp", Order::Desc);
+        let newest = TopDocs::with_limit(limit.max(1))
+            .and_offset(skip)
+            .order_by_fast_field::<DateTime>("@timestamp", Order::Desc);
         let (total, top) = searcher.search(query, &(Count, newest))?;
         let events: Vec<_> = top.into_iter().map(|(_, at)| self.source(&searcher, at)).collect::<Result<_, _>>()?;
         let next = (skip + events.len() < total && !events.is_empty()).then(|| (skip + events.len()).to_string());
@@ -157,15 +173,18 @@ impl LocalIndex {
     /// Counts, top values and a timeline of the events that match `query`.
     pub fn stats(&self, query: &dyn Query) -> Result<Stats, SearchError> {
         let top = |field: &str, size: u32| json!({"terms": {"field": field, "size": size}});
-        let first = self.aggregate(query, &json!({
-            "kinds": top("event.kind", 10),
-            "categories": top("attack.categories", 30),
-            "sources": {"terms": {"field": "source.address", "size": 10}, "aggs": {"kinds": top("event.kind", 10)}},
-            "paths": top("url.path", 10),
-            "statuses": top("http.response.status_code", 10),
-            "from": {"min": {"field": "@timestamp"}},
-            "to": {"max": {"field": "@timestamp"}},
-        }))?;
+        let first = self.aggregate(
+            query,
+            &json!({
+                "kinds": top("event.kind", 10),
+                "categories": top("attack.categories", 30),
+                "sources": {"terms": {"field": "source.address", "size": 10}, "aggs": {"kinds": top("event.kind", 10)}},
+                "paths": top("url.path", 10),
+                "statuses": top("http.response.status_code", 10),
+                "from": {"min": {"field": "@timestamp"}},
+                "to": {"max": {"field": "@timestamp"}},
+            }),
+        )?;
         let kinds = buckets(&first["kinds"]);
         let count = |kind: &str| kinds.iter().find(|bucket| bucket.key == kind).map_or(0, |bucket| bucket.count);
         let times = millis(&first["from"]).zip(millis(&first["to"]));
@@ -185,12 +204,15 @@ impl LocalIndex {
 
     /// The sources of the most attacks, with the categories of each.
     pub fn attackers(&self, query: &dyn Query, size: u32) -> Result<Vec<(Bucket, Vec<Bucket>)>, SearchError> {
-        let found = self.aggregate(&self.only_attacks(query), &json!({
-            "sources": {
-                "terms": {"field": "source.address", "size": size},
-                "aggs": {"categories": {"terms": {"field": "attack.categories", "size": 30}}},
-            },
-        }))?;
+        let found = self.aggregate(
+            &self.only_attacks(query),
+            &json!({
+                "sources": {
+                    "terms": {"field": "source.address", "size": size},
+                    "aggs": {"categories": {"terms": {"field": "attack.categories", "size": 30}}},
+                },
+            }),
+        )?;
         let inner = found["sources"]["buckets"].as_array().cloned().unwrap_or_default();
         Ok(buckets(&found["sources"]).into_iter().zip(inner.iter().map(|b| buckets(&b["categories"]))).collect())
     }
@@ -209,7 +231,8 @@ impl LocalIndex {
     }
 
     fn aggregate(&self, query: &dyn Query, wanted: &Value) -> Result<Value, SearchError> {
-        let wanted: Aggregations = serde_json::from_value(wanted.clone()).map_err(|error| SearchError::Query(error.to_string()))?;
+        let wanted: Aggregations =
+            serde_json::from_value(wanted.clone()).map_err(|error| SearchError::Query(error.to_string()))?;
         let collector = AggregationCollector::from_aggs(wanted, Default::default());
         let found = self.store.reader.searcher().search(query, &collector)?;
         serde_json::to_value(found).map_err(|error| SearchError::Query(error.to_string()))
@@ -233,7 +256,8 @@ fn bucket(value: &Value) -> Bucket {
 }
 
 fn time_bucket(value: &Value) -> TimeBucket {
-    let categories = buckets(&value["categories"]).into_iter().map(|bucket| (bucket.key, bucket.count.into())).collect();
+    let categories =
+        buckets(&value["categories"]).into_iter().map(|bucket| (bucket.key, bucket.count.into())).collect();
     let time = value["key"].as_f64().unwrap_or(0.0) as i64;
     TimeBucket { time, total: value["doc_count"].as_u64().unwrap_or(0), categories }
 }
