@@ -17,6 +17,11 @@ pub mod archive;
 pub mod index;
 pub mod leases;
 pub mod worker;
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "aws")]
+pub mod connect;
+pub mod cli;
 
 use crate::archive::Archive;
 use crate::index::Index;
@@ -75,7 +80,7 @@ pub async fn run(settings: Settings, services: Services, stop: CancellationToken
     let mut workers = JoinSet::new();
     let mut round = tokio::time::interval(settings.failover / 4);
     let mut stream_ended = false;
-    while !stop.is_cancelled() && !(stream_ended && workers.is_empty()) {
+    while !(stop.is_cancelled() || stream_ended && workers.is_empty()) {
         if !stream_ended {
             for lease in supervisor.round().await? {
                 workers.spawn(worker::run(supervisor.services.clone(), settings.clone(), lease, stop.child_token()));

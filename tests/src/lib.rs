@@ -1,1 +1,5 @@
+//! What the tests share: servers that answer as AWS and OpenSearch do, and checks that
+//! every implementation of a port must pass.
 
+pub mod servers;
+pub mod contract;

@@ -212,3 +212,167 @@ fn read_object(bytes: &[u8]) -> std::io::Result<Vec<Event>> {
     std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(bytes), &mut text)?;
     Ok(text.split(|byte| *byte == b'\n').filter_map(Event::from_archive).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::Metadata;
+    use crate::archive::window::read_summary;
+    use crate::decode::Content;
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    /// Objects in memory. `mute` puts an object and does not say so.
+    #[derive(Default)]
+    struct Memory {
+        objects: Mutex<BTreeMap<String, Object>>,
+        mute: Mutex<usize>,
+    }
+
+    #[async_trait]
+    impl Archive for Memory {
+        async fn put_if_absent(&self, object: &Object) -> Result<Created, ArchiveError> {
+            let mut objects = self.objects.lock().unwrap();
+            if objects.contains_key(&object.key) {
+                return Ok(Created::Exists);
+            }
+            objects.insert(object.key.clone(), object.clone());
+            let mut mute = self.mute.lock().unwrap();
+            if *mute == 0 {
+                return Ok(Created::Yes);
+            }
+            *mute -= 1;
+            Err(ArchiveError::Transient { call: "put", key: object.key.clone(), cause: "the answer was lost".into() })
+        }
+
+        async fn head(&self, key: &str) -> Result<Option<Metadata>, ArchiveError> {
+            Ok(self.objects.lock().unwrap().get(key).map(|object| object.metadata.clone()))
+        }
+
+        async fn get(&self, key: &str) -> Result<Option<Bytes>, ArchiveError> {
+            Ok(self.objects.lock().unwrap().get(key).map(|object| object.bytes.clone()))
+        }
+
+        async fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>, ArchiveError> {
+            let objects = self.objects.lock().unwrap();
+            Ok(objects.keys().filter(|key| key.starts_with(prefix) && key.as_str() > after).take(3).cloned().collect())
+        }
+    }
+
+    const LAST: u64 = 40;
+
+    fn number(n: u64) -> SequenceNumber {
+        SequenceNumber::new(&n.to_string()).unwrap()
+    }
+
+    /// Record `n` of a stream whose numbers have holes and whose minutes hold some.
+    fn record(n: u64) -> Arc<Decoded> {
+        let content = Content::Unreadable { data: Bytes::from(n.to_string()), reason: "a test".into() };
+        Arc::new(Decoded { sequence: number(n * 3), arrival: (n / 7 * 60_000) as Millis, content })
+    }
+
+    fn chain(archive: &Arc<Memory>) -> Chain {
+        Chain { archive: archive.clone(), stream: "s".into(), shard: "shard-0".into() }
+    }
+
+    const LIMITS: Limits = Limits { bytes: 1 << 20, age: Duration::from_secs(60) };
+
+    /// A writer that starts after `tail` and reads up to record `to`, or that dies with
+    /// its window open.
+    async fn write(archive: &Arc<Memory>, tail: Option<Tail>, to: u64, dies: bool) -> Option<Ended> {
+        let from = tail.as_ref().map_or(1, |tail| tail.sequence.as_str().parse::<u64>().unwrap() / 3 + 1);
+        let (send, records) = mpsc::channel(LAST as usize + 1);
+        for n in from..=to {
+            send.send(record(n)).await.unwrap();
+        }
+        let chain = chain(archive);
+        let work = chain.extend(tail, records, LIMITS, |_| {});
+        if dies {
+            return tokio::time::timeout(Duration::from_secs(1), work).await.ok();
+        }
+        drop(send);
+        Some(work.await)
+    }
+
+    /// The records in the archive, in the order of the chain; checks that each object
+    /// follows the one before it.
+    async fn archived(archive: &Arc<Memory>) -> Vec<u64> {
+        let mut records = Vec::new();
+        let mut end = None;
+        for key in chain(archive).keys(None).await.unwrap() {
+            let object = archive.objects.lock().unwrap()[&key].clone();
+            let summary = read_summary(&object.bytes).unwrap();
+            assert_eq!(summary.metadata(), object.metadata);
+            assert_eq!(summary.prev_seq, end, "{key} follows the object before it");
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(&object.bytes[..]), &mut text)
+                .unwrap();
+            let rows = text.lines().skip(1).map(|row| serde_json::from_str::<serde_json::Value>(row).unwrap());
+            let numbers: Vec<u64> =
+                rows.map(|row| row["sequence"].as_str().unwrap().parse::<u64>().unwrap() / 3).collect();
+            assert_eq!(numbers.len() as u64, summary.records);
+            records.extend(numbers);
+            end = Some(summary.last_seq);
+        }
+        records
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn objects_hold_records_of_one_minute_of_arrival() {
+        let archive = Arc::default();
+        assert_eq!(write(&archive, None, 20, false).await, Some(Ended::InputEnded));
+        assert_eq!(archived(&archive).await, (1..=20).collect::<Vec<_>>());
+        assert_eq!(archive.objects.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_whose_answer_was_lost_is_not_written_twice() {
+        let archive = Arc::new(Memory { mute: Mutex::new(2), ..Memory::default() });
+        assert_eq!(write(&archive, None, 20, false).await, Some(Ended::InputEnded));
+        assert_eq!(archived(&archive).await, (1..=20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_adopts_the_end_of_an_object_that_is_there() {
+        let archive = Arc::default();
+        write(&archive, None, 3, false).await;
+        assert_eq!(write(&archive, None, 5, false).await, Some(Ended::ReadAgain));
+        let tail = chain(&archive).tail(None, None).await.unwrap();
+        assert_eq!(tail.as_ref().map(|tail| tail.sequence.clone()), Some(number(9)));
+        assert_eq!(write(&archive, tail, 5, false).await, Some(Ended::InputEnded));
+        assert_eq!(archived(&archive).await, [1, 2, 3, 4, 5]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn whoever_writes_and_dies_each_record_is_archived_exactly_once(
+            writers in prop::collection::vec((any::<prop::sample::Index>(), 1..=LAST, any::<bool>(), 0usize..3), 1..12),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let archive: Arc<Memory> = Arc::default();
+                for (stale, to, dies, mute) in writers {
+                    *archive.mute.lock().unwrap() = mute;
+                    // Any end that the chain ever had may be somebody's stale checkpoint.
+                    let keys = chain(&archive).keys(None).await.unwrap();
+                    let at = stale.index(keys.len() + 1);
+                    let tail = match at.checked_sub(1) {
+                        Some(at) => Some(chain(&archive).end_of(&keys[at]).await.unwrap()),
+                        None => None,
+                    };
+                    write(&archive, tail, to, dies).await;
+                }
+                let tail = chain(&archive).tail(None, None).await.unwrap();
+                write(&archive, tail, LAST, false).await;
+                let expected: Vec<_> = (1..=LAST).collect();
+                prop_assert_eq!(archived(&archive).await, expected);
+                Ok(())
+            })?;
+        }
+    }
+}

@@ -183,3 +183,154 @@ impl Bulker {
         self.meter.dead(letters.len() as u64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{ArchiveError, Created, Metadata, Object};
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use event::line::Host;
+    use event::{Format, HostKey, Origin};
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    type Answer = Result<Vec<Verdict>, IndexError>;
+
+    /// Answers from a script, and `Done` after it; notes the offsets that were asked for.
+    #[derive(Default)]
+    struct Scripted {
+        answers: Mutex<VecDeque<Answer>>,
+        asked: Mutex<Vec<usize>>,
+    }
+
+    #[async_trait]
+    impl Index for Scripted {
+        async fn bulk(&self, items: &[Item]) -> Answer {
+            self.asked.lock().unwrap().push(items.len());
+            let done = || Ok(vec![Verdict::Done { created: true }; items.len()]);
+            self.answers.lock().unwrap().pop_front().unwrap_or_else(done)
+        }
+
+        async fn flush(&self) -> Result<(), IndexError> {
+            Ok(())
+        }
+    }
+
+    /// Keeps what it is given.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Object>>);
+
+    #[async_trait]
+    impl Archive for Kept {
+        async fn put_if_absent(&self, object: &Object) -> Result<Created, ArchiveError> {
+            self.0.lock().unwrap().push(object.clone());
+            Ok(Created::Yes)
+        }
+
+        async fn head(&self, _: &str) -> Result<Option<Metadata>, ArchiveError> {
+            Ok(None)
+        }
+
+        async fn get(&self, _: &str) -> Result<Option<Bytes>, ArchiveError> {
+            Ok(None)
+        }
+
+        async fn list(&self, _: &str, _: &str) -> Result<Vec<String>, ArchiveError> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn events(count: u64) -> Vec<Event> {
+        let origin = Arc::new(Origin {
+            host: Host { id: "h".into(), name: "h".into() },
+            cloud: None,
+            container: None,
+            path: "/x".into(),
+            life: HostKey::derive("h").life("/x", b"first"),
+            format: Format::Auto,
+            ruleset: "1".into(),
+            agent: "1".into(),
+        });
+        let event = |offset| Event {
+            origin: origin.clone(),
+            offset,
+            length: 3,
+            line: b"odd".to_vec(),
+            cut: false,
+            time: 0,
+            day: None,
+            attack: None,
+        };
+        (0..count).map(event).collect()
+    }
+
+    /// Indexes `count` events against a script. Gives the sizes of the requests, and
+    /// dead letters' texts.
+    async fn index(count: u64, answers: impl IntoIterator<Item = Answer>) -> (Vec<usize>, Vec<String>) {
+        let scripted = Arc::new(Scripted { answers: Mutex::new(answers.into_iter().collect()), ..Scripted::default() });
+        let kept = Arc::new(Kept::default());
+        let bulker = Bulker {
+            index: scripted.clone(),
+            archive: kept.clone(),
+            names: IndexNames { prefix: "twosec".into(), from: None, until: None },
+            stream: "s".into(),
+            shard: "shard-0".into(),
+            meter: Arc::default(),
+            flush_every: Duration::from_secs(1),
+        };
+        let sequence = SequenceNumber::new("7").unwrap();
+        bulker.events(&sequence, events(count).iter()).await.unwrap();
+        let asked = scripted.asked.lock().unwrap().clone();
+        let texts =
+            kept.0.lock().unwrap().iter().map(|object| format!("{} {}", object.key, unpacked(object))).collect();
+        (asked, texts)
+    }
+
+    fn unpacked(object: &Object) -> String {
+        std::io::read_to_string(flate2::read::GzDecoder::new(&object.bytes[..])).unwrap()
+    }
+
+    const DONE: Verdict = Verdict::Done { created: true };
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_documents_that_the_index_wants_again_are_sent_again() {
+        let retry = || Verdict::Retry("429".into());
+        let script = [Ok(vec![DONE, retry(), DONE, retry()]), Ok(vec![retry(), DONE])];
+        let (asked, dead) = index(4, script).await;
+        assert_eq!((asked, dead), (vec![4, 2, 1], vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_the_index_refuses_is_a_dead_letter_with_its_reason() {
+        let script = [Ok(vec![DONE, Verdict::Dead("mapper_parsing_exception".into())])];
+        let (asked, dead) = index(2, script).await;
+        assert_eq!(asked, [2]);
+        assert!(
+            dead[0].starts_with(
+                "dead-letter/s/shard-0/001-7-1.ndjson.gz {\"reason\":\"mapper_parsing_exception\",\"id\":\""
+            )
+        );
+        assert!(dead[0].contains("\"index\":\"twosec-undated\",\"document\":{\"@timestamp\""));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_stays_unwanted_stops_nobody_for_ever() {
+        let script = (0..TRIES_MAX).map(|_| Ok(vec![Verdict::Retry("index_closed_exception".into())]));
+        let (asked, dead) = index(1, script).await;
+        assert_eq!((asked.len(), dead.len()), (TRIES_MAX as usize, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_too_large_is_halved() {
+        let (asked, dead) = index(8, [Err(IndexError::TooLarge), Err(IndexError::TooLarge)]).await;
+        assert_eq!((asked, dead), (vec![8, 4, 2, 2, 2, 2], vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_that_is_away_is_asked_until_it_is_back() {
+        let away = |_| Err(IndexError::Transient("connection refused".into()));
+        let (asked, _) = index(3, (0..50).map(away)).await;
+        assert_eq!(asked.len(), 51);
+    }
+}

@@ -138,16 +138,17 @@ impl Pages for KinesisPages {
             None => self.begin().await?,
         };
         self.read_at = Instant::now() + READ_EVERY;
-        match self.read(iterator).await {
+        let mut read = self.read(iterator).await;
+        if read.as_ref().is_err_and(is_expired) {
+            // A new one goes on after the last record that was given out.
+            self.iterator = None;
+            read = self.read(self.begin().await?).await;
+        }
+        match read {
             Ok(answer) => self.page(answer),
-            // A new one goes on after the last record. One that is born expired is
-            // trouble of the stream's, and asked for again after a pause.
-            Err(error) if is_expired(&error) && self.iterator.take().is_some() => {
-                let iterator = self.begin().await?;
-                let answer = self.read(iterator).await.map_err(|error| self.failed("get_records", error))?;
-                self.page(answer)
-            }
-            Err(error) => Err(self.failed("get_records", error)),
+            // Born expired: trouble of the stream's, which may pass.
+            Err(error) if is_expired(&error) => Err(FeedError::Transient { call: "get_records", cause: error.into() }),
+            Err(error) => Err(self.failed("get_records", error).await),
         }
     }
 }
@@ -156,8 +157,10 @@ impl KinesisPages {
     /// A fresh iterator.
     async fn begin(&self) -> Result<String, FeedError> {
         let call = self.feed.client.get_shard_iterator().stream_name(&self.feed.stream).shard_id(&self.shard);
-        let sent = at(call, &self.start).send().await;
-        let answer = sent.map_err(|error| self.failed("get_shard_iterator", error))?;
+        let answer = match at(call, &self.start).send().await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.failed("get_shard_iterator", error).await),
+        };
         answer.shard_iterator.ok_or_else(|| FeedError::Transient {
             call: "get_shard_iterator",
             cause: "the answer has no iterator".into(),
@@ -193,17 +196,19 @@ impl KinesisPages {
         self.read_at = Instant::now() + pause;
     }
 
-    /// A failed call on this shard, which may be gone.
-    fn failed<E>(&self, call: &'static str, error: SdkError<E, HttpResponse>) -> FeedError
+    /// A failed call on this shard. A code tells that it is gone; the same one tells
+    /// that the whole stream is, so that is asked before a shard counts as ended.
+    async fn failed<E>(&self, call: &'static str, error: SdkError<E, HttpResponse>) -> FeedError
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let missing = error.code() == Some("ResourceNotFoundException");
-        // The same code says that the stream is gone; then the text names no shard.
-        if missing && error.message().is_some_and(|text| text.contains(&self.shard)) {
-            return FeedError::NoShard(self.shard.clone());
+        if error.code() != Some("ResourceNotFoundException") {
+            return failed(call, error);
         }
-        failed(call, error)
+        match self.feed.created().await {
+            Ok(_) => FeedError::NoShard(self.shard.clone()),
+            Err(of_the_stream) => of_the_stream,
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Which fields can be searched, and how: one list, for writing and for queries.
 
-use processor::index::Item;
-use serde_json::Value;
-use std::collections::HashMap;
+use event::LifeId;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use tantivy::schema::{
     DateOptions, DateTimePrecision, FAST, Field, INDEXED, STORED, STRING, Schema, TEXT, TantivyDocument,
 };
@@ -11,10 +13,10 @@ use tantivy::{DateTime, Term};
 /// How a field is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// As a whole, and counted.
+    /// As a whole, and counted by value.
+    Counted,
+    /// As a whole.
     Keyword,
-    /// As a whole. Values differ from event to event, so counting them is of no use.
-    Id,
     /// Word by word.
     Words,
     Number,
@@ -26,26 +28,26 @@ enum Kind {
 const FIELDS: &[(&str, Kind)] = &[
     ("@timestamp", Kind::Date),
     ("event.original", Kind::Words),
-    ("event.id", Kind::Id),
-    ("event.kind", Kind::Keyword),
+    ("event.id", Kind::Keyword),
+    ("event.kind", Kind::Counted),
     ("event.outcome", Kind::Keyword),
     ("event.dataset", Kind::Keyword),
-    ("attack.categories", Kind::Keyword),
+    ("attack.categories", Kind::Counted),
     ("attack.confidence", Kind::Keyword),
     ("attack.severity", Kind::Keyword),
     ("attack.score", Kind::Number),
     ("rule.id", Kind::Keyword),
     ("threat.technique.id", Kind::Keyword),
-    ("source.address", Kind::Keyword),
+    ("source.address", Kind::Counted),
     ("source.ip", Kind::Keyword),
     ("user.name", Kind::Keyword),
     ("url.domain", Kind::Keyword),
-    ("url.original", Kind::Id),
-    ("url.path", Kind::Keyword),
-    ("url.query", Kind::Id),
+    ("url.original", Kind::Keyword),
+    ("url.path", Kind::Counted),
+    ("url.query", Kind::Keyword),
     ("url.extension", Kind::Keyword),
     ("http.request.method", Kind::Keyword),
-    ("http.request.referrer", Kind::Id),
+    ("http.request.referrer", Kind::Keyword),
     ("http.response.status_code", Kind::Number),
     ("http.response.body.bytes", Kind::Number),
     ("http.version", Kind::Keyword),
@@ -56,7 +58,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("log.file.path", Kind::Keyword),
     ("log.offset", Kind::Number),
     ("error.message", Kind::Keyword),
-    ("twosec.life", Kind::Id),
+    ("twosec.life", Kind::Keyword),
 ];
 
 /// The stored document itself.
@@ -70,8 +72,8 @@ pub fn schema() -> Schema {
     let mut schema = Schema::builder();
     for (name, kind) in FIELDS {
         match kind {
-            Kind::Keyword => schema.add_text_field(name, STRING | FAST),
-            Kind::Id => schema.add_text_field(name, STRING),
+            Kind::Counted => schema.add_text_field(name, STRING | FAST),
+            Kind::Keyword => schema.add_text_field(name, STRING),
             Kind::Words => schema.add_text_field(name, TEXT),
             Kind::Number => schema.add_u64_field(name, INDEXED | FAST),
             Kind::Date => {
@@ -86,8 +88,9 @@ pub fn schema() -> Schema {
 
 /// The fields of an index, looked up once.
 pub struct Fields {
-    all: Vec<(Field, &'static str, Kind)>,
-    by_name: HashMap<&'static str, Field>,
+    by_name: HashMap<&'static str, (Field, Kind)>,
+    /// Objects that hold searchable fields: `attack`, `http`, `http.request`, ...
+    objects: HashSet<&'static str>,
     source: Field,
 }
 
@@ -95,19 +98,24 @@ impl Fields {
     /// The fields in an index's schema.
     pub fn of(schema: &Schema) -> Fields {
         let field = |name| schema.get_field(name).expect("the index was opened with this schema");
-        let all: Vec<_> = FIELDS.iter().map(|(name, kind)| (field(name), *name, *kind)).collect();
-        let by_name = all.iter().map(|(field, name, _)| (*name, *field)).collect();
-        Fields { all, by_name, source: field(SOURCE) }
+        let by_name = FIELDS.iter().map(|(name, kind)| (*name, (field(name), *kind))).collect();
+        let objects =
+            FIELDS.iter().flat_map(|(name, _)| name.match_indices('.').map(|(dot, _)| &name[..dot])).collect();
+        Fields { by_name, objects, source: field(SOURCE) }
+    }
+
+    fn leads_somewhere(&self, path: &str) -> bool {
+        self.by_name.contains_key(path) || self.objects.contains(path)
     }
 
     /// A whole value of a text field.
     pub fn term(&self, name: &str, value: &str) -> Term {
-        Term::from_field_text(self.by_name[name], value)
+        Term::from_field_text(self.by_name[name].0, value)
     }
 
     /// Where bare words are looked for.
     pub fn default(&self) -> Field {
-        self.by_name["event.original"]
+        self.by_name["event.original"].0
     }
 
     /// The field that holds the document itself.
@@ -115,29 +123,123 @@ impl Fields {
         self.source
     }
 
-    /// What tantivy keeps of a document.
-    pub fn document(&self, item: &Item, source: &Value) -> TantivyDocument {
-        let mut out = TantivyDocument::default();
-        for (field, name, kind) in &self.all {
-            let value = name.split('.').try_fold(source, |value, part| value.get(part));
-            match value {
-                Some(Value::Array(values)) => values.iter().for_each(|value| add(&mut out, *field, *kind, value)),
-                Some(value) => add(&mut out, *field, *kind, value),
-                None => {}
-            }
-        }
-        out.add_bytes(self.source, &item.document.body);
-        out
+    /// What tantivy keeps of a document, or why its body cannot be read.
+    pub fn document(&self, body: &[u8]) -> serde_json::Result<(TantivyDocument, Place)> {
+        let mut found = Found { fields: self, out: TantivyDocument::default(), place: Place::default() };
+        let mut reader = serde_json::Deserializer::from_slice(body);
+        Node { path: "", found: &mut found }.deserialize(&mut reader)?;
+        found.out.add_bytes(self.source, body);
+        Ok((found.out, found.place))
     }
 }
 
-fn add(out: &mut TantivyDocument, field: Field, kind: Kind, value: &Value) {
-    match (kind, value) {
-        (Kind::Words, Value::String(text)) => out.add_text(field, text),
-        (Kind::Keyword | Kind::Id, Value::String(text)) => out.add_text(field, beginning(text)),
-        (Kind::Number, Value::Number(number)) => number.as_u64().into_iter().for_each(|n| out.add_u64(field, n)),
-        (Kind::Date, Value::String(text)) => date(text).into_iter().for_each(|date| out.add_date(field, date)),
-        _ => {}
+/// Where a line stands, as its document tells.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place {
+    pub life: Option<LifeId>,
+    pub offset: Option<u64>,
+}
+
+/// What has been found of a document so far.
+struct Found<'f> {
+    fields: &'f Fields,
+    out: TantivyDocument,
+    place: Place,
+}
+
+impl Found<'_> {
+    fn text(&mut self, path: &str, text: &str) {
+        if path == "twosec.life" {
+            self.place.life = text.parse().ok();
+        }
+        let Some((field, kind)) = self.fields.by_name.get(path) else { return };
+        match kind {
+            Kind::Words => self.out.add_text(*field, text),
+            Kind::Counted | Kind::Keyword => self.out.add_text(*field, beginning(text)),
+            Kind::Date => date(text).into_iter().for_each(|date| self.out.add_date(*field, date)),
+            Kind::Number => {}
+        }
+    }
+
+    fn number(&mut self, path: &str, number: u64) {
+        if path == "log.offset" {
+            self.place.offset = Some(number);
+        }
+        if let Some((field, Kind::Number)) = self.fields.by_name.get(path) {
+            self.out.add_u64(*field, number);
+        }
+    }
+}
+
+/// A value of a document, read as it streams by: building a tree of each document would
+/// cost more than indexing it.
+struct Node<'n, 'f> {
+    path: &'n str,
+    found: &'n mut Found<'f>,
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a document")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.found.text(self.path, text);
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
+        self.found.number(self.path, number);
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
+        while values.next_element_seed(Node { path: self.path, found: &mut *self.found })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut path = String::with_capacity(self.path.len() + 24);
+        while let Some(key) = entries.next_key::<Cow<'_, str>>()? {
+            path.clear();
+            path.push_str(self.path);
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&key);
+            if self.found.fields.leads_somewhere(&path) {
+                entries.next_value_seed(Node { path: &path, found: &mut *self.found })?;
+            } else {
+                entries.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use event::{EventId, LifeId};
 use fields::Fields;
 use processor::index::{Index, IndexError, Item, Verdict};
-use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -87,15 +86,14 @@ impl LocalIndex {
     }
 
     fn add_one(&self, writing: &mut Writing, item: &Item) -> Result<Verdict, IndexError> {
-        let source: Value = match serde_json::from_slice(&item.document.body) {
-            Ok(source) => source,
+        let (document, place) = match self.fields.document(&item.document.body) {
+            Ok(read) => read,
             Err(error) => return Ok(Verdict::Dead(error.to_string())),
         };
-        let place = place(&source);
+        let place = place.life.zip(place.offset);
         if self.is_known(writing, item.id(), place).map_err(|error| self.store.lose(writing, &error))? {
             return Ok(Verdict::Done { created: false });
         }
-        let document = self.fields.document(item, &source);
         let added = writing.writer.as_ref().expect("it was made above").add_document(document);
         added.map_err(|error| self.store.lose(writing, &error))?;
         writing.fresh.insert(item.id());
@@ -158,12 +156,6 @@ impl Store {
         self.trouble.clear();
         Ok(())
     }
-}
-
-/// A document's life and offset, where it has them.
-fn place(source: &Value) -> Option<(LifeId, u64)> {
-    let life = source["twosec"]["life"].as_str()?.parse().ok()?;
-    Some((life, source["log"]["offset"].as_u64()?))
 }
 
 #[async_trait]

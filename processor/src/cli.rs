@@ -1,0 +1,149 @@
+//! The command line of `twosec-processor`.
+
+use crate::settings::{Config, ConfigError, Places, Settings};
+use clap::{Args, Parser, Subcommand};
+use event::Millis;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Exit codes of sysexits(3).
+const EX_USAGE: u8 = 64;
+const EX_UNAVAILABLE: u8 = 69;
+const EX_SOFTWARE: u8 = 70;
+const EX_IOERR: u8 = 74;
+const EX_CONFIG: u8 = 78;
+
+const EXAMPLES: &str = "\
+Examples:
+  twosec-processor check          are the settings good, and what do they mean?
+  TWOSEC_STREAM=twosec TWOSEC_LEASE_TABLE=twosec-leases TWOSEC_BUCKET=twosec-archive \\
+  TWOSEC_OPENSEARCH_URL=https://search.example.com twosec-processor run
+
+Every setting of the configuration file is also an environment variable: TWOSEC_ and its
+name in capitals. Region, credentials and endpoints come from the AWS SDK's own settings.";
+
+/// Reads a Kinesis stream, archives every line in S3, and indexes events into OpenSearch.
+#[derive(Debug, Parser)]
+#[command(name = "twosec-processor", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Process until SIGTERM.
+    #[cfg(feature = "aws")]
+    Run(ConfigArgs),
+    /// Print the effective settings, or what is wrong with them.
+    Check(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// A configuration file; without one, only the environment counts.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { EX_USAGE } else { 0 };
+            return error.print().map_or(ExitCode::from(EX_IOERR), |()| ExitCode::from(code));
+        }
+    };
+    let ended = match cli.command {
+        #[cfg(feature = "aws")]
+        Command::Run(args) => read(&args).and_then(|(settings, places)| run(settings, places)),
+        Command::Check(args) => read(&args).and_then(|(settings, places)| print(&settings, &places)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("twosec-processor: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn read(args: &ConfigArgs) -> anyhow::Result<(Settings, Places)> {
+    let config = args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as Millis);
+    Ok(config.overlay(|name| std::env::var(name).ok()).check(worker(), now)?)
+}
+
+/// A name that no other start of any process has.
+fn worker() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("{}-{}-{random:016x}", host.trim(), std::process::id())
+}
+
+fn print(settings: &Settings, places: &Places) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "stream       {} from {:?}", settings.stream, settings.start)?;
+    writeln!(out, "lease table  {} (as {})", places.lease_table, settings.worker)?;
+    writeln!(out, "archive      s3://{}/{}", places.bucket, crate::archive::window::prefix(&settings.stream))?;
+    writeln!(out, "window       {} s or {} MiB", settings.window_age.as_secs(), settings.window_bytes >> 20)?;
+    writeln!(out, "index        {}/{}-* ({:?})", places.opensearch_url, settings.index.prefix, places.auth)?;
+    Ok(())
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<ConfigError>() {
+        return EX_CONFIG;
+    }
+    if error.is::<crate::RunError>() { EX_UNAVAILABLE } else { EX_SOFTWARE }
+}
+
+#[cfg(feature = "aws")]
+fn run(settings: Settings, places: Places) -> anyhow::Result<()> {
+    use anyhow::Context;
+    init_logging();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    runtime.block_on(async {
+        let stop = stop_on_signals().context("cannot listen to signals")?;
+        let services = crate::connect::services(&settings, &places).await?;
+        tracing::info!(stream = settings.stream, worker = settings.worker, "processing");
+        crate::run(settings, services, stop).await?;
+        tracing::info!("stopped; cursors are saved and leases given back");
+        Ok(())
+    })
+}
+
+/// Messages go to standard error, where a container's log driver takes them.
+#[cfg(feature = "aws")]
+fn init_logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("TWOSEC_LOG").unwrap_or_else(|_| EnvFilter::new("info,aws_config=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
+}
+
+/// A token that the first SIGINT or SIGTERM cancels. The second one ends the process:
+/// what is under way then is read again next time.
+#[cfg(feature = "aws")]
+fn stop_on_signals() -> io::Result<tokio_util::sync::CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if again {
+                std::process::exit(130);
+            }
+            told.cancel();
+        }
+    });
+    Ok(stop)
+}

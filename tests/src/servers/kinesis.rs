@@ -1,0 +1,195 @@
+//! Kinesis Data Streams: ferrokinesis behind a layer that makes trouble.
+//!
+//! Unlike AWS it always answers `MillisBehindLatest` 0, tells arrival in whole seconds,
+//! has no limit on reads and takes 5 MiB a call.
+
+use super::Served;
+use aws_config::SdkConfig;
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::types::StreamStatus;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use ferrokinesis::create_app;
+use ferrokinesis::store::StoreOptions;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The largest request that is taken.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// What goes wrong. `None` is never, `Some(3)` every third call.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// PutRecords stores entries 0, 2, 4, … and refuses the others as throttled.
+    pub partial_puts: Option<u64>,
+    /// PutRecords stores all entries and answers 500.
+    pub lost_answers: Option<u64>,
+    /// GetRecords finds the iterator expired.
+    pub expired_iterators: Option<u64>,
+}
+
+/// How often which trouble was made.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub puts: AtomicU64,
+    pub reads: AtomicU64,
+    pub refused_entries: AtomicU64,
+    pub lost_answers: AtomicU64,
+    pub expired_iterators: AtomicU64,
+}
+
+/// A Kinesis server.
+pub struct KinesisServer {
+    served: Served,
+    trouble: Arc<Trouble>,
+}
+
+#[derive(Default)]
+struct Trouble {
+    faults: Faults,
+    counts: Counts,
+}
+
+impl KinesisServer {
+    /// A server without streams.
+    pub async fn start(faults: Faults) -> KinesisServer {
+        let options =
+            StoreOptions { create_stream_ms: 0, update_stream_ms: 0, shard_limit: 100, ..StoreOptions::default() };
+        let trouble = Arc::new(Trouble { faults, counts: Counts::default() });
+        let (app, _store) = create_app(options);
+        let app = app
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .layer(from_fn_with_state(Arc::clone(&trouble), make_trouble));
+        KinesisServer { served: Served::app(app).await, trouble }
+    }
+
+    /// `http://127.0.0.1:<port>`
+    pub fn url(&self) -> &str {
+        &self.served.url
+    }
+
+    /// How the SDK reaches the server.
+    pub async fn sdk(&self) -> SdkConfig {
+        self.served.sdk().await
+    }
+
+    /// A client of it.
+    pub async fn client(&self) -> Client {
+        Client::new(&self.sdk().await)
+    }
+
+    /// How often which trouble was made.
+    pub fn counts(&self) -> &Counts {
+        &self.trouble.counts
+    }
+
+    /// Makes a stream, and waits until it is there.
+    pub async fn create_stream(&self, name: &str, shards: i32) {
+        let client = self.client().await;
+        client.create_stream().stream_name(name).shard_count(shards).send().await.expect("the stream is made");
+        self.wait_until_active(name).await;
+    }
+
+    /// Splits a shard in the middle, and waits until that is done.
+    pub async fn split_shard(&self, stream: &str, shard: &str) {
+        let call = self.client().await.split_shard().stream_name(stream).shard_to_split(shard);
+        let middle = (u128::MAX / 2 + 1).to_string();
+        call.new_starting_hash_key(middle).send().await.expect("the shard is split");
+        self.wait_until_active(stream).await;
+    }
+
+    async fn wait_until_active(&self, name: &str) {
+        let client = self.client().await;
+        loop {
+            let answer = client.describe_stream_summary().stream_name(name).send().await.expect("the stream is there");
+            let summary = answer.stream_description_summary().expect("the answer has a summary");
+            if *summary.stream_status() == StreamStatus::Active {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Whether the call that was counted last is one of those that `every` names.
+fn is_due(count: &AtomicU64, every: Option<u64>) -> bool {
+    let call = count.load(Ordering::SeqCst);
+    every.is_some_and(|every| call.is_multiple_of(every))
+}
+
+async fn make_trouble(State(trouble): State<Arc<Trouble>>, request: Request, next: Next) -> Response {
+    let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    match target.rsplit('.').next() {
+        Some("PutRecords") => trouble.put(request, next).await,
+        Some("GetRecords") => trouble.read(request, next).await,
+        _ => next.run(request).await,
+    }
+}
+
+impl Trouble {
+    async fn put(&self, request: Request, next: Next) -> Response {
+        self.counts.puts.fetch_add(1, Ordering::SeqCst);
+        if is_due(&self.counts.puts, self.faults.lost_answers) {
+            self.counts.lost_answers.fetch_add(1, Ordering::SeqCst);
+            drop(next.run(request).await);
+            return refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure");
+        }
+        if is_due(&self.counts.puts, self.faults.partial_puts) {
+            return self.put_half(request, next).await;
+        }
+        next.run(request).await
+    }
+
+    async fn read(&self, request: Request, next: Next) -> Response {
+        self.counts.reads.fetch_add(1, Ordering::SeqCst);
+        if is_due(&self.counts.reads, self.faults.expired_iterators) {
+            self.counts.expired_iterators.fetch_add(1, Ordering::SeqCst);
+            return refused(StatusCode::BAD_REQUEST, "ExpiredIteratorException");
+        }
+        next.run(request).await
+    }
+
+    /// Lets every second entry pass, and refuses the others.
+    async fn put_half(&self, request: Request, next: Next) -> Response {
+        let (mut parts, body) = request.into_parts();
+        let mut put = json_of(body).await;
+        let entries = put["Records"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let sent = entries.len();
+        put["Records"] = entries.into_iter().step_by(2).collect();
+        parts.headers.remove("content-length");
+        let (mut head, body) = next.run(Request::from_parts(parts, Body::from(put.to_string()))).await.into_parts();
+        if !head.status.is_success() {
+            return Response::from_parts(head, body);
+        }
+        let mut answer = json_of(body).await;
+        let stored = answer["Records"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        answer["Records"] = interleave(stored, sent).into();
+        answer["FailedRecordCount"] = json!(sent / 2);
+        self.counts.refused_entries.fetch_add(sent as u64 / 2, Ordering::SeqCst);
+        head.headers.remove("content-length");
+        Response::from_parts(head, Body::from(answer.to_string()))
+    }
+}
+
+/// A refusal after each answer, until there are `sent`.
+fn interleave(stored: Vec<Value>, sent: usize) -> Vec<Value> {
+    let throttled = json!({
+        "ErrorCode": "ProvisionedThroughputExceededException",
+        "ErrorMessage": "Rate exceeded for shard shardId-000000000000 in stream tests under account 000000000000.",
+    });
+    stored.into_iter().flat_map(|answer| [answer, throttled.clone()]).take(sent).collect()
+}
+
+async fn json_of(body: Body) -> Value {
+    let bytes: Bytes = to_bytes(body, BODY_BYTES_MAX).await.expect("the body is whole");
+    serde_json::from_slice(&bytes).expect("the body is JSON")
+}
+
+fn refused(status: StatusCode, code: &str) -> Response {
+    let body = json!({ "__type": code, "message": "made by the tests" }).to_string();
+    (status, [("content-type", "application/x-amz-json-1.1")], body).into_response()
+}
