@@ -44,7 +44,7 @@ impl Served {
     /// How the SDK reaches the server: as in production but for endpoint, region and
     /// credentials.
     pub async fn sdk(&self) -> SdkConfig {
-        processor::receive::kinesis::aws::loader()
+        processor::aws::loader()
             .endpoint_url(&self.url)
             .region(Region::from_static(REGION))
             .credentials_provider(credentials())

@@ -1,7 +1,7 @@
 //! The archive in an S3 bucket. Nothing here can delete or replace an object.
 
 use super::{Archive, ArchiveError, Created, Metadata, Object};
-use crate::receive::kinesis::aws::is_transient;
+use crate::aws::is_transient;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;

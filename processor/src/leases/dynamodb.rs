@@ -2,8 +2,8 @@
 //! Library, so that its tools can read them.
 
 use super::{Checkpoint, Lease, LeaseError, Leases, Swap};
+use crate::aws::is_transient;
 use crate::receive::SequenceNumber;
-use crate::receive::kinesis::aws::is_transient;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;

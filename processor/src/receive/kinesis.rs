@@ -1,11 +1,7 @@
 //! Records from a Kinesis data stream, by GetRecords.
 
-// Stands here until `lib.rs` declares it.
-#[path = "../aws.rs"]
-pub mod aws;
-
-use self::aws::is_transient;
 use super::{Feed, FeedError, Next, Page, Pages, Record, SequenceNumber, Shard, Start};
+use crate::aws::is_transient;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_kinesis::Client;
