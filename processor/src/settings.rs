@@ -38,6 +38,9 @@ pub struct Config {
     pub start: Option<String>,
     /// Age at which an archive object is closed; default 60. `TWOSEC_WINDOW_SECONDS`
     pub window_seconds: Option<String>,
+    /// After this long without a sign of life another process takes a shard over; default
+    /// 10 (KCL's failoverTimeMillis). `TWOSEC_FAILOVER_SECONDS`
+    pub failover_seconds: Option<String>,
 }
 
 /// Checked settings of the pipeline. Past here nobody checks again.
@@ -138,7 +141,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 12] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 13] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -152,6 +155,7 @@ impl Config {
             ("index_until", &mut self.index_until),
             ("start", &mut self.start),
             ("window_seconds", &mut self.window_seconds),
+            ("failover_seconds", &mut self.failover_seconds),
         ]
     }
 
@@ -165,7 +169,10 @@ impl Config {
         settings.index.until = day("index_until", &self.index_until)?;
         settings.start = start(&self.start, now)?;
         if let Some(seconds) = &self.window_seconds {
-            settings.window_age = window_age(seconds)?;
+            settings.window_age = whole_seconds("window_seconds", seconds, 900)?;
+        }
+        if let Some(seconds) = &self.failover_seconds {
+            settings.failover = whole_seconds("failover_seconds", seconds, 300)?;
         }
         let places = Places {
             lease_table: needed("lease_table", &self.lease_table)?,
@@ -225,10 +232,10 @@ fn start(value: &Option<String>, now: Millis) -> Result<StartAt, ConfigError> {
     }
 }
 
-fn window_age(seconds: &str) -> Result<Duration, ConfigError> {
-    match seconds.parse() {
-        Ok(seconds @ 1..=900) => Ok(Duration::from_secs(seconds)),
-        _ => Err(refused("window_seconds", seconds, "use 1 to 900")),
+fn whole_seconds(key: &'static str, text: &str, max: u64) -> Result<Duration, ConfigError> {
+    match text.parse() {
+        Ok(seconds) if (1..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err(refused(key, text, &format!("use 1 to {max}"))),
     }
 }
 

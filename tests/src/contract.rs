@@ -30,7 +30,8 @@ pub fn sequence(number: u64) -> SequenceNumber {
 pub fn object(first: u64, last: u64) -> (Summary, Object) {
     let mut window = Window::after(None);
     for number in first..=last {
-        let content = Content::Unreadable { data: Bytes::from(format!("record {number}")), reason: "an example".into() };
+        let content =
+            Content::Unreadable { data: Bytes::from(format!("record {number}")), reason: "an example".into() };
         window.push(&Decoded { sequence: sequence(number), arrival: 1_795_392_000_000, content });
     }
     window.close("tests", SHARD, false).expect("there is a record in it")
@@ -43,8 +44,11 @@ pub async fn one_of_many_writers_wins(archive: &Arc<dyn Archive>) {
         let (archive, object) = (Arc::clone(archive), object.clone());
         tokio::spawn(async move { archive.put_if_absent(&object).await })
     });
-    let created: Vec<_> =
-        join_all(race).await.into_iter().map(|put| put.expect("no writer panics").expect("the archive answers")).collect();
+    let created: Vec<_> = join_all(race)
+        .await
+        .into_iter()
+        .map(|put| put.expect("no writer panics").expect("the archive answers"))
+        .collect();
     let winners: Vec<_> = writers.iter().zip(&created).filter(|(_, created)| **created == Created::Yes).collect();
     assert_eq!(winners.len(), 1, "writers that won: {created:?}");
     let (summary, object) = winners[0].0;
@@ -146,7 +150,11 @@ pub async fn a_row_is_written_by_who_knows_it(leases: &dyn Leases) {
     assert_eq!(swap(leases, &mine, &renewed).await, Swap::Done);
     assert_eq!(swap(leases, &mine, &next(&mine, Some("late"))).await, lost(&renewed), "the counter has moved");
     let other = Lease { owner: Some("other".into()), ..renewed.clone() };
-    assert_eq!(swap(leases, &other, &next(&other, Some("other"))).await, lost(&renewed), "the counter alone is not enough");
+    assert_eq!(
+        swap(leases, &other, &next(&other, Some("other"))).await,
+        lost(&renewed),
+        "the counter alone is not enough"
+    );
     let unowned = Lease { owner: None, ..renewed.clone() };
     assert_eq!(swap(leases, &unowned, &next(&unowned, Some("other"))).await, lost(&renewed), "it is not free");
     let released = next(&renewed, None);

@@ -3,3 +3,6 @@
 
 pub mod servers;
 pub mod contract;
+pub mod wait;
+
+pub use wait::wait_until;

@@ -145,10 +145,12 @@ async fn a_shard_that_was_split_ends_and_has_children() {
     let shards = feed.shards().await.unwrap();
     let family: Vec<_> = shards.iter().map(|shard| (shard.id.as_str(), shard.parents.join(" "))).collect();
     let child = |number| (number, contract::SHARD.to_owned());
-    let expected =
-        [(contract::SHARD, String::new()), child("shardId-000000000001"), child("shardId-000000000002")];
+    let expected = [(contract::SHARD, String::new()), child("shardId-000000000001"), child("shardId-000000000002")];
     assert_eq!(family, expected);
-    assert_eq!((shards[1].starting_hash_key.as_str(), shards[2].ending_hash_key.as_str()), ("0", &*u128::MAX.to_string()));
+    assert_eq!(
+        (shards[1].starting_hash_key.as_str(), shards[2].ending_hash_key.as_str()),
+        ("0", &*u128::MAX.to_string())
+    );
     let mut pages = feed.open(contract::SHARD, Start::TrimHorizon).await.unwrap();
     let mut read = Vec::new();
     let end = loop {
@@ -257,7 +259,11 @@ async fn attributes_that_we_do_not_know_survive_a_swap() {
 async fn rows_that_are_no_leases_of_ours_are_passed_over() {
     let (server, leases) = dynamodb().await;
     put_row(&server, &[("leaseKey", text("worker-1")), ("entityType", text("WORKER_METRIC_STATS"))]).await;
-    put_row(&server, &[("leaseKey", text("shardId-000000000009")), ("leaseCounter", number(1)), ("checkpoint", text("LATEST"))]).await;
+    put_row(
+        &server,
+        &[("leaseKey", text("shardId-000000000009")), ("leaseCounter", number(1)), ("checkpoint", text("LATEST"))],
+    )
+    .await;
     let lease = [("leaseKey", text("shardId-000000000001")), ("leaseCounter", number(1)), ("checkpoint", text("17"))];
     put_row(&server, &[&lease[..], &[("entityType", text("LEASE"))]].concat()).await;
     let keys: Vec<_> = leases.list().await.unwrap().into_iter().map(|row| row.key).collect();

@@ -6,12 +6,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 const TWOSEC: &str = env!("CARGO_BIN_EXE_rig_twosec");
-
-/// How long a condition may take to come true before the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/dvwa/access.log")
@@ -128,7 +124,7 @@ impl Follow {
     }
 
     fn wait_for(&self, total: u64) {
-        wait_until(&format!("{total} events are found"), || self.total() == total);
+        tests::wait::blocking(&format!("{total} events are found"), || self.total() == total);
     }
 
     fn signal(&self, name: &str) {
@@ -143,14 +139,6 @@ impl Follow {
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-    }
-}
-
-fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::park_timeout(Duration::from_millis(50));
     }
 }
 
