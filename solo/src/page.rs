@@ -84,7 +84,12 @@ async fn stats(State(sources): State<Sources>, Query(asked): Query<Asked>) -> Re
 }
 
 async fn event(State(sources): State<Sources>, Path(id): Path<String>) -> Result<Response, Refusal> {
-    answer(move || sources.index.event(&id)).await
+    let found =
+        tokio::task::spawn_blocking(move || sources.index.event(&id)).await.expect("a search does not panic")?;
+    Ok(match found {
+        Some(event) => Json(event).into_response(),
+        None => (StatusCode::NOT_FOUND, Json(json!({"error": "there is no event of this id"}))).into_response(),
+    })
 }
 
 async fn status(State(sources): State<Sources>) -> Response {

@@ -9,9 +9,17 @@ pub mod opensearch;
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 
 /// The region that all servers are in.
 pub const REGION: &str = "us-east-1";
@@ -21,24 +29,48 @@ pub fn credentials() -> Credentials {
     Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests")
 }
 
-/// A server that runs until it is dropped.
+/// A server on a thread of its own, with a clock of its own. It ends, and all its
+/// connections with it, when it is dropped.
 pub struct Served {
     /// `http://127.0.0.1:<port>`
     pub url: String,
-    task: JoinHandle<()>,
+    away: Arc<AtomicBool>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Served {
     /// Serves `app`.
-    pub async fn app(app: Router) -> Served {
-        Served::with(|listener| async { axum::serve(listener, app).await.expect("the server runs") }).await
+    pub fn app(app: Router) -> Served {
+        let away = Arc::new(AtomicBool::new(false));
+        let app = app.layer(from_fn_with_state(Arc::clone(&away), refuse_while_away));
+        let mut served = Served::with(|listener| async { axum::serve(listener, app).await.expect("the server runs") });
+        served.away = away;
+        served
     }
 
     /// Runs whatever serves on a listener.
-    pub async fn with<F: Future<Output = ()> + Send + 'static>(serve: impl FnOnce(TcpListener) -> F) -> Served {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    pub fn with<F: Future<Output = ()>>(serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> Served {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        Served { url: format!("http://{address}"), task: tokio::spawn(serve(listener)) }
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().expect("there is room for a runtime");
+            runtime.block_on(async {
+                listener.set_nonblocking(true).expect("a listener need not block");
+                let listener = TcpListener::from_std(listener).expect("the runtime takes the listener");
+                tokio::select! {
+                    () = serve(listener) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Served { url: format!("http://{address}"), away: Arc::default(), stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// From now on, answers everything with 503, or no longer does (not DynamoDB).
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
     }
 
     /// How the SDK reaches the server: as in production but for endpoint, region and
@@ -53,8 +85,20 @@ impl Served {
     }
 }
 
+async fn refuse_while_away(State(away): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
+    if away.load(Ordering::SeqCst) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the tests say that it is away").into_response();
+    }
+    next.run(request).await
+}
+
 impl Drop for Served {
     fn drop(&mut self) {
-        self.task.abort();
+        // The stop is heard also by its sender being gone.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A server that panicked has said so on its own.
+            drop(thread.join());
+        }
     }
 }

@@ -185,6 +185,11 @@ async fn a_shard_that_is_gone_is_told_from_a_stream_that_is_gone() {
 #[tokio::test]
 async fn a_stream_that_cannot_be_reached_is_asked_again() {
     let (server, uplink, feed) = kinesis(Faults::default()).await;
+    server.set_away(true);
+    assert!(uplink.put(&contract::frames(texts(1))).await.is_err());
+    assert!(matches!(feed.shards().await, Err(FeedError::Transient { .. })));
+    server.set_away(false);
+    contract::records_are_read_in_order_from_anywhere(&uplink, &feed, |_| ()).await;
     drop(server);
     assert!(uplink.put(&contract::frames(texts(1))).await.is_err());
     assert!(matches!(feed.shards().await, Err(FeedError::Transient { .. })));
@@ -224,7 +229,7 @@ async fn dynamodb_gives_a_row_back_as_it_was_written() {
 async fn put_row(server: &DynamoServer, attributes: &[(&str, AttributeValue)]) {
     let call = server.client().await.put_item().table_name("leases");
     let call = attributes.iter().fold(call, |call, (name, value)| call.item(*name, value.clone()));
-    call.send().await.unwrap();
+    call.send().await.expect("the row is put");
 }
 
 fn text(text: &str) -> AttributeValue {
@@ -258,16 +263,19 @@ async fn attributes_that_we_do_not_know_survive_a_swap() {
 #[tokio::test]
 async fn rows_that_are_no_leases_of_ours_are_passed_over() {
     let (server, leases) = dynamodb().await;
-    put_row(&server, &[("leaseKey", text("worker-1")), ("entityType", text("WORKER_METRIC_STATS"))]).await;
-    put_row(
-        &server,
-        &[("leaseKey", text("shardId-000000000009")), ("leaseCounter", number(1)), ("checkpoint", text("LATEST"))],
-    )
-    .await;
-    let lease = [("leaseKey", text("shardId-000000000001")), ("leaseCounter", number(1)), ("checkpoint", text("17"))];
-    put_row(&server, &[&lease[..], &[("entityType", text("LEASE"))]].concat()).await;
-    let keys: Vec<_> = leases.list().await.unwrap().into_iter().map(|row| row.key).collect();
-    assert_eq!(keys, ["shardId-000000000001"]);
+    for (key, kind, checkpoint) in [
+        ("worker-1", Some("WORKER_METRIC_STATS"), "17"),
+        ("shardId-000000000001", Some("LEASE"), "17"),
+        ("shardId-000000000002", None, "17"),
+        ("shardId-000000000003", None, "LATEST"),
+    ] {
+        let row = [("leaseKey", text(key)), ("leaseCounter", number(1)), ("checkpoint", text(checkpoint))];
+        let kind = kind.map(|kind| ("entityType", text(kind)));
+        put_row(&server, &[&row[..], kind.as_slice()].concat()).await;
+    }
+    let mut keys: Vec<_> = leases.list().await.unwrap().into_iter().map(|row| row.key).collect();
+    keys.sort();
+    assert_eq!(keys, ["shardId-000000000001", "shardId-000000000002"]);
 }
 
 #[tokio::test]
@@ -355,7 +363,6 @@ async fn trouble_of_s3_is_worth_another_try() {
         server.fail_puts([fault, fault]);
         let error = archive.put_if_absent(&object).await.unwrap_err();
         assert!(matches!(error, ArchiveError::Transient { .. }), "{fault:?}: {}", chain(&error));
-        server.fail_puts([]);
         drop(server);
         assert!(matches!(archive.get(&object.key).await, Err(ArchiveError::Transient { .. })));
     }
@@ -380,7 +387,7 @@ async fn a_missing_bucket_refuses() {
 
 async fn opensearch(auth: Auth) -> (OpenSearchServer, OpenSearch) {
     let server = OpenSearchServer::start().await;
-    let index = OpenSearch::new(server.url(), auth).unwrap();
+    let index = OpenSearch::new(server.url(), auth).expect("the URL is one");
     (server, index)
 }
 

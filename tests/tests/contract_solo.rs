@@ -54,7 +54,8 @@ async fn the_file_is_a_lease_table_also_when_it_is_opened_again() {
 #[tokio::test]
 async fn the_stream_gives_records_in_order_from_anywhere() {
     let stream = LocalStream::after(0);
-    let archived = |number: &processor::receive::SequenceNumber| stream.archived_through(number.as_str().parse().unwrap());
+    let archived =
+        |number: &processor::receive::SequenceNumber| stream.archived_through(number.as_str().parse().unwrap());
     contract::records_are_read_in_order_from_anywhere(&stream, &stream, archived).await;
     contract::a_stream_is_as_old_as_it_was(&stream).await;
 }
@@ -95,6 +96,7 @@ async fn the_index_answers_queries_by_field() {
     assert_eq!(count(""), 9);
     assert_eq!(count("url.path:\"/3\""), 1);
     assert_eq!(count("source.ip:192.0.2.7 AND NOT url.path:\"/3\""), 8);
+    assert_eq!((count("NOT url.path:\"/3\""), count("-url.path:\"/3\" url.path:(\"/3\" OR \"/4\")")), (8, 1));
     assert_eq!(count("http.response.status_code:[200 TO 299]"), 9);
     assert_eq!(count("@timestamp:[2026-11-16T10:00:04Z TO 2026-11-16T10:00:06Z]"), 3);
     assert_eq!(count("\"get 3 http\""), 1);

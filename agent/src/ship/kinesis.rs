@@ -6,6 +6,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::Builder;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use std::time::Duration;
@@ -25,26 +26,19 @@ pub struct Kinesis {
 
 impl Kinesis {
     /// The stream of this name, where the SDK's own chain finds endpoint, region and
-    /// credentials. No call is made yet.
+    /// credentials. No call to the stream is made yet.
     pub async fn connect(stream: &str) -> Kinesis {
-        Kinesis::new(&sdk_config().await, stream)
+        Kinesis::new(&aws_config::load_defaults(BehaviorVersion::latest()).await, stream)
     }
 
-    /// The stream of this name, as `config` reaches it.
+    /// The stream of this name, as `config` reaches it. The SDK makes no second try:
+    /// [`super::run`] tries again, and only what has to go again.
     pub fn new(config: &SdkConfig, stream: &str) -> Kinesis {
-        Kinesis { client: Client::new(config), stream: stream.to_owned() }
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
+        let config = Builder::from(config).timeout_config(timeouts).retry_config(RetryConfig::disabled()).build();
+        Kinesis { client: Client::from_conf(config), stream: stream.to_owned() }
     }
-}
-
-/// The SDK's own defaults, with limits on time. It makes no second try: [`super::run`]
-/// tries again, and only what has to go again.
-pub async fn sdk_config() -> SdkConfig {
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
-    aws_config::defaults(BehaviorVersion::latest())
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::disabled())
-        .load()
-        .await
 }
 
 #[async_trait]

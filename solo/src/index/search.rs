@@ -7,12 +7,16 @@ use serde_json::{Value, json};
 use tantivy::aggregation::AggregationCollector;
 use tantivy::aggregation::agg_req::Aggregations;
 use tantivy::collector::{Count, TopDocs};
-use tantivy::query::{AllQuery, BooleanQuery, Query, QueryParser, TermQuery};
+use tantivy::query::{AllQuery, BooleanQuery, Occur, Query, QueryParser, TermQuery};
+use tantivy::query_grammar::{self, UserInputAst, UserInputLeaf};
 use tantivy::schema::{IndexRecordOption, Value as _};
 use tantivy::{DateTime, DocAddress, Order, Searcher, TantivyDocument};
 
 /// Bars in a timeline at most.
 const BUCKETS_MAX: i64 = 60;
+
+/// Values in a list of the most frequent ones.
+const TOP: u32 = 10;
 
 /// Widths that a bar may have, in milliseconds: 1 s to 30 days.
 const INTERVALS: [i64; 16] = [
@@ -65,8 +69,12 @@ pub struct Hits {
 pub struct Stats {
     pub total: u64,
     pub attacks: u64,
+    /// Attacks among them that the server answered with success.
+    pub served: u64,
     /// Lines that no format fitted.
     pub unparsed: u64,
+    /// Time of the first and of the last request. Lines without a time are left out:
+    /// when they were read says nothing about the traffic.
     pub from: Option<String>,
     pub to: Option<String>,
     pub categories: Vec<Bucket>,
@@ -116,7 +124,9 @@ impl LocalIndex {
         }
         let mut parser = QueryParser::for_index(&self.index, vec![self.fields.default()]);
         parser.set_conjunction_by_default();
-        parser.parse_query(text).map_err(|error| SearchError::Query(error.to_string()))
+        let tree = query_grammar::parse_query(text)
+            .map_err(|_| SearchError::Query("brackets, quotes or operators do not fit".into()))?;
+        parser.build_query_from_user_input_ast(selective(tree)).map_err(|error| SearchError::Query(error.to_string()))
     }
 
     /// Events that match `query`, newest first, from the `skip`th on.
@@ -159,8 +169,11 @@ impl LocalIndex {
     }
 
     fn only_attacks(&self, query: &dyn Query) -> BooleanQuery {
-        let alert = TermQuery::new(self.fields.term("event.kind", "alert"), IndexRecordOption::Basic);
-        BooleanQuery::intersection(vec![query.box_clone(), Box::new(alert)])
+        BooleanQuery::intersection(vec![query.box_clone(), self.of_kind("alert")])
+    }
+
+    fn of_kind(&self, kind: &str) -> Box<dyn Query> {
+        Box::new(TermQuery::new(self.fields.term("event.kind", kind), IndexRecordOption::Basic))
     }
 
     fn source(&self, searcher: &Searcher, at: DocAddress) -> Result<Box<RawValue>, SearchError> {
@@ -173,33 +186,62 @@ impl LocalIndex {
     /// Counts, top values and a timeline of the events that match `query`.
     pub fn stats(&self, query: &dyn Query) -> Result<Stats, SearchError> {
         let top = |field: &str, size: u32| json!({"terms": {"field": field, "size": size}});
-        let first = self.aggregate(
-            query,
-            &json!({
-                "kinds": top("event.kind", 10),
-                "categories": top("attack.categories", 30),
-                "sources": {"terms": {"field": "source.address", "size": 10}, "aggs": {"kinds": top("event.kind", 10)}},
-                "paths": top("url.path", 10),
-                "statuses": top("http.response.status_code", 10),
-                "from": {"min": {"field": "@timestamp"}},
-                "to": {"max": {"field": "@timestamp"}},
-            }),
-        )?;
-        let kinds = buckets(&first["kinds"]);
+        let wanted = json!({
+            "kinds": top("event.kind", 10),
+            "categories": top("attack.categories", 30),
+            "sources": top("source.address", TOP),
+            "paths": top("url.path", TOP),
+            "statuses": top("http.response.status_code", TOP),
+        });
+        let found = self.aggregate(query, &wanted)?;
+        let kinds = buckets(&found["kinds"]);
         let count = |kind: &str| kinds.iter().find(|bucket| bucket.key == kind).map_or(0, |bucket| bucket.count);
-        let times = millis(&first["from"]).zip(millis(&first["to"]));
+        let dated =
+            BooleanQuery::new(vec![(Occur::Must, query.box_clone()), (Occur::MustNot, self.of_kind("pipeline_error"))]);
+        let times = self.times(&dated)?;
         Ok(Stats {
             total: kinds.iter().map(|bucket| bucket.count).sum(),
             attacks: count("alert"),
+            served: self.served(query)?,
             unparsed: count("pipeline_error"),
             from: times.map(|(from, _)| event::time::rfc3339(from)),
             to: times.map(|(_, to)| event::time::rfc3339(to)),
-            categories: buckets(&first["categories"]),
-            sources: buckets(&first["sources"]),
-            paths: buckets(&first["paths"]),
-            statuses: buckets(&first["statuses"]),
-            timeline: times.map_or(Ok(Timeline::default()), |(from, to)| self.timeline(query, from, to))?,
+            categories: buckets(&found["categories"]),
+            sources: self.sources(query, buckets(&found["sources"]))?,
+            paths: buckets(&found["paths"]),
+            statuses: buckets(&found["statuses"]),
+            timeline: times.map_or(Ok(Timeline::default()), |(from, to)| self.timeline(&dated, from, to))?,
         })
+    }
+
+    /// Times of the first and the last event, in milliseconds.
+    fn times(&self, query: &dyn Query) -> Result<Option<(i64, i64)>, SearchError> {
+        let ends = json!({"from": {"min": {"field": "@timestamp"}}, "to": {"max": {"field": "@timestamp"}}});
+        let found = self.aggregate(query, &ends)?;
+        Ok(millis(&found["from"]).zip(millis(&found["to"])))
+    }
+
+    /// Attacks that the server answered with success.
+    fn served(&self, query: &dyn Query) -> Result<u64, SearchError> {
+        let success = TermQuery::new(self.fields.term("event.outcome", "success"), IndexRecordOption::Basic);
+        let served = BooleanQuery::intersection(vec![Box::new(self.only_attacks(query)), Box::new(success)]);
+        Ok(self.store.reader.searcher().search(&served, &Count)? as u64)
+    }
+
+    /// The sources of the most attacks, or, where nobody attacks, of the most events.
+    fn sources(&self, query: &dyn Query, busiest: Vec<Bucket>) -> Result<Vec<Bucket>, SearchError> {
+        let attackers = self.attackers(query, TOP)?;
+        if attackers.is_empty() {
+            return Ok(busiest.into_iter().map(|bucket| Bucket { attacks: Some(0), ..bucket }).collect());
+        }
+        let searcher = self.store.reader.searcher();
+        let with_total = |(bucket, _): (Bucket, Vec<Bucket>)| {
+            let from = TermQuery::new(self.fields.term("source.address", &bucket.key), IndexRecordOption::Basic);
+            let events = BooleanQuery::intersection(vec![query.box_clone(), Box::new(from)]);
+            let count = searcher.search(&events, &Count)? as u64;
+            Ok(Bucket { attacks: Some(bucket.count), count, key: bucket.key })
+        };
+        attackers.into_iter().map(with_total).collect()
     }
 
     /// The sources of the most attacks, with the categories of each.
@@ -239,6 +281,22 @@ impl LocalIndex {
     }
 }
 
+/// Lets a clause that only excludes select from all events: tantivy has it select
+/// nothing, so `a AND NOT b` would never match.
+fn selective(tree: UserInputAst) -> UserInputAst {
+    match tree {
+        UserInputAst::Clause(clauses) => {
+            let mut clauses: Vec<_> = clauses.into_iter().map(|(occur, clause)| (occur, selective(clause))).collect();
+            if clauses.iter().all(|(occur, _)| *occur == Some(Occur::MustNot)) {
+                clauses.push((Some(Occur::Must), UserInputAst::Leaf(Box::new(UserInputLeaf::All))));
+            }
+            UserInputAst::Clause(clauses)
+        }
+        UserInputAst::Boost(tree, by) => UserInputAst::Boost(Box::new(selective(*tree)), by),
+        leaf @ UserInputAst::Leaf(_) => leaf,
+    }
+}
+
 fn buckets(aggregation: &Value) -> Vec<Bucket> {
     let all = aggregation["buckets"].as_array().map_or(&[][..], Vec::as_slice);
     all.iter().map(bucket).collect()
@@ -250,9 +308,7 @@ fn bucket(value: &Value) -> Bucket {
         Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |n| n.to_string()),
         other => other.to_string(),
     };
-    let kinds = value.get("kinds").map(buckets);
-    let attacks = kinds.map(|kinds| kinds.iter().filter(|kind| kind.key == "alert").map(|kind| kind.count).sum());
-    Bucket { key, count: value["doc_count"].as_u64().unwrap_or(0), attacks }
+    Bucket { key, count: value["doc_count"].as_u64().unwrap_or(0), attacks: None }
 }
 
 fn time_bucket(value: &Value) -> TimeBucket {

@@ -20,7 +20,7 @@ impl DynamoServer {
         let serve = |listener| async {
             serve_with_shutdown(listener, tables, pending()).await.expect("the server runs");
         };
-        DynamoServer { served: Served::with(serve).await }
+        DynamoServer { served: Served::with(serve) }
     }
 
     /// `http://127.0.0.1:<port>`

@@ -64,7 +64,12 @@ impl KinesisServer {
         let app = app
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(from_fn_with_state(Arc::clone(&trouble), make_trouble));
-        KinesisServer { served: Served::app(app).await, trouble }
+        KinesisServer { served: Served::app(app), trouble }
+    }
+
+    /// From now on, answers everything with 503, or no longer does.
+    pub fn set_away(&self, away: bool) {
+        self.served.set_away(away);
     }
 
     /// `http://127.0.0.1:<port>`

@@ -66,7 +66,12 @@ impl OpenSearchServer {
             .route("/{index}/_count", get(count))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(Arc::clone(&cluster));
-        OpenSearchServer { served: Served::app(app).await, cluster }
+        OpenSearchServer { served: Served::app(app), cluster }
+    }
+
+    /// From now on, answers everything with 503, or no longer does.
+    pub fn set_away(&self, away: bool) {
+        self.served.set_away(away);
     }
 
     /// `http://127.0.0.1:<port>`

@@ -64,7 +64,12 @@ impl S3Server {
             .route("/{bucket}/{*key}", get(read).head(read).put(put))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(Arc::clone(&bucket));
-        S3Server { served: Served::app(app).await, bucket }
+        S3Server { served: Served::app(app), bucket }
+    }
+
+    /// From now on, answers everything with 503, or no longer does.
+    pub fn set_away(&self, away: bool) {
+        self.served.set_away(away);
     }
 
     /// `http://127.0.0.1:<port>`
