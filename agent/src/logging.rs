@@ -92,8 +92,10 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
+    type Messages = Arc<Mutex<Vec<(String, Vec<(String, String)>)>>>;
+
     /// Keeps what the journal would be sent.
-    struct Kept(Arc<Mutex<Vec<(String, Vec<(String, String)>)>>>);
+    struct Kept(Messages);
 
     impl<S: Subscriber> Layer<S> for Kept {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_messages_fields_are_journal_fields_and_its_text() {
-        let kept = Arc::new(Mutex::new(Vec::new()));
+        let kept = Messages::default();
         let subscriber = tracing_subscriber::registry().with(Kept(kept.clone()));
         tracing::subscriber::with_default(subscriber, || tracing::warn!(path = "/x", bytes = 3, "cannot read on"));
         let (message, fields) = kept.lock().unwrap().pop().unwrap();

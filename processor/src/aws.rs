@@ -35,15 +35,13 @@ pub async fn sdk_config() -> SdkConfig {
 }
 
 /// Codes of errors that pass although their status is in the 400s.
-const PASSING: [&str; 16] = [
-    "ConditionalRequestConflict",
+const PASSING: [&str; 14] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "InternalFailure",
     "InternalServerError",
     "KMSThrottlingException",
     "LimitExceededException",
-    "OperationAborted",
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "RequestTimeTooSkewed",

@@ -1,6 +1,8 @@
 //! Both programs as they run on AWS: log file, agent, Kinesis, processor, S3, OpenSearch
 //! and DynamoDB, in between whatever goes wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

@@ -1,6 +1,8 @@
 //! The ports in one process: what all implementations promise, and what these keep over
 //! a restart.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use futures::FutureExt;
 use processor::archive::Archive;
 use processor::index::Index;

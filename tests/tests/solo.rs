@@ -1,5 +1,7 @@
 //! What a user of `twosec` is promised, checked with the program itself.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

