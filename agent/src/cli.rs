@@ -19,6 +19,11 @@ const EX_IOERR: u8 = 74;
 const EX_TEMPFAIL: u8 = 75;
 const EX_CONFIG: u8 = 78;
 
+/// How long what was read may take into the stream after SIGTERM. Less than systemd
+/// waits before it kills (90 s).
+#[cfg(feature = "aws")]
+const GRACE: std::time::Duration = std::time::Duration::from_secs(20);
+
 const EXAMPLES: &str = "\
 Examples:
   twosec-agent check                            is the configuration good, and what does it mean?
@@ -151,14 +156,23 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let settings = config.check()?;
     crate::logging::init();
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = crate::signals::stop_on_signals().context("cannot listen to signals")?;
         let uplink = crate::ship::kinesis::Kinesis::connect(&config.stream.name).await;
         tracing::info!(stream = config.stream.name, host = settings.host.id, "shipping");
-        crate::run(settings, std::sync::Arc::new(uplink), stop).await?;
-        tracing::info!("stopped; all that was read is in the stream");
+        let work = crate::run(settings, std::sync::Arc::new(uplink), stop.clone());
+        match crate::signals::within_grace(work, stop, GRACE).await {
+            Some(ended) => {
+                ended?;
+                tracing::info!("stopped; all that was read is in the stream");
+            }
+            None => tracing::warn!("stopped; the stream does not answer, so the last lines will be read again"),
+        }
         Ok(())
-    })
+    });
+    // A tailer that waits for a full queue would hold the end up.
+    runtime.shutdown_background();
+    ended
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,6 +1,8 @@
 //! SIGINT and SIGTERM: the first asks politely.
 
+use std::future::Future;
 use std::io;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -26,4 +28,29 @@ pub fn stop_on_signals() -> io::Result<CancellationToken> {
         }
     });
     Ok(stop)
+}
+
+/// What `work` comes to; `None` if it has not ended `grace` after `stop`.
+pub async fn within_grace<T>(work: impl Future<Output = T>, stop: CancellationToken, grace: Duration) -> Option<T> {
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        ended = work => Some(ended),
+        () = late => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_does_not_end_is_left_after_the_grace_time() {
+        let (stop, grace) = (CancellationToken::new(), Duration::from_secs(20));
+        assert_eq!(within_grace(async { 7 }, stop.clone(), grace).await, Some(7));
+        stop.cancel();
+        assert_eq!(within_grace(std::future::pending::<()>(), stop, grace).await, None);
+    }
 }

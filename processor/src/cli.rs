@@ -15,6 +15,11 @@ const EX_SOFTWARE: u8 = 70;
 const EX_IOERR: u8 = 74;
 const EX_CONFIG: u8 = 78;
 
+/// How long open windows and documents may take after SIGTERM. Fargate's own default
+/// is 30 s and its limit 120 s.
+#[cfg(feature = "aws")]
+const GRACE: std::time::Duration = std::time::Duration::from_secs(25);
+
 const EXAMPLES: &str = "\
 Examples:
   twosec-processor check          are the settings good, and what do they mean?
@@ -111,8 +116,17 @@ fn run(settings: Settings, places: Places) -> anyhow::Result<()> {
         let stop = stop_on_signals().context("cannot listen to signals")?;
         let services = crate::connect::services(&settings, &places).await?;
         tracing::info!(stream = settings.stream, worker = settings.worker, "processing");
-        crate::run(settings, services, stop).await?;
-        tracing::info!("stopped; cursors are saved and leases given back");
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            ended = crate::run(settings, services, stop.clone()) => {
+                ended?;
+                tracing::info!("stopped; cursors are saved and leases given back");
+            }
+            () = late => tracing::warn!("stopped without an answer from S3 or OpenSearch; records since the cursors are read again"),
+        }
         Ok(())
     })
 }

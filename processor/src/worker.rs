@@ -13,6 +13,7 @@ use event::pause::Pause;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Records that wait before the archive and before the index, each. A record is up to
 /// 250 KB packed and ten times that opened, so few wait.
@@ -41,7 +42,7 @@ pub async fn run(services: Services, settings: Arc<Settings>, lease: Lease, stop
         lost: lost.clone(),
     };
     let work = async {
-        let worker = Worker { services, settings, shard: lease.key, moved, stop };
+        let worker = Worker { services, settings, shard: lease.key, moved: Arc::new(moved), stop };
         let outcome = tokio::select! {
             outcome = worker.work() => outcome,
             () = lost.cancelled() => Outcome::Stopped,
@@ -58,7 +59,7 @@ struct Worker {
     services: Services,
     settings: Arc<Settings>,
     shard: String,
-    moved: watch::Sender<Cursors>,
+    moved: Arc<watch::Sender<Cursors>>,
     stop: CancellationToken,
 }
 
@@ -90,7 +91,7 @@ impl Worker {
         let known =
             cursors.checkpoint.sequence().map(|s| Tail { sequence: s.clone(), arrival: cursors.checkpoint_arrival });
         let tail = chain.tail(known, cursors.checkpoint_arrival).await?;
-        self.archived_to(tail.as_ref());
+        archived_to(&self.moved, tail.as_ref());
         let bulker = self.bulker();
         self.catch_up(&chain, &bulker, &cursors, tail.as_ref()).await?;
 
@@ -101,21 +102,36 @@ impl Worker {
             Err(FeedError::NoShard(_)) => return self.shard_end().await.map(Some),
             pages => pages?,
         };
-        let limits = Limits { bytes: self.settings.window_bytes, age: self.settings.window_age };
+        // Tasks of their own, so that packing, parsing and indexing use several cores.
+        // They end with the channels that `read` drops, or with this future.
         let (to_archive, archive_in) = mpsc::channel(RECORDS_WAITING_MAX);
         let (to_index, index_in) = mpsc::channel(RECORDS_WAITING_MAX);
-        let read = async { self.read(&mut *pages, to_archive, to_index).await };
-        let archive = chain.extend(tail, archive_in, limits, |tail| self.archived_to(Some(&tail)));
-        let index = bulker.run(index_in, |sequence| self.indexed_to(sequence));
-        let (read, archived, indexed) = tokio::join!(read, archive, index);
+        let archive = AbortOnDropHandle::new(tokio::spawn(self.archive(chain, tail, archive_in)));
+        let moved = Arc::clone(&self.moved);
+        let index = async move { bulker.run(index_in, |sequence| indexed_to(&moved, sequence)).await };
+        let index = AbortOnDropHandle::new(tokio::spawn(index));
+        let read = self.read(&mut *pages, to_archive, to_index).await;
+        let archived = archive.await.expect("archiving does not panic");
+        index.await.expect("indexing does not panic")?;
         let read = read?;
-        indexed?;
         match (archived, read) {
             (Ended::ReadAgain, _) => Ok(None),
             (Ended::InputEnded, Next::More) => Ok(Some(Outcome::Stopped)),
             (Ended::InputEnded, Next::StreamEnd) => Ok(Some(Outcome::StreamEnd)),
             (Ended::InputEnded, Next::ShardEnd) => self.shard_end().await.map(Some),
         }
+    }
+
+    /// Archives what comes, as a task.
+    fn archive(
+        &self,
+        chain: Chain,
+        tail: Option<Tail>,
+        records: mpsc::Receiver<Arc<Decoded>>,
+    ) -> impl Future<Output = Ended> + use<> {
+        let limits = Limits { bytes: self.settings.window_bytes, age: self.settings.window_age };
+        let moved = Arc::clone(&self.moved);
+        async move { chain.extend(tail, records, limits, |tail| archived_to(&moved, Some(&tail))).await }
     }
 
     /// Gives every record to the archive and to the index. Ends with `More` when it is
@@ -176,7 +192,7 @@ impl Worker {
             while let Some((sequence, events)) = objects.recv().await {
                 bulker.events(&sequence, events.iter()).await?;
                 self.services.index.flush().await?;
-                self.indexed_to(sequence);
+                indexed_to(&self.moved, sequence);
             }
             anyhow::Ok(())
         };
@@ -200,21 +216,6 @@ impl Worker {
         Ok(Outcome::ShardEnd)
     }
 
-    fn archived_to(&self, tail: Option<&Tail>) {
-        let Some(tail) = tail else { return };
-        self.moved.send_if_modified(|cursors| {
-            let checkpoint = Checkpoint::At(tail.sequence.clone());
-            let moved = cursors.checkpoint != checkpoint;
-            cursors.checkpoint = checkpoint;
-            cursors.checkpoint_arrival = tail.arrival.or(cursors.checkpoint_arrival);
-            moved
-        });
-    }
-
-    fn indexed_to(&self, sequence: SequenceNumber) {
-        self.moved.send_modify(|cursors| cursors.indexed_through = Checkpoint::At(sequence));
-    }
-
     fn bulker(&self) -> Bulker {
         Bulker {
             index: self.services.index.clone(),
@@ -226,4 +227,21 @@ impl Worker {
             flush_every: self.settings.flush_every,
         }
     }
+}
+
+/// Moves the archive's cursor.
+fn archived_to(moved: &watch::Sender<Cursors>, tail: Option<&Tail>) {
+    let Some(tail) = tail else { return };
+    moved.send_if_modified(|cursors| {
+        let checkpoint = Checkpoint::At(tail.sequence.clone());
+        let moved = cursors.checkpoint != checkpoint;
+        cursors.checkpoint = checkpoint;
+        cursors.checkpoint_arrival = tail.arrival.or(cursors.checkpoint_arrival);
+        moved
+    });
+}
+
+/// Moves the index's cursor.
+fn indexed_to(moved: &watch::Sender<Cursors>, sequence: SequenceNumber) {
+    moved.send_modify(|cursors| cursors.indexed_through = Checkpoint::At(sequence));
 }

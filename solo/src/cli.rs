@@ -139,7 +139,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<RunError>() {
         Some(RunError::Data(LockError::Taken { .. })) => EX_TEMPFAIL,
-        Some(RunError::Data(_) | RunError::Folder { .. } | RunError::Write(_)) => EX_IOERR,
+        Some(RunError::Data(_) | RunError::Folder { .. } | RunError::Write(_) | RunError::Late(_)) => EX_IOERR,
         Some(RunError::Port { .. }) => EX_UNAVAILABLE,
         Some(RunError::NoIndex(_)) => EX_NOINPUT,
         Some(RunError::Query(_)) => EX_USAGE,
@@ -152,9 +152,10 @@ fn read(args: RunArgs) -> anyhow::Result<()> {
     let plan =
         Plan { files, data: args.data, once: args.once, port: args.port, bar: args.once && io::stderr().is_terminal() };
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
-    let summary = runtime.block_on(run::run(plan))?;
-    // Threads that wait for a signal or the page must not hold the end up.
+    let ended = runtime.block_on(run::run(plan));
+    // Threads that wait for room in a queue, or for the page, must not hold the end up.
     runtime.shutdown_background();
+    let summary = ended?;
     if args.once {
         return print(&summary, args.json);
     }

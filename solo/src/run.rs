@@ -14,7 +14,7 @@ use agent::host;
 use agent::lock::{Lock, LockError};
 use agent::meter::Meter;
 use agent::settings::{FileSettings, LINGER, SWEEP, Settings};
-use agent::signals::stop_on_signals;
+use agent::signals::{stop_on_signals, within_grace};
 use processor::Services;
 use processor::archive::ArchiveError;
 use processor::archive::chain::Chain;
@@ -32,6 +32,9 @@ const STREAM: &str = "local";
 /// never wait for it, and at this age: then a position is safe.
 const WINDOW_BYTES: usize = 4 << 20;
 const WINDOW_AGE: Duration = Duration::from_secs(10);
+
+/// How long the last lines may take into archive and index after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// What to do.
 #[derive(Debug)]
@@ -63,6 +66,8 @@ pub enum RunError {
     },
     #[error("{0}; nothing is lost: make room and start again with the same --data")]
     Write(String),
+    #[error("stopped before all was archived{}; the last lines will be read again", .0.as_ref().map(|trouble| format!(": {trouble}")).unwrap_or_default())]
+    Late(Option<String>),
     #[error("there is no index in `{}`: run `twosec FILE` first, or name its folder with --data", .0.display())]
     NoIndex(PathBuf),
     #[error("cannot listen to signals")]
@@ -92,11 +97,12 @@ pub async fn run(plan: Plan) -> Result<Summary, RunError> {
     if plan.bar {
         tokio::spawn(progress::draw(local.status.clone(), finished.clone()));
     }
+    let told = stop.clone();
     let agent = agent::run(settings, Arc::new(stream), stop);
     let abort = CancellationToken::new();
     let processor = processor::run(processor_settings(), local.services.clone(), abort.clone());
     tokio::select! {
-        ended = both(agent, processor, abort) => ended?,
+        ended = within_grace(both(agent, processor, abort), told, GRACE) => ended.ok_or_else(|| RunError::Late(local.trouble.now()))??,
         trouble = local.trouble.wait(), if plan.once => return Err(RunError::Write(trouble)),
     }
     finished.cancel();

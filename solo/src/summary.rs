@@ -62,6 +62,8 @@ pub struct Telling {
     /// The rule, and what it saw where.
     pub why: String,
     pub status: Option<u64>,
+    /// Method and target, as sent.
+    pub request: String,
     pub line: String,
 }
 
@@ -141,6 +143,7 @@ fn telling(event: &Value) -> Telling {
         score: event["attack"]["score"].as_u64().unwrap_or(0),
         why: format!("{} in {place}: {excerpt}", finding["rule"].as_str().unwrap_or_default()),
         status: event["http"]["response"]["status_code"].as_u64(),
+        request: format!("{} {}", text(event, "/http/request/method"), text(event, "/url/original")),
         line: text(event, "/event/original"),
     }
 }
@@ -204,8 +207,13 @@ fn telling_lines(summary: &Summary, out: &mut String) {
     let _ = writeln!(out, "\nThe most telling lines");
     for line in &summary.telling {
         let status = line.status.map_or("-".to_owned(), |status| status.to_string());
-        let first =
-            format!("  {:>3} {:<14} answered {status}  {}", line.score, line.categories.join(","), plain(&line.line));
+        let first = format!(
+            "  {:>3} {:<14} {status:>3}  {:<15}  {}",
+            line.score,
+            short(&line.categories.join(","), 14),
+            plain(&line.address),
+            plain(&line.request)
+        );
         let _ = writeln!(out, "{}", short(&first, WIDTH));
         let _ = writeln!(out, "{}", short(&format!("      because {}", plain(&line.why)), WIDTH));
     }

@@ -11,6 +11,7 @@
 pub mod views;
 pub mod decode;
 pub mod rules;
+mod known;
 pub mod check;
 pub mod explain;
 
@@ -24,6 +25,7 @@ use aho_corasick::Anchored;
 use aho_corasick::automaton::Automaton;
 use aho_corasick::nfa::contiguous::NFA;
 use decode::{Forms, LAYERS_MAX};
+use known::Known;
 use memchr::memmem;
 use rules::RuleSet;
 use std::borrow::Cow;
@@ -55,14 +57,25 @@ pub struct Classifier {
     of_literal: Vec<RuleSet>,
     /// For each field, the rules that look at it.
     of_field: [RuleSet; FIELDS],
+    /// User agents and referers that no rule asks about.
+    known: Known,
 }
 
 /// What is told to whoever follows the walk over a request.
 trait Witness {
+    /// Whether it must be told of parts that were seen before and are known to be clean.
+    const THOROUGH: bool = true;
     fn view(&mut self, _view: &View<'_>) {}
     fn layer(&mut self, _layer: u8, _text: &[u8]) {}
     fn passed(&mut self, _rule: &Rule, _place: &Place<'_>, _why: Passed) {}
     fn found(&mut self, rule: &Rule, place: &Place<'_>, at: Range<usize>);
+}
+
+/// Whether a rule had to be asked about a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    None,
+    Some,
 }
 
 /// Where the walk is.
@@ -105,7 +118,7 @@ impl Classifier {
             rule.fields.iter().for_each(|field| of_field[*field as usize].insert(at));
         }
         let literals = automaton(&texts);
-        Classifier { ruleset, rules, literals, of_literal, of_field }
+        Classifier { ruleset, rules, literals, of_literal, of_field, known: Known::default() }
     }
 
     /// Version of the rules, such as `2026.11.1`.
@@ -136,32 +149,44 @@ impl Classifier {
         views::each(access, |view| self.look(view, &mut matched, witness));
     }
 
-    /// Looks at one part, layer by layer.
-    fn look(&self, view: View<'_>, matched: &mut RuleSet, witness: &mut impl Witness) {
+    /// Looks at one part, unless nothing can be in it.
+    fn look<W: Witness>(&self, view: View<'_>, matched: &mut RuleSet, witness: &mut W) {
         witness.view(&view);
         if is_plain(&view) {
+            return witness.layer(0, view.text);
+        }
+        if W::THOROUGH || !comes_again(&view) {
+            self.dig(view, matched, witness);
             return;
         }
-        let mut text = Cow::Borrowed(view.text);
-        for layer in 0..=LAYERS_MAX {
-            witness.layer(layer, &text);
-            self.judge(Place { view, layer, text: &text }, matched, witness);
-            if layer == LAYERS_MAX {
-                break;
-            }
-            let Some(deeper) = decode::next(&text, view.field) else {
-                break;
-            };
-            text = Cow::Owned(deeper);
+        let name = self.known.name(&view);
+        if !self.known.holds(name) && self.dig(view, matched, witness) == Asked::None {
+            self.known.keep(name);
         }
     }
 
+    /// Looks at one part, layer by layer.
+    fn dig(&self, view: View<'_>, matched: &mut RuleSet, witness: &mut impl Witness) -> Asked {
+        let mut text = Cow::Borrowed(view.text);
+        let mut asked = Asked::None;
+        for layer in 0..=LAYERS_MAX {
+            witness.layer(layer, &text);
+            asked = asked.max(self.judge(Place { view, layer, text: &text }, matched, witness));
+            let deeper = if layer < LAYERS_MAX { decode::next(&text, view.field) } else { None };
+            match deeper {
+                Some(deeper) => text = Cow::Owned(deeper),
+                None => break,
+            }
+        }
+        asked
+    }
+
     /// Asks the rules whose literals are in one text.
-    fn judge(&self, place: Place<'_>, matched: &mut RuleSet, witness: &mut impl Witness) {
+    fn judge(&self, place: Place<'_>, matched: &mut RuleSet, witness: &mut impl Witness) -> Asked {
         let wanted = self.of_field[place.view.field as usize];
         let candidates = self.candidates(place.text).common(wanted);
         if candidates.is_empty() && !decode::has_forms(place.text) {
-            return;
+            return Asked::None;
         }
         let Forms { lower, spaced, joined } = decode::forms(place.text);
         self.ask(candidates, &place, &lower, matched, witness);
@@ -169,6 +194,7 @@ impl Classifier {
             let candidates = self.candidates(&form).common(wanted);
             self.ask(candidates, &Place { text: &form, ..place }, &form, matched, witness);
         }
+        Asked::Some
     }
 
     fn candidates(&self, text: &[u8]) -> RuleSet {
@@ -217,7 +243,14 @@ fn is_plain(view: &View<'_>) -> bool {
     }
 }
 
-/// A table of states: it takes the most memory and the least time of the kinds there are.
+/// Whether the same text comes with many requests: the names of browsers, and the pages
+/// of this site as referers.
+fn comes_again(view: &View<'_>) -> bool {
+    view.field == Field::UserAgent || view.field == Field::Referer && view.parameter.is_none()
+}
+
+/// Linked states rather than a table: with a thousand literals a table takes 6 MB, falls
+/// out of the processor's cache and is no faster.
 fn automaton(literals: &[&str]) -> NFA {
     NFA::builder()
         .dense_depth(4)
@@ -263,6 +296,8 @@ fn parameter_name(written: &[u8]) -> String {
 }
 
 impl Witness for Vec<Finding> {
+    const THOROUGH: bool = false;
+
     fn found(&mut self, rule: &Rule, place: &Place<'_>, at: Range<usize>) {
         self.push(finding(rule, place, at));
     }

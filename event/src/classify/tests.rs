@@ -2,6 +2,10 @@ use super::*;
 use crate::format::Format;
 use crate::unescape::escape;
 use proptest::prelude::*;
+use std::sync::LazyLock;
+
+/// Made once: its hundred regexes take a second without optimisation.
+static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(Classifier::embedded);
 
 fn line(target: &[u8], referer: &[u8], agent: &[u8]) -> Vec<u8> {
     let mut line = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET "#.to_vec();
@@ -17,14 +21,8 @@ fn line(target: &[u8], referer: &[u8], agent: &[u8]) -> Vec<u8> {
 fn categories(target: &str) -> Vec<&'static str> {
     let line = line(target.as_bytes(), b"-", b"Mozilla/5.0");
     let parsed = Format::Combined.parse(&line);
-    let attack = Classifier::embedded().classify(parsed.access().unwrap());
+    let attack = CLASSIFIER.classify(parsed.access().unwrap());
     attack.map(|attack| attack.categories().iter().map(|category| category.name()).collect()).unwrap_or_default()
-}
-
-#[test]
-fn every_rule_keeps_its_own_examples() {
-    let failures: Vec<_> = check::check(&Classifier::embedded()).iter().map(ToString::to_string).collect();
-    assert_eq!(failures, [""; 0]);
 }
 
 #[test]
@@ -72,7 +70,7 @@ fn a_word_alone_is_no_attack() {
 fn a_tools_user_agent_is_told_with_low_confidence() {
     let line = line(b"/", b"-", b"sqlmap/1.8#stable (https://sqlmap.org)");
     let parsed = Format::Combined.parse(&line);
-    let attack = Classifier::embedded().classify(parsed.access().unwrap()).unwrap();
+    let attack = CLASSIFIER.classify(parsed.access().unwrap()).unwrap();
     assert!(attack.categories().contains(&crate::Category::Scanner));
     assert_eq!(attack.confidence(), crate::attack::Confidence::Low);
 }
@@ -81,24 +79,40 @@ fn a_tools_user_agent_is_told_with_low_confidence() {
 fn a_finding_says_where_and_after_how_many_decodings() {
     let line = line(b"/p?a=1&id=1%2527%2520or%25201=1--%2520", b"-", b"-");
     let parsed = Format::Combined.parse(&line);
-    let attack = Classifier::embedded().classify(parsed.access().unwrap()).unwrap();
+    let attack = CLASSIFIER.classify(parsed.access().unwrap()).unwrap();
     let first = &attack.findings[0];
     assert_eq!((first.parameter.as_deref(), first.layer), (Some("id"), 2));
     assert!(first.excerpt.contains("1' or 1=1"), "{}", first.excerpt);
 }
 
 #[test]
+fn a_payload_in_a_user_agent_is_found_each_time_it_comes() {
+    let lines = [&b"Mozilla/5.0"[..], b"() { :;}; /bin/id"].map(|agent| line(b"/", b"http://dev.lab/a", agent));
+    for _ in 0..3 {
+        let verdicts = lines.each_ref().map(|line| CLASSIFIER.classify(Format::Combined.parse(line).access().unwrap()));
+        assert_eq!(verdicts.map(|verdict| verdict.is_some()), [false, true]);
+    }
+}
+
+#[test]
+fn hints_of_one_category_add_up_and_stay_under_a_hundred() {
+    assert_eq!(noisy_or([35, 40].into_iter()), 61);
+    assert_eq!(noisy_or([100, 100].into_iter()), 100);
+    assert_eq!(noisy_or([].into_iter()), 0);
+}
+
+#[test]
 fn an_explanation_and_a_verdict_agree() {
     let line = line(b"/?id=1'+union+select+1,2--+", b"-", b"-");
     let parsed = Format::Combined.parse(&line);
-    let (classifier, access) = (Classifier::embedded(), parsed.access().unwrap());
+    let (classifier, access) = (&*CLASSIFIER, parsed.access().unwrap());
     let explanation = classifier.explain(access);
     assert_eq!(explanation.verdict, classifier.classify(access));
     assert!(explanation.to_string().contains("sqli"), "{explanation}");
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn no_request_makes_the_classifier_panic_or_an_excerpt_grow(
@@ -109,8 +123,9 @@ proptest! {
         let line = line(&target, referer.as_bytes(), &agent);
         let parsed = Format::Combined.parse(&line);
         if let Some(access) = parsed.access() {
-            let classifier = Classifier::embedded();
+            let classifier = &*CLASSIFIER;
             let attack = classifier.classify(access);
+            prop_assert_eq!(&classifier.classify(access), &attack, "known texts change nothing");
             prop_assert_eq!(&classifier.explain(access).verdict, &attack);
             for finding in attack.iter().flat_map(|attack| &attack.findings) {
                 prop_assert!(finding.excerpt.chars().count() <= 120);
