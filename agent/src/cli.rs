@@ -175,7 +175,8 @@ fn run(path: &Path) -> anyhow::Result<()> {
     ended
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+/// Whether whoever reads our output has gone: no trouble of ours.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())

@@ -150,13 +150,6 @@ impl Body {
         gzip.write_all(&head).and_then(|()| gzip.write_all(text)).expect("a Vec takes all bytes");
         gzip.finish().expect("a Vec takes all bytes")
     }
-
-    /// Forgets the lines, keeps the memory.
-    pub fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
-        self.days.clear();
-    }
 }
 
 /// Why a record is not a frame that this program reads.

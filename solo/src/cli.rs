@@ -5,6 +5,7 @@ use crate::input::{self, InputError};
 use crate::run::{self, Plan, RunError};
 use crate::summary::{self, Summary};
 use crate::text::plain;
+use agent::cli::is_broken_pipe;
 use agent::lock::LockError;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -124,13 +125,6 @@ fn init_logging() {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

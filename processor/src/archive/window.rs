@@ -126,7 +126,7 @@ impl Window {
         self.last = Some((record.sequence.clone(), record.arrival));
         self.records += 1;
         let text = text(record);
-        self.lines += memchr_count(&text);
+        self.lines += line_feeds(&text);
         self.crc.update(&text);
         self.gzip.write_all(&text).expect("a Vec takes all bytes");
     }
@@ -213,6 +213,6 @@ fn raw(record: &Decoded, data: &[u8], reason: &str, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-fn memchr_count(text: &[u8]) -> u64 {
+fn line_feeds(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
