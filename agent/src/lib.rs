@@ -16,6 +16,7 @@ pub mod settings;
 pub mod host;
 pub mod lock;
 pub mod meter;
+pub mod report;
 pub mod tail;
 pub mod batch;
 pub mod checkpoint;
