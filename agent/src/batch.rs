@@ -1,8 +1,7 @@
 //! Lines into frames: parse, classify, append; close when full or late.
 
-use crate::checkpoint::{LifeNumber, Mark};
-use crate::ship::{Frame, FrameId};
-use crate::tail::RawLine;
+use crate::spool::Meta;
+use crate::tail::{Mark, RawLine};
 use bytes::Bytes;
 use event::frame::{Body, Header, Line};
 use event::limits::{FRAME_BYTES_MAX, FRAME_TEXT_BYTES_MAX, LINE_BYTES_MAX, PARTITION_KEY_BYTES};
@@ -11,22 +10,40 @@ use event::{Classifier, Day, Millis, Origin};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-/// Gzip level: from 3 on a frame gets little smaller and much slower.
-const GZIP_LEVEL: u32 = 3;
+/// Kinesis bills records by this many bytes of data and key (Kinesis pricing, PUT Payload
+/// Unit).
+const UNIT_BYTES: usize = 25_000;
 
 /// Text that a frame of log lines is expected to hold before the first one has been
 /// packed: lines pack to a seventh or less.
 const FIRST_TEXT_BYTES: usize = 6 * FRAME_BYTES_MAX;
 
-/// A frame on its way, and how far its life is read with it.
+/// How much packing is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// A small frame costs one PUT unit however it is packed.
+    Small,
+    Usual,
+    /// The stream is slower than we are: time is there, room is not.
+    Backlog,
+}
+
+impl Effort {
+    /// gzip's level. From 3 on a frame gets little smaller and much slower.
+    fn level(self) -> u32 {
+        match self {
+            Effort::Small => 1,
+            Effort::Usual => 3,
+            Effort::Backlog => 6,
+        }
+    }
+}
+
+/// A frame for the spool.
 #[derive(Debug, Clone)]
 pub struct Parcel {
-    pub frame: Frame,
-    pub life: LifeNumber,
-    /// Where the life stood before the frame.
-    pub before: Option<Mark>,
-    /// `None` for all but the last of several frames that one batch became.
-    pub mark: Option<Mark>,
+    pub meta: Meta,
+    pub payload: Bytes,
 }
 
 /// Lines of one life that will be a frame.
@@ -34,8 +51,6 @@ pub struct Parcel {
 pub struct Batch {
     origin: Origin,
     body: Body,
-    /// Where its first line starts.
-    start: u64,
     /// Day of the last dated line before the batch, and of the last one in it.
     day_before: Option<Day>,
     day: Option<Day>,
@@ -43,14 +58,9 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch whose first line will start at `start`, after a line of `day`.
-    pub fn new(origin: Origin, start: u64, day: Option<Day>, now: Instant) -> Batch {
-        Batch { origin, body: Body::default(), start, day_before: day, day, opened: now }
-    }
-
-    /// Where its first line starts in its life.
-    pub fn start(&self) -> u64 {
-        self.start
+    /// An empty batch that follows a line of `day`.
+    pub fn new(origin: Origin, day: Option<Day>, now: Instant) -> Batch {
+        Batch { origin, body: Body::default(), day_before: day, day, opened: now }
     }
 
     /// Day of the last dated line so far.
@@ -63,6 +73,11 @@ impl Batch {
         self.opened
     }
 
+    /// Bytes of memory that its lines take.
+    pub fn bytes(&self) -> usize {
+        self.body.bytes()
+    }
+
     /// Parses, classifies and appends one line that was read at `read`.
     pub fn push(&mut self, line: RawLine<'_>, classifier: &Classifier, read: Millis) {
         let parsed = self.origin.format.parse(line.text);
@@ -72,18 +87,25 @@ impl Batch {
             offset: line.offset,
             length: line.length,
             line: line.text,
-            cut: line.is_cut(),
+            cut: line.is_cut,
             time: parsed.time().map_or(read, |own| own.at),
             day: self.day,
             attack: attack.as_ref(),
+            gap: None,
         });
+    }
+
+    /// Appends an event that stands for lost bytes.
+    pub fn push_gap(&mut self, from: u64, to: u64, reason: &str, noticed: Millis) {
+        let (offset, length, day) = (from, to - from, self.day);
+        self.body.push(Line { offset, length, line: b"", cut: false, time: noticed, day, attack: None, gap: Some(reason) });
     }
 }
 
 /// Packs batches, and learns how much text fits into a frame.
 #[derive(Debug)]
 pub struct Packer {
-    next: u64,
+    keys: u64,
     /// Text bytes that made [`FRAME_BYTES_MAX`] lately.
     text_bytes: usize,
     random: RandomState,
@@ -91,52 +113,42 @@ pub struct Packer {
 
 impl Default for Packer {
     fn default() -> Packer {
-        Packer { next: 0, text_bytes: FIRST_TEXT_BYTES, random: RandomState::new() }
+        Packer { keys: 0, text_bytes: FIRST_TEXT_BYTES, random: RandomState::new() }
     }
 }
 
 impl Packer {
     /// Whether `batch` holds as much as a frame should.
     pub fn is_full(&self, batch: &Batch) -> bool {
-        batch.body.bytes() >= self.text_bytes
+        batch.bytes() >= self.text_bytes
     }
 
-    /// Makes frames of a batch, one as a rule; more if it packs worse than expected.
-    /// The life `life` stands at `before` before it and at `mark` after it.
-    pub fn pack(&mut self, batch: &Batch, life: LifeNumber, before: Option<Mark>, mark: Option<Mark>) -> Vec<Parcel> {
+    /// Makes frames of a batch, one as a rule; more if it packs worse than expected. The
+    /// last one moves lives as `marks` say.
+    pub fn pack(&mut self, batch: &Batch, marks: Vec<Mark>, effort: Effort) -> Vec<Parcel> {
         let header = Header::new(batch.origin.clone(), batch.day_before);
+        let effort = if batch.bytes() < UNIT_BYTES { Effort::Small } else { effort };
         let mut parcels = Vec::new();
-        self.pack_lines(batch, &header, 0, batch.body.lines(), life, &mut parcels);
-        if let Some(first) = parcels.first_mut() {
-            first.before = before;
-        }
+        self.pack_lines(batch, &header, 0, batch.body.lines(), effort, &mut parcels);
         if let Some(last) = parcels.last_mut() {
-            last.mark = mark;
+            last.meta.marks = marks;
         }
         parcels
     }
 
-    fn pack_lines(
-        &mut self,
-        batch: &Batch,
-        header: &Header,
-        from: usize,
-        to: usize,
-        life: LifeNumber,
-        out: &mut Vec<Parcel>,
-    ) {
-        let bytes = batch.body.encode(header, from, to, GZIP_LEVEL);
+    fn pack_lines(&mut self, batch: &Batch, header: &Header, from: usize, to: usize, effort: Effort, out: &mut Vec<Parcel>) {
+        let bytes = batch.body.encode(header, from, to, effort.level());
         if from == 0 && to == batch.body.lines() {
             self.learn(batch.body.bytes(), bytes.len());
         }
         if bytes.len() > FRAME_BYTES_MAX && to - from > 1 {
             let middle = from + (to - from) / 2;
             let second = Header { day: batch.body.day_before(middle), ..header.clone() };
-            self.pack_lines(batch, header, from, middle, life, out);
-            return self.pack_lines(batch, &second, middle, to, life, out);
+            self.pack_lines(batch, header, from, middle, effort, out);
+            return self.pack_lines(batch, &second, middle, to, effort, out);
         }
-        let frame = Frame { id: self.next_id(), key: self.key(), bytes: Bytes::from(bytes), lines: to - from };
-        out.push(Parcel { frame, life, before: None, mark: None });
+        let meta = Meta { key: self.key(), lines: to - from, marks: Vec::new() };
+        out.push(Parcel { meta, payload: Bytes::from(bytes) });
     }
 
     /// Aims 4 % below the limit, so that most frames are packed once. A frame of few
@@ -149,14 +161,10 @@ impl Packer {
         self.text_bytes = fits.clamp(FRAME_BYTES_MAX, FRAME_TEXT_BYTES_MAX);
     }
 
-    fn next_id(&mut self) -> FrameId {
-        self.next += 1;
-        FrameId(self.next)
-    }
-
     /// A partition key that no attacker can foresee.
-    fn key(&self) -> String {
-        let half = |salt: u64| self.random.hash_one((self.next, salt));
+    fn key(&mut self) -> String {
+        self.keys += 1;
+        let half = |salt: u64| self.random.hash_one((self.keys, salt));
         format!("{:016x}{:016x}", half(1), half(2))
     }
 }

@@ -27,7 +27,7 @@ pub fn kept_id(state: &Path) -> io::Result<String> {
     let mut random = [0; 16];
     io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut random)?;
     let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    crate::checkpoint::replace(&path, id.as_bytes())?;
+    crate::spool::replace(&path, id.as_bytes())?;
     Ok(id)
 }
 

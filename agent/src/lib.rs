@@ -1,16 +1,14 @@
 //! The agent: from log files to the stream.
 //!
 //! ```text
-//! tail -> parse -> enrich -> batch -> (spool) -> ship
-//!  |________ one thread _______|         |
-//!                               positions: what is safe
+//! tail -> parse -> enrich -> batch -> spool -> ship
+//!  |________ one thread ____________|
 //! ```
 //!
 //! [`run`] wires the stations. `stop` reaches only the tailer: it finishes its line and
-//! drops its sender, each station ends when its input ends, and `run` returns when all
-//! that was read is in the stream and its position is written down. Every queue is
-//! bounded: when the stream is slow the tailer stops reading, and the files are the
-//! buffer.
+//! commits what it has read to the spool; the shipper drains that, and `run` returns.
+//! When the stream is slow the spool fills; when the spool is full the tailer stops
+//! reading, and the log files are the buffer.
 
 pub mod settings;
 pub mod host;
@@ -19,71 +17,122 @@ pub mod meter;
 pub mod report;
 pub mod tail;
 pub mod batch;
-pub mod checkpoint;
+pub mod spool;
 pub mod ship;
 pub mod logging;
 pub mod signals;
 pub mod tools;
 pub mod cli;
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::lock::{Lock, LockError};
 use crate::settings::Settings;
 use crate::ship::{DeadLetters, Uplink};
-use crate::tail::{Wake, Wakes};
+use crate::spool::{Folder, OpenError, Spool};
+use crate::tail::{Desk, Wake, Wakes};
+use event::Classifier;
+use std::io;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-
-/// Frames that wait between the tailer and the shipper: 4 MB.
-const FRAMES_WAITING_MAX: usize = 16;
 
 /// Why the agent cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("the agent's folder cannot be used")]
     Lock(#[source] LockError),
-    #[error("the agent's positions cannot be used")]
-    Checkpoint(#[source] CheckpointError),
+    #[error("cannot use the agent's folder")]
+    Folder(#[source] io::Error),
+    #[error(transparent)]
+    Spool(OpenError),
 }
 
 /// Reads, parses, classifies and ships until `stop`, or, where the settings say not to
 /// follow, until the end of all files.
 pub async fn run(settings: Settings, uplink: Arc<dyn Uplink>, stop: CancellationToken) -> Result<(), RunError> {
+    run_or_leave(settings, uplink, stop, CancellationToken::new()).await
+}
+
+/// As [`run`]. On `leave` it stops reading and returns as soon as what was read is in
+/// the spool, without waiting for the stream: another run goes on from there.
+pub async fn run_or_leave(
+    settings: Settings,
+    uplink: Arc<dyn Uplink>,
+    stop: CancellationToken,
+    leave: CancellationToken,
+) -> Result<(), RunError> {
     let _lock = Lock::take(&settings.state).map_err(RunError::Lock)?;
-    let checkpoint = Checkpoint::open(&settings.state).map_err(RunError::Checkpoint)?;
-    let marks = checkpoint.marks().to_vec();
+    let classifier = Arc::new(Classifier::embedded());
+    while pipeline(&settings, &classifier, &uplink, &stop, &leave).await? == Ended::Damaged {}
+    Ok(())
+}
+
+/// How a pipeline came to its end.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Done,
+    /// The spool must be opened anew, so that what is damaged is read again.
+    Damaged,
+}
+
+async fn pipeline(
+    settings: &Settings,
+    classifier: &Arc<Classifier>,
+    uplink: &Arc<dyn Uplink>,
+    stop: &CancellationToken,
+    leave: &CancellationToken,
+) -> Result<Ended, RunError> {
+    let folder = Folder::open(&settings.state).map_err(RunError::Folder)?;
+    let opened = Spool::open(Arc::new(folder), &settings.state, settings.spool).map_err(RunError::Spool)?;
+    let spool = Arc::new(opened.spool);
+    settings.meter.watch_spool(&spool);
+    let desk = Desk::new(settings.clone(), Arc::clone(classifier), Arc::clone(&spool), opened.known);
+    let wakes = Wakes::new();
+    let (stop, read, shipped) = (stop.child_token(), CancellationToken::new(), CancellationToken::new());
+
+    let mut others = JoinSet::new();
+    others.spawn(wake_when(stop.clone(), leave.clone(), read.clone(), wakes.sender.clone()));
+    others.spawn(Arc::clone(&spool).keep_tidy(shipped.clone()));
+    let (told, is_read) = (stop.clone(), read.clone());
+    others.spawn_blocking(move || {
+        let _done = is_read.drop_guard();
+        tail::run(desk, wakes, told);
+    });
     let dead = DeadLetters::new(&settings.state);
     let meter = Arc::clone(&settings.meter);
-    let (frames_in, frames_out) = mpsc::channel(FRAMES_WAITING_MAX);
-    let wakes = Wakes::new();
-
-    let mut stations = JoinSet::new();
-    let read_to_end = CancellationToken::new();
-    let _waker = stations.spawn(wake_when(stop.clone(), read_to_end.clone(), wakes.sender.clone()));
-    stations.spawn_blocking(move || {
-        let _done = read_to_end.drop_guard();
-        tail::run(settings, marks, frames_in, wakes, stop);
-        Ok(())
-    });
-    stations.spawn(ship::run(frames_out, uplink, checkpoint, meter, dead));
-
-    while let Some(ended) = stations.join_next().await {
-        ended.expect("stations do not panic").map_err(RunError::Checkpoint)?;
+    let ended = ship::run(spool, Arc::clone(uplink), settings.request_bytes, meter, dead, read, leave.clone()).await;
+    if let Err(damaged) = &ended {
+        tracing::error!(error = damaged as &dyn std::error::Error, "opening the spool anew");
+        stop.cancel();
     }
-    Ok(())
+    shipped.cancel();
+    while let Some(joined) = others.join_next().await {
+        joined.expect("stations do not panic");
+    }
+    Ok(if ended.is_ok() { Ended::Done } else { Ended::Damaged })
 }
 
 /// Wakes the tailer when it is told to stop; ends with it.
 async fn wake_when(
     stop: CancellationToken,
-    read_to_end: CancellationToken,
+    leave: CancellationToken,
+    read: CancellationToken,
     wake: std::sync::mpsc::SyncSender<Wake>,
-) -> Result<(), CheckpointError> {
+) {
     tokio::select! {
-        () = stop.cancelled() => drop(wake.try_send(Wake::Look)),
-        () = read_to_end.cancelled() => {}
+        () = stop.cancelled() => {}
+        () = leave.cancelled() => stop.cancel(),
+        () = read.cancelled() => return,
     }
-    Ok(())
+    let _ = wake.try_send(Wake::Look);
+}
+
+/// An error with all its reasons, on one line.
+pub fn full_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }

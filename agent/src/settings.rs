@@ -2,6 +2,7 @@
 
 use crate::host;
 use crate::meter::Meter;
+use crate::spool::{Limits, MAX_BYTES_MIN, OnFull};
 use event::Format;
 use event::line::{Cloud, Host};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,11 @@ pub const SWEEP: Duration = Duration::from_secs(5);
 
 /// How long a line waits for company in its frame.
 pub const LINGER: Duration = Duration::from_millis(100);
+
+/// What one PutRecords call may hold: a record of 1 MiB must fit, and the service takes
+/// 10 MiB (Kinesis API reference).
+const REQUEST_BYTES_MIN: u64 = 1 << 20;
+const REQUEST_BYTES_MAX: u64 = 10 << 20;
 
 /// `agent.toml`, as written.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -44,6 +50,9 @@ pub struct StreamConfig {
     /// How long a line waits for company in its frame, in milliseconds.
     #[serde(default = "linger_ms")]
     pub linger_ms: u64,
+    /// Bytes of one PutRecords call at most; Kinesis takes up to 10 MiB.
+    #[serde(default = "request_bytes")]
+    pub request_bytes: String,
 }
 
 /// `[[file]]`
@@ -55,6 +64,9 @@ pub struct FileConfig {
     /// `auto`, `combined`, `common` or `vhost_combined`.
     #[serde(default = "auto")]
     pub format: String,
+    /// The folder that logrotate's `olddir` names, if files are moved to another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub olddir: Option<PathBuf>,
 }
 
 /// `[spool]`
@@ -63,11 +75,16 @@ pub struct FileConfig {
 pub struct SpoolConfig {
     /// The one folder that the agent writes.
     pub path: PathBuf,
+    /// How much may wait there for the stream. The log files are the buffer beyond that.
+    pub max_bytes: String,
+    /// What a full spool does: `stop` reading, or `drop_oldest`, which loses data and tells
+    /// how much.
+    pub on_full: OnFull,
 }
 
 impl Default for SpoolConfig {
     fn default() -> SpoolConfig {
-        SpoolConfig { path: "/var/lib/twosec-agent".into() }
+        SpoolConfig { path: "/var/lib/twosec-agent".into(), max_bytes: "1 GiB".to_owned(), on_full: OnFull::Stop }
     }
 }
 
@@ -77,6 +94,10 @@ fn frame() -> String {
 
 fn auto() -> String {
     "auto".to_owned()
+}
+
+fn request_bytes() -> String {
+    "5 MiB".to_owned()
 }
 
 fn linger_ms() -> u64 {
@@ -89,8 +110,11 @@ pub struct Settings {
     pub host: Host,
     pub cloud: Option<Cloud>,
     pub files: Vec<FileSettings>,
-    /// The folder for positions and dead letters.
+    /// The folder for the spool and dead letters.
     pub state: PathBuf,
+    pub spool: Limits,
+    /// Bytes of one call at most.
+    pub request_bytes: usize,
     /// Whether to wait for more at the end of the files.
     pub follow: bool,
     pub linger: Duration,
@@ -104,6 +128,8 @@ pub struct FileSettings {
     /// An absolute path or pattern.
     pub path: String,
     pub format: Format,
+    /// Where rotated files go, if not beside the live one.
+    pub olddir: Option<PathBuf>,
 }
 
 /// A configuration that cannot be used.
@@ -159,12 +185,54 @@ impl Config {
             cloud: None,
             files: self.file.iter().map(FileConfig::check).collect::<Result<_, _>>()?,
             state: self.spool.path.clone(),
+            spool: self.spool.check()?,
+            request_bytes: self.stream.check_request_bytes()?,
             follow: true,
             linger: Duration::from_millis(self.stream.linger_ms),
             sweep: SWEEP,
             meter: Arc::default(),
         })
     }
+}
+
+impl StreamConfig {
+    fn check_request_bytes(&self) -> Result<usize, ConfigError> {
+        let bytes = bytes_of("stream.request_bytes", &self.request_bytes)?;
+        if !(REQUEST_BYTES_MIN..=REQUEST_BYTES_MAX).contains(&bytes) {
+            let text = format!("`stream.request_bytes` is `{}`: use 1 MiB to 10 MiB (default 5 MiB)", self.request_bytes);
+            return Err(ConfigError::Value(text));
+        }
+        Ok(bytes as usize)
+    }
+}
+
+impl SpoolConfig {
+    fn check(&self) -> Result<Limits, ConfigError> {
+        let max_bytes = bytes_of("spool.max_bytes", &self.max_bytes)?;
+        if max_bytes < MAX_BYTES_MIN {
+            let text = format!("`spool.max_bytes` is `{}`: use 16 MiB or more (default 1 GiB)", self.max_bytes);
+            return Err(ConfigError::Value(text));
+        }
+        Ok(Limits { max_bytes, on_full: self.on_full })
+    }
+}
+
+/// A number of bytes such as `512`, `64 KiB`, `1 GiB` or `5 MB`.
+fn bytes_of(name: &str, text: &str) -> Result<u64, ConfigError> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| ConfigError::Value(format!("`{name}` is `{text}`: write a number of bytes such as \"64 MiB\"")))
 }
 
 impl FileConfig {
@@ -176,7 +244,7 @@ impl FileConfig {
             return Err(ConfigError::Value(format!("`file.path` is `{}`: {cause}", self.path)));
         }
         let format = self.format.parse().map_err(|cause| ConfigError::Value(format!("`file.format`: {cause}")))?;
-        Ok(FileSettings { path: self.path.clone(), format })
+        Ok(FileSettings { path: self.path.clone(), format, olddir: self.olddir.clone() })
     }
 }
 
@@ -185,7 +253,7 @@ impl Settings {
     pub fn describe(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "host      {} ({})", self.host.name, self.host.id);
-        let _ = writeln!(text, "state     {}", self.state.display());
+        let _ = writeln!(text, "spool     {} (at most {} bytes)", self.state.display(), self.spool.max_bytes);
         let _ = writeln!(text, "linger    {} ms", self.linger.as_millis());
         for file in &self.files {
             let _ = writeln!(text, "file      {} ({})", file.path, file.format);

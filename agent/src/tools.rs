@@ -103,10 +103,11 @@ impl Bench {
             offset: line.offset,
             length: line.length,
             line: line.text.to_vec(),
-            cut: line.is_cut(),
+            cut: line.is_cut,
             time: parsed.time().map_or_else(tail::now, |own| own.at),
             day: self.day,
             attack: parsed.access().and_then(|access| self.classifier.classify(access)),
+            gap: None,
         };
         self.origin = Some(origin);
         event

@@ -90,7 +90,7 @@ struct Source<'a> {
     error: Option<ErrorFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     related: Option<Related<'a>>,
-    twosec: Ours,
+    twosec: Ours<'a>,
 }
 
 #[derive(Serialize)]
@@ -258,11 +258,21 @@ struct Related<'a> {
 }
 
 #[derive(Serialize)]
-struct Ours {
+struct Ours<'a> {
     life: LifeId,
     /// Raw length of a line that was cut at the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     cut_from: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<GapFields<'a>>,
+}
+
+/// Bytes of a log that were lost before they could be read.
+#[derive(Serialize)]
+struct GapFields<'a> {
+    from: u64,
+    to: u64,
+    reason: &'a str,
 }
 
 fn source<'a>(event: &'a Event, parsed: &'a Parsed<'a>, id: EventId) -> Source<'a> {
@@ -286,10 +296,21 @@ fn source<'a>(event: &'a Event, parsed: &'a Parsed<'a>, id: EventId) -> Source<'
         rule: attack.map(|a| rule(a, &origin.ruleset)),
         threat: attack.map(threat),
         attack: attack.map(attack_fields),
-        error: odd(parsed),
+        error: gap(event).or_else(|| odd(parsed)),
         related: access.and_then(related),
-        twosec: Ours { life: origin.life, cut_from: event.cut.then_some(event.length) },
+        twosec: Ours { life: origin.life, cut_from: event.cut.then_some(event.length), gap: gap_fields(event) },
     }
+}
+
+fn gap_fields(event: &Event) -> Option<GapFields<'_>> {
+    let to = event.offset + event.length;
+    event.gap.as_deref().map(|reason| GapFields { from: event.offset, to, reason })
+}
+
+fn gap(event: &Event) -> Option<ErrorFields> {
+    let gap = gap_fields(event)?;
+    let message = format!("bytes {} to {} of this log were lost before they were read: {}", gap.from, gap.to, gap.reason);
+    Some(ErrorFields { message })
 }
 
 fn meta<'a>(event: &'a Event, access: Option<&Access<'_>>, id: EventId) -> Meta<'a> {
@@ -455,7 +476,7 @@ mod tests {
         let time = parsed.time().map_or(7, |time| time.at);
         let day = day_of(&parsed, None);
         let length = line.len() as u64;
-        Event { origin: Arc::new(origin), offset: 9, length, cut: false, time, day, attack: None, line: line.to_vec() }
+        Event { origin: Arc::new(origin), offset: 9, length, cut: false, time, day, attack: None, gap: None, line: line.to_vec() }
     }
 
     fn body(document: &Document) -> Value {
@@ -495,6 +516,18 @@ mod tests {
         assert_eq!(body["event"]["original"], "\u{fffd}hello");
         assert_eq!(body["error"]["message"], "no `[day/month/year:time zone] \"` was found");
         assert_eq!(body["@timestamp"], "1970-01-01T00:00:00.007Z");
+    }
+
+    #[test]
+    fn lost_bytes_are_a_document_of_their_own() {
+        let mut gap = event(b"");
+        (gap.length, gap.gap) = (21, Some("the file was deleted".into()));
+        let document = Document::of(&gap);
+        let told = &body(&document)["twosec"]["gap"];
+        assert_eq!(told, &json!({"from": 9, "to": 30, "reason": "the file was deleted"}));
+        let message = "bytes 9 to 30 of this log were lost before they were read: the file was deleted";
+        assert_eq!(body(&document)["error"]["message"], message);
+        assert_ne!(document.id, Document::of(&event(b"odd line of 21 bytes.")).id);
     }
 
     #[test]

@@ -61,6 +61,8 @@ struct Row<'a> {
     cut: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attack: Option<Cow<'a, Attack>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gap: Option<Cow<'a, str>>,
 }
 
 /// Bytes as JSON can hold them: `line`, or `line_b64` where they are not UTF-8.
@@ -93,6 +95,8 @@ pub struct Line<'a> {
     /// Day of the last dated line of the life up to and with this one.
     pub day: Option<Day>,
     pub attack: Option<&'a Attack>,
+    /// Why the bytes were lost, where this stands for bytes that never were read.
+    pub gap: Option<&'a str>,
 }
 
 /// The lines of a frame being written.
@@ -117,6 +121,7 @@ impl Body {
             length: (line.length != line.line.len() as u64).then_some(line.length),
             cut: line.cut,
             attack: line.attack.map(Cow::Borrowed),
+            gap: line.gap.map(Cow::Borrowed),
         };
         serde_json::to_writer(&mut self.text, &row).expect("plain data turns into JSON, and a Vec takes it");
         self.text.push(b'\n');
@@ -232,6 +237,7 @@ fn read_row(number: usize, row: &[u8], origin: &Arc<Origin>, before: Option<Day>
         time,
         day,
         attack: row.attack.map(Cow::into_owned),
+        gap: row.gap.map(Cow::into_owned),
         line,
     })
 }
@@ -279,7 +285,7 @@ mod tests {
         let mut body = Body::default();
         let mut offset = 0;
         for line in lines {
-            body.push(Line { offset, length: line.len() as u64, line, cut: false, time: 7, day: None, attack: None });
+            body.push(Line { offset, length: line.len() as u64, line, cut: false, time: 7, day: None, attack: None, gap: None });
             offset += line.len() as u64 + 1;
         }
         body
@@ -288,7 +294,7 @@ mod tests {
     #[test]
     fn a_frame_is_plain_text_inside() {
         let mut body = body(&[DATED]);
-        let cut = Line { offset: 75, length: 9, line: b"\xff", cut: true, time: 8, day: None, attack: Some(&attack()) };
+        let cut = Line { offset: 75, length: 9, line: b"\xff", cut: true, time: 8, day: None, attack: Some(&attack()), gap: None };
         body.push(cut);
         let text = gunzip(&body.encode(&header(), 0, 2, 3)).unwrap();
         let expected = r#"{"twosec_frame":1,"host":{"id":"4a5b","name":"web-1"},"path":"/var/log/apache2/access.log","life":"21a53db0ea7b092e1207d87d689776d3","format":"combined","ruleset":"2026.11.1","agent":"0.1.0","day":"2024-10-04"}
@@ -343,7 +349,7 @@ mod tests {
             for (line, hit, cut, offset) in &lines {
                 let length = line.len() as u64 + u64::from(*cut);
                 let attack = hit.then_some(&attack);
-                body.push(Line { offset: *offset, length, line, cut: *cut, time: 7, day: None, attack });
+                body.push(Line { offset: *offset, length, line, cut: *cut, time: 7, day: None, attack, gap: None });
             }
             let split = split.min(lines.len());
             let mut events = decode(&body.encode(&header(), 0, split, level)).unwrap().1;

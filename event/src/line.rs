@@ -78,6 +78,9 @@ pub struct Event {
     /// last dated line before it in its life.
     pub day: Option<Day>,
     pub attack: Option<Attack>,
+    /// Why bytes were lost: then this is no line but stands for `length` bytes from
+    /// `offset` on that went before they could be read.
+    pub gap: Option<String>,
 }
 
 impl Event {
@@ -88,7 +91,9 @@ impl Event {
 
     /// The id, from the line's place and the time that it writes.
     pub fn id(&self, parsed: &Parsed<'_>) -> EventId {
-        let written = parsed.time().map_or(&b""[..], |time| time.written);
+        // No line writes this as its time.
+        let none = if self.gap.is_some() { &b"gap"[..] } else { b"" };
+        let written = parsed.time().map_or(none, |time| time.written);
         EventId::of(self.origin.life, self.offset, self.length, written)
     }
 }
@@ -111,6 +116,8 @@ struct Archived<'a> {
     line_b64: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attack: Option<Cow<'a, Attack>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gap: Option<Cow<'a, str>>,
 }
 
 impl Event {
@@ -130,6 +137,7 @@ impl Event {
             line,
             line_b64,
             attack: self.attack.as_ref().map(Cow::Borrowed),
+            gap: self.gap.as_deref().map(Cow::Borrowed),
         };
         serde_json::to_writer(&mut *out, &own).expect("plain data turns into JSON, and a Vec takes it");
         out.pop();
@@ -151,6 +159,7 @@ impl Event {
             time: own.time,
             day: own.day,
             attack: own.attack.map(Cow::into_owned),
+            gap: own.gap.map(Cow::into_owned),
             line: from_text(own.line, own.line_b64)?,
         })
     }
@@ -189,7 +198,7 @@ mod tests {
             };
             let length = line.len() as u64 + u64::from(cut);
             let json = origin.to_json();
-            let event = Event { origin: Arc::new(origin), offset, length, cut, time: 7, day: day.map(Day), attack: None, line };
+            let event = Event { origin: Arc::new(origin), offset, length, cut, time: 7, day: day.map(Day), attack: None, gap: None, line };
             let mut row = Vec::new();
             let id = event.id(&event.parsed());
             event.archive(id, &json, &mut row);

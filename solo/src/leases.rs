@@ -63,7 +63,7 @@ impl LocalLeases {
             None => fresh.push(lease),
         }
         let text = serde_json::to_vec_pretty(&fresh).expect("plain data turns into JSON");
-        let saved = agent::checkpoint::replace(&self.path, &text);
+        let saved = agent::spool::replace(&self.path, &text);
         self.trouble
             .watch(&self.path, saved)
             .map_err(|cause| LeaseError::Transient { call: "swap", cause: cause.into() })?;

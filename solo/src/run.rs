@@ -15,6 +15,7 @@ use agent::lock::{Lock, LockError};
 use agent::meter::Meter;
 use agent::settings::{FileSettings, LINGER, SWEEP, Settings};
 use agent::signals::{stop_on_signals, within_grace};
+use agent::spool::Limits;
 use processor::Services;
 use processor::archive::ArchiveError;
 use processor::archive::chain::Chain;
@@ -32,6 +33,9 @@ const STREAM: &str = "local";
 /// never wait for it, and at this age: then a position is safe.
 const WINDOW_BYTES: usize = 4 << 20;
 const WINDOW_AGE: Duration = Duration::from_secs(10);
+
+/// Bytes that the agent puts at once.
+const PUT_BYTES: usize = 1 << 20;
 
 /// How long the last lines may take into archive and index after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(20);
@@ -180,6 +184,8 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
         follow: !plan.once,
         linger: LINGER,
         sweep: SWEEP,
+        spool: Limits::default(),
+        request_bytes: PUT_BYTES,
         meter: Arc::<Meter>::default(),
     })
 }

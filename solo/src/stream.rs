@@ -83,7 +83,7 @@ impl Uplink for LocalStream {
         let last = self.take(frames);
         self.0.arrived.notify_waiters();
         let mut archived = self.0.archived.subscribe();
-        archived.wait_for(|through| *through >= last).await.map_err(|closed| PutError(Box::new(closed)))?;
+        archived.wait_for(|through| *through >= last).await.map_err(PutError::new)?;
         Ok(vec![Put::Stored; frames.len()])
     }
 
@@ -164,11 +164,10 @@ impl Pages for LocalPages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agent::ship::FrameId;
 
     fn frames(texts: &[&'static str]) -> Vec<Frame> {
         let frame = |text: &&'static str| Frame {
-            id: FrameId(0),
+            hash_key: None,
             key: String::new(),
             bytes: Bytes::from_static(text.as_bytes()),
             lines: 1,

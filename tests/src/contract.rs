@@ -4,7 +4,7 @@
 //! Each function is one promise, and panics where it is broken. It wants its service
 //! empty.
 
-use agent::ship::{Frame, FrameId, Put, Uplink};
+use agent::ship::{Frame, Put, Uplink};
 use bytes::Bytes;
 use event::id::LifeId;
 use event::line::Host;
@@ -199,7 +199,7 @@ pub async fn a_row_comes_back_as_it_was_written(leases: &dyn Leases) {
 /// Frames with these texts.
 pub fn frames(texts: impl IntoIterator<Item = String>) -> Vec<Frame> {
     let frame = |(id, text): (usize, String)| Frame {
-        id: FrameId(id as u64),
+        hash_key: None,
         key: format!("{id:032x}"),
         bytes: Bytes::from(text),
         lines: 1,
@@ -305,6 +305,7 @@ pub fn item(number: u64) -> Item {
         time,
         day: None,
         attack: None,
+            gap: None,
     };
     Item { index: "tests-undated".into(), document: Document::of(&event) }
 }

@@ -1,14 +1,15 @@
 //! Frames into a Kinesis data stream, by PutRecords.
 
-use super::{Frame, Put, PutError, Uplink};
+use super::{Frame, HashRange, Put, PutError, Uplink};
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::Builder;
+use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry, Shard};
 use std::time::Duration;
 
 /// How long a connection may take to stand.
@@ -46,17 +47,74 @@ impl Uplink for Kinesis {
     async fn put(&self, frames: &[Frame]) -> Result<Vec<Put>, PutError> {
         let entries = frames.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let call = self.client.put_records().stream_name(&self.stream).set_records(Some(entries));
-        let answer = call.send().await.map_err(|cause| PutError(cause.into()))?;
+        let answer = call.send().await.map_err(|error| {
+            let code = error.code().unwrap_or_default();
+            PutError { is_refusal: is_permanent(code), hint: hint(code, &self.stream), cause: error.into() }
+        })?;
         answers(answer.records(), frames.len())
     }
+
+    async fn shards(&self) -> Vec<HashRange> {
+        match self.list_shards().await {
+            Ok(ranges) => ranges,
+            Err(cause) => {
+                let error = aws_sdk_kinesis::error::DisplayErrorContext(&cause).to_string();
+                tracing::debug!(error, "the stream does not tell its shards; frames are spread by their partition keys");
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl Kinesis {
+    async fn list_shards(&self) -> Result<Vec<HashRange>, aws_sdk_kinesis::Error> {
+        let (mut ranges, mut token) = (Vec::new(), None);
+        loop {
+            // A token stands for the stream: with both the call is refused.
+            let name = token.is_none().then(|| self.stream.clone());
+            let answer = self.client.list_shards().set_stream_name(name).set_next_token(token).send().await?;
+            ranges.extend(answer.shards().iter().filter_map(open_range));
+            token = answer.next_token;
+            if token.is_none() {
+                return Ok(ranges);
+            }
+        }
+    }
+}
+
+/// The hash keys of a shard that takes records: a closed one has a last sequence number.
+fn open_range(shard: &Shard) -> Option<HashRange> {
+    let is_open = shard.sequence_number_range().is_none_or(|range| range.ending_sequence_number().is_none());
+    let range = shard.hash_key_range().filter(|_| is_open)?;
+    let (first, last) = (range.starting_hash_key().parse().ok()?, range.ending_hash_key().parse().ok()?);
+    (first <= last).then_some(HashRange { first, last })
+}
+
+/// What an operator can do about the error of a whole call (Kinesis API reference,
+/// PutRecords and common errors).
+fn hint(code: &str, stream: &str) -> String {
+    let text = match code {
+        "AccessDeniedException" => format!(": the role may not `kinesis:PutRecords` on stream `{stream}`"),
+        "ResourceNotFoundException" => format!(": there is no stream `{stream}` in this region and account; set `stream.name`"),
+        "ExpiredTokenException" | "ExpiredToken" | "UnrecognizedClientException" | "InvalidClientTokenId" => {
+            ": the credentials are expired or unknown".to_owned()
+        }
+        "InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestExpired" => {
+            ": the credentials do not fit, or this host's clock is wrong".to_owned()
+        }
+        code if code.starts_with("KMS") => ": the stream's KMS key cannot be used".to_owned(),
+        _ => return String::new(),
+    };
+    text
 }
 
 fn entry(frame: &Frame) -> Result<PutRecordsRequestEntry, PutError> {
     PutRecordsRequestEntry::builder()
         .partition_key(&frame.key)
+        .set_explicit_hash_key(frame.hash_key.map(|key| key.to_string()))
         .data(Blob::new(frame.bytes.as_ref()))
         .build()
-        .map_err(|cause| PutError(cause.into()))
+        .map_err(PutError::new)
 }
 
 /// One answer for each frame that was sent. An answer of another length says nothing
@@ -64,7 +122,7 @@ fn entry(frame: &Frame) -> Result<PutRecordsRequestEntry, PutError> {
 fn answers(entries: &[PutRecordsResultEntry], sent: usize) -> Result<Vec<Put>, PutError> {
     if entries.len() != sent {
         let text = format!("the stream answered {} records of {sent}", entries.len());
-        return Err(PutError(text.into()));
+        return Err(PutError::new(text));
     }
     Ok(entries.iter().map(answer).collect())
 }
@@ -119,6 +177,6 @@ mod tests {
     #[test]
     fn an_answer_of_another_length_settles_no_frame() {
         let error = answers(&[stored()], 2).unwrap_err();
-        assert_eq!(error.0.to_string(), "the stream answered 1 records of 2");
+        assert_eq!(error.cause.to_string(), "the stream answered 1 records of 2");
     }
 }

@@ -1,9 +1,9 @@
 //! One open file: which life of which file it is, and reading on in it.
 
 use super::lines::Lines;
-use crate::checkpoint::{LifeNumber, Mark, Position};
+use super::lives::{Life, Position};
 use event::limits::FIRST_LINE_BYTES_MAX;
-use event::{Day, Format, LifeId};
+use event::Day;
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,7 +11,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Bytes read from one file before the next one has its turn.
 const BURST_BYTES: usize = 256 << 10;
@@ -20,13 +20,29 @@ const BURST_BYTES: usize = 256 << 10;
 const WITNESS_BYTES: usize = FIRST_LINE_BYTES_MAX;
 
 /// A file, whatever it is called now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct FileId {
+    /// Numbers of devices may change at a boot, so this counts only where there is no
+    /// birth time.
     pub device: u64,
     pub inode: u64,
     /// Birth time in nanoseconds, where the filesystem keeps it: an inode number that
     /// is used again has another.
     pub born: Option<u64>,
+}
+
+impl PartialEq for FileId {
+    fn eq(&self, other: &FileId) -> bool {
+        self.inode == other.inode && self.born == other.born && (self.born.is_some() || self.device == other.device)
+    }
+}
+
+impl Eq for FileId {}
+
+impl std::hash::Hash for FileId {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.inode, self.born).hash(state);
+    }
 }
 
 impl FileId {
@@ -39,7 +55,7 @@ impl FileId {
 }
 
 /// Some bytes of a file, remembered by their hash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Witness {
     pub bytes: usize,
     /// First half of SHA-256, in hex.
@@ -87,15 +103,7 @@ impl Read for Source {
 
 /// A file being read, in one of its lives.
 pub struct Follower {
-    pub number: LifeNumber,
-    /// The live path of the file's family.
-    pub live: PathBuf,
-    /// The path under which it was opened.
-    pub path: PathBuf,
-    pub format: Format,
     pub id: FileId,
-    /// Known once the first line is.
-    pub life: Option<LifeId>,
     pub lines: Lines,
     source: Source,
     /// First bytes of the life.
@@ -104,6 +112,23 @@ pub struct Follower {
     read_to: u64,
     /// The last bytes that have been read.
     tail: Vec<u8>,
+    /// Bytes that the file had at the last look: of the life for a plain file, packed ones
+    /// for `.gz`.
+    size: u64,
+    /// The file's stamp when it was at its end, once that was a while old.
+    seen: Option<Stamp>,
+}
+
+/// Size, and when bytes and properties changed last, in nanoseconds.
+type Stamp = (u64, i128, i128);
+
+/// Clocks of filesystems go in steps of up to 10 ms: what was written in the same step
+/// shows the same time.
+const STAMP_AGE: Duration = Duration::from_millis(100);
+
+fn stamp(meta: &Metadata) -> Stamp {
+    let nanoseconds = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    (meta.len(), nanoseconds(meta.mtime(), meta.mtime_nsec()), nanoseconds(meta.ctime(), meta.ctime_nsec()))
 }
 
 /// What a look at a file found.
@@ -117,66 +142,102 @@ pub enum Look {
 
 impl Follower {
     /// Begins to read at the start of `file`.
-    pub fn new(number: LifeNumber, path: &Path, format: Format, file: File, meta: &Metadata) -> io::Result<Follower> {
-        let source = source(file)?;
+    pub fn new(file: File, meta: &Metadata) -> io::Result<Follower> {
         Ok(Follower {
-            number,
-            live: live(path),
-            path: path.to_owned(),
-            format,
             id: FileId::of(meta),
-            life: None,
             lines: Lines::default(),
-            source,
+            source: source(file)?,
             head: Vec::new(),
             read_to: 0,
             tail: Vec::new(),
+            size: meta.len(),
+            seen: None,
         })
     }
 
-    /// Goes on where `mark` left off, if this is the life that it remembers: its first
-    /// bytes and those before the position are the same.
-    pub fn resume(&mut self, mark: &Mark) -> io::Result<bool> {
-        let offset = mark.position.offset;
-        match &mut self.source {
-            Source::Plain(file) => {
-                let same = same_at(file, 0, &mark.head)?
-                    && mark.position.tail.as_ref().is_none_or(|tail| {
-                        offset.checked_sub(tail.bytes as u64).is_some_and(|at| same_at(file, at, tail).unwrap_or(false))
-                    });
-                if !same || file.metadata()?.len() < offset {
-                    return Ok(false);
-                }
-                file.seek(SeekFrom::Start(offset))?;
-            }
-            Source::Gzip(_) => {
-                if !self.skip(offset, &mark.head)? {
-                    return Ok(false);
-                }
-            }
-        }
-        self.head = self.bytes_at(0, mark.head.bytes)?;
-        let tail = (offset as usize).min(WITNESS_BYTES);
-        self.tail = self.bytes_at(offset - tail as u64, tail)?;
-        self.life = Some(mark.life);
-        self.lines = Lines::from(offset);
-        self.read_to = offset;
-        Ok(true)
+    /// Whether it is unpacked while it is read.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.source, Source::Gzip(_))
     }
 
-    /// Unpacks `offset` bytes for nothing. False, and at the start again, if the head
-    /// is another one or the text ends earlier.
-    fn skip(&mut self, offset: u64, head: &Witness) -> io::Result<bool> {
-        let mut first = Vec::new();
-        (&mut self.source).take(head.bytes as u64).read_to_end(&mut first)?;
-        let rest = offset.saturating_sub(first.len() as u64);
-        let same = Witness::of(&first) == *head
-            && first.len() as u64 <= offset
-            && io::copy(&mut (&mut self.source).take(rest), &mut io::sink())? == rest;
+    /// Bytes of the unpacked text, as a packed file's last four bytes tell (RFC 1952,
+    /// section 2.3.1); modulo 2^32, and of its last member.
+    pub fn unpacked_size(&self) -> io::Result<u32> {
+        let Source::Gzip(unpacked) = &self.source else { return Ok(self.size as u32) };
+        let file = unpacked.get_ref();
+        let end = read_at(file, file.metadata()?.len().saturating_sub(4), 4)?;
+        Ok(end.try_into().map_or(0, u32::from_le_bytes))
+    }
+
+    /// Goes on where `life` was left, if this file holds it: its first bytes and those
+    /// before the position are the same. `is_known` says that this very file held it, so
+    /// that the bytes before the position need not be known.
+    pub fn resume(&mut self, life: &Life, is_known: bool) -> io::Result<bool> {
+        let Position { offset, tail, .. } = &life.position;
+        if tail.is_none() && *offset > 0 && !is_known {
+            return Ok(false);
+        }
+        let held = match &mut self.source {
+            Source::Plain(file) => {
+                let held = file.metadata()?.len() >= *offset
+                    && same_at(file, 0, &life.head)?
+                    && tail.as_ref().map_or(Ok(true), |tail| same_at(file, offset - tail.bytes as u64, tail))?;
+                if held {
+                    file.seek(SeekFrom::Start(*offset))?;
+                }
+                held
+            }
+            Source::Gzip(_) => self.skip(*offset, &life.head, tail.as_ref())?,
+        };
+        if held {
+            self.head = self.bytes_at(0, life.head.bytes)?;
+            let before = (*offset as usize).min(WITNESS_BYTES);
+            self.tail = self.bytes_at(offset - before as u64, before)?;
+            self.lines = Lines::from(*offset);
+            self.read_to = *offset;
+        }
+        Ok(held)
+    }
+
+    /// Unpacks `offset` bytes for nothing. False, and at the start again, if the text is
+    /// another one or ends earlier.
+    fn skip(&mut self, offset: u64, head: &Witness, tail: Option<&Witness>) -> io::Result<bool> {
+        let same = self.unpack(offset, head, tail).unwrap_or(false);
         if !same {
             self.rewind()?;
         }
         Ok(same)
+    }
+
+    fn unpack(&mut self, offset: u64, head: &Witness, tail: Option<&Witness>) -> io::Result<bool> {
+        let mut next = |bytes: usize| -> io::Result<Vec<u8>> {
+            let mut out = Vec::new();
+            (&mut self.source).take(bytes as u64).read_to_end(&mut out)?;
+            Ok(out)
+        };
+        let first = next(head.bytes.min(offset as usize))?;
+        if head.bytes as u64 <= offset && Witness::of(&first) != *head {
+            return Ok(false);
+        }
+        let last = tail.map_or(0, |tail| tail.bytes).min(offset as usize);
+        // The first bytes may be a part of the last ones.
+        let between = (offset - last as u64).checked_sub(first.len() as u64);
+        let known = match between {
+            Some(between) => {
+                if io::copy(&mut (&mut self.source).take(between), &mut io::sink())? != between {
+                    return Ok(false);
+                }
+                let mut end = Vec::new();
+                (&mut self.source).take(last as u64).read_to_end(&mut end)?;
+                end
+            }
+            None => {
+                let rest = next(offset as usize - first.len())?;
+                let whole = [first, rest].concat();
+                whole[whole.len().saturating_sub(last)..].to_vec()
+            }
+        };
+        Ok(known.len() == last && tail.is_none_or(|tail| Witness::of(&known) == *tail))
     }
 
     fn rewind(&mut self) -> io::Result<()> {
@@ -193,8 +254,18 @@ impl Follower {
 
     /// Reads on. The new bytes stand in [`lines`](Follower::lines).
     pub fn look(&mut self) -> io::Result<Look> {
-        if self.is_replaced()? {
-            return Ok(Look::Replaced);
+        let meta = match &self.source {
+            Source::Plain(file) => Some(file.metadata()?),
+            Source::Gzip(_) => None,
+        };
+        if let Some(meta) = &meta {
+            if self.seen == Some(stamp(meta)) {
+                return Ok(Look::Read(0));
+            }
+            if self.is_replaced(meta.len())? {
+                return Ok(Look::Replaced);
+            }
+            self.size = meta.len();
         }
         let read = self.lines.fill(&mut self.source, BURST_BYTES)?;
         let newest = self.lines.newest(read);
@@ -204,65 +275,66 @@ impl Follower {
         }
         remember(&mut self.tail, newest);
         self.read_to += read as u64;
+        let is_old = |meta: &Metadata| meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STAMP_AGE));
+        self.seen = meta.filter(|meta| read == 0 && is_old(meta)).map(|meta| stamp(&meta));
         Ok(Look::Read(read))
     }
 
     /// Whether the bytes before the reading position are other ones than were read.
-    fn is_replaced(&self) -> io::Result<bool> {
-        let Source::Plain(file) = &self.source else { return Ok(false) };
-        if file.metadata()?.len() < self.read_to {
-            return Ok(true);
-        }
+    fn is_replaced(&self, size: u64) -> io::Result<bool> {
         let at = self.read_to - self.tail.len() as u64;
-        Ok(self.bytes_at(at, self.tail.len())? != self.tail)
+        Ok(size < self.read_to
+            || self.bytes_at(at, self.tail.len())? != self.tail
+            || at > 0 && self.bytes_at(0, self.head.len())? != self.head)
     }
 
-    /// Starts over with the bytes that are there now: another life.
-    pub fn restart(&mut self, number: LifeNumber) -> io::Result<()> {
+    /// Back to the first byte, as if nothing had been read.
+    pub fn back_to_start(&mut self) -> io::Result<()> {
         self.rewind()?;
-        self.number = number;
-        self.life = None;
         self.lines = Lines::default();
         self.head.clear();
         self.tail.clear();
+        self.seen = None;
         self.read_to = 0;
         Ok(())
     }
 
-    /// How far the lines have been given out, for the checkpoint. `None` before the
-    /// first line.
-    pub fn mark(&self, day: Option<Day>) -> Option<Mark> {
-        self.mark_at(self.lines.offset(), day)
+    /// The first bytes, of whole lines only: what follows them may not be on the disk yet.
+    pub fn head(&self) -> Witness {
+        Witness::of(&self.head[..self.head.len().min(self.lines.offset() as usize)])
     }
 
-    /// A mark at the start of a line that has been given out.
-    pub fn mark_at(&self, offset: u64, day: Option<Day>) -> Option<Mark> {
-        let tail = (offset as usize).min(WITNESS_BYTES);
+    /// The place `offset`, which lies between two lines that have been read.
+    pub fn position(&self, offset: u64, day: Option<Day>) -> Position {
+        let before = (offset as usize).min(WITNESS_BYTES);
         let tail = match self.source {
-            Source::Plain(_) => self.bytes_at(offset - tail as u64, tail).ok().filter(|bytes| bytes.len() == tail),
+            Source::Plain(_) => self.bytes_at(offset - before as u64, before).ok().filter(|bytes| bytes.len() == before),
             Source::Gzip(_) => None,
         };
-        // Only whole lines: what follows them may not be on the disk yet.
-        let head = self.head.len().min(self.lines.offset() as usize);
-        Some(Mark {
-            number: self.number,
-            life: self.life?,
-            path: self.live.clone(),
-            file: self.id,
-            head: Witness::of(&self.head[..head]),
-            position: Position { offset, tail: tail.map(|bytes| Witness::of(&bytes)), day },
-        })
+        Position { offset, tail: tail.map(|bytes| Witness::of(&bytes)), day }
     }
 
-    /// Bytes of the file that have been read, and bytes that it has: packed ones for `.gz`.
+    /// Bytes that the file had at the last look, and how many of them have been read: of
+    /// a packed file, packed ones.
     pub fn progress(&self) -> (u64, u64) {
         match &self.source {
-            Source::Plain(file) => (self.read_to, file.metadata().map_or(0, |meta| meta.len())),
+            Source::Plain(_) => (self.read_to, self.size.max(self.read_to)),
             Source::Gzip(unpacked) => {
                 let mut file = unpacked.get_ref();
-                (file.stream_position().unwrap_or(0), file.metadata().map_or(0, |meta| meta.len()))
+                (file.stream_position().unwrap_or(0), self.size)
             }
         }
+    }
+
+    /// Bytes of the life that are known to exist.
+    pub fn life_bytes(&self) -> u64 {
+        if self.is_packed() { self.read_to } else { self.size.max(self.read_to) }
+    }
+
+    /// Whether nothing is left to read of what was there at the last look.
+    pub fn is_at_end(&self) -> bool {
+        let (read, size) = self.progress();
+        read >= size
     }
 
     /// Up to `bytes` bytes at `at` of a plain file; none of a packed one.
@@ -286,7 +358,8 @@ fn source(mut file: File) -> io::Result<Source> {
     Ok(if packed { Source::Gzip(Box::new(MultiGzDecoder::new(file))) } else { Source::Plain(file) })
 }
 
-fn read_at(file: &File, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
+/// Reads up to `bytes` bytes at `at`; fewer only at the end.
+pub fn read_at(file: &File, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; bytes];
     let mut filled = 0;
     while filled < bytes {

@@ -12,13 +12,8 @@ pub struct RawLine<'a> {
     pub length: u64,
     /// Its text, at most [`LINE_BYTES_MAX`].
     pub text: &'a [u8],
-}
-
-impl RawLine<'_> {
-    /// Whether the line was longer than the limit.
-    pub fn is_cut(&self) -> bool {
-        self.length > self.text.len() as u64
-    }
+    /// Whether the line was longer than the limit, so that `text` is its head.
+    pub is_cut: bool,
 }
 
 /// What has been read and not yet been given out as lines.
@@ -91,7 +86,7 @@ impl Lines {
         self.offset += length + feed as u64;
         self.dropped = 0;
         let text = &self.buffer[start..end.min(start + LINE_BYTES_MAX)];
-        RawLine { offset, length, text }
+        RawLine { offset, length, text, is_cut: length > text.len() as u64 }
     }
 
     fn drop_excess(&mut self) {

@@ -1,317 +1,439 @@
-//! Files into lines: finds them, follows them through rotation, reads on.
+//! Files into frames: finds the files, follows each through rotation, reads on.
 //!
-//! One thread does the whole hot path up to the frame, because handing single lines
-//! from one task to another costs more than the work on them.
+//! One thread does the whole hot path up to the spool, because handing single lines from
+//! one task to another costs more than the work on them.
 
 mod find;
 mod file;
 mod lines;
+mod lives;
+mod claim;
 mod reader;
+mod watch;
+#[cfg(test)]
+mod histories;
 
-pub use file::{FileId, Follower, Look, Witness};
+pub use file::{FileId, Witness, read_at};
 pub use find::is_pattern;
 pub use lines::{Lines, RawLine};
+pub use lives::{Known, Life, LifeNumber, Mark, Pattern, Position};
+pub use reader::{Desk, Reader};
 pub(crate) use reader::now;
+pub use watch::{Wake, Wakes};
 
-use crate::batch::Parcel;
-use crate::checkpoint::{LifeNumber, Mark};
-use crate::settings::Settings;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use reader::{Desk, Reader};
-use std::collections::HashSet;
+use claim::{Around, Claim};
+use file::{Follower, Look};
+use find::{FamilyFiles, Found};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use watch::Watch;
 
 /// A rotated file that has been read to its end is closed when nobody wrote to it for
 /// this long: Apache's children go on writing to the old file until they have finished
 /// their requests.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Pause after a wake-up, so that a busy log is read in bursts and not line by line.
-const COALESCE: Duration = Duration::from_millis(5);
+/// Files held open at most. A held file keeps its inode from being used again, and is
+/// readable after it was deleted.
+const OPEN_FILES_MAX: usize = 256;
 
-/// Why the tailer wakes up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
-    /// A file or folder has changed, or it is time to stop.
-    Look,
-}
+/// Memory for lines of all files together that are not in a frame yet.
+const WAITING_BYTES_MAX: usize = 6 << 20;
+
+/// Unread bytes of a file that is gone are told as lost after this time: a copy or a
+/// packed file may be in the making.
+const LOST_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a spool that takes nothing is tried again.
+const STUCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Reads until it is told to stop, or, unless it follows, to the end of all files.
-/// Ends early when nobody takes the frames any more.
-pub fn run(settings: Settings, marks: Vec<Mark>, frames: mpsc::Sender<Parcel>, wakes: Wakes, stop: CancellationToken) {
-    let watch = Watch::new(settings.follow, wakes.sender);
-    let mut tailer = Tailer::new(Desk::new(settings, frames), marks, watch);
-    while !stop.is_cancelled() && !tailer.desk.is_abandoned() {
-        if tailer.round() {
+pub fn run(desk: Desk, wakes: Wakes, stop: CancellationToken) {
+    let watch = Watch::new(desk.settings.follow, wakes.sender);
+    let mut tailer = Tailer::new(desk, watch);
+    while !stop.is_cancelled() {
+        let now = Instant::now();
+        if tailer.round(now) {
             continue;
         }
-        if !tailer.desk.settings.follow {
-            tailer.take_rests();
+        if tailer.is_done(now) {
             break;
         }
-        match wakes.receiver.recv_timeout(tailer.patience()) {
-            Ok(Wake::Look) => std::thread::sleep(COALESCE),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        match wakes.receiver.recv_timeout(tailer.patience(now)) {
+            Ok(Wake::Look) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
     tailer.close_all();
 }
 
-/// The way to wake the tailer up. One wake-up waiting is enough.
-pub struct Wakes {
-    pub sender: SyncSender<Wake>,
-    pub receiver: Receiver<Wake>,
-}
-
-impl Wakes {
-    /// A fresh pair.
-    pub fn new() -> Wakes {
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        Wakes { sender, receiver }
-    }
-}
-
-impl Default for Wakes {
-    fn default() -> Wakes {
-        Wakes::new()
-    }
-}
-
-struct Tailer {
+/// Follows all files that the settings name.
+pub struct Tailer {
     desk: Desk,
     watch: Watch,
-    /// What earlier runs remember of lives.
-    marks: Vec<Mark>,
     /// Oldest first.
     readers: Vec<Reader>,
-    /// Paths that have been complained about, so that it is done once.
-    complained: HashSet<PathBuf>,
-    lives: u64,
+    /// Copies of lives that are still read elsewhere.
+    waiting: HashMap<FileId, LifeNumber>,
+    /// Files that were read to their end and closed, with their sizes then.
+    finished: HashMap<FileId, u64>,
+    /// Lives with unread bytes in no file, and since when.
+    lost: HashMap<LifeNumber, Instant>,
+    /// Paths that have been complained about, with the reason.
+    complained: HashMap<PathBuf, String>,
     next_sweep: Instant,
+    /// Whether the spool takes nothing now.
+    is_stuck: bool,
+    /// Whether the ends of all files have been taken, for a run that does not follow.
+    is_finishing: bool,
 }
 
 impl Tailer {
-    fn new(desk: Desk, marks: Vec<Mark>, watch: Watch) -> Tailer {
-        let (readers, complained) = (Vec::new(), HashSet::new());
-        Tailer { desk, watch, marks, readers, complained, lives: 0, next_sweep: Instant::now() }
+    fn new(desk: Desk, watch: Watch) -> Tailer {
+        Tailer {
+            desk,
+            watch,
+            readers: Vec::new(),
+            waiting: HashMap::new(),
+            finished: HashMap::new(),
+            lost: HashMap::new(),
+            complained: HashMap::new(),
+            next_sweep: Instant::now(),
+            is_stuck: false,
+            is_finishing: false,
+        }
     }
 
     /// One turn for every file. True if any had something to read.
-    fn round(&mut self) -> bool {
-        if Instant::now() >= self.next_sweep {
-            self.sweep();
+    fn round(&mut self, now: Instant) -> bool {
+        if now >= self.next_sweep || self.watch.take_changed() || self.finds_rotation() {
+            self.sweep(now);
         }
+        self.is_stuck = !self.desk.flush();
         // A younger file of a family waits until the older one is at its end.
         let mut busy: HashSet<PathBuf> = HashSet::new();
         for at in 0..self.readers.len() {
-            if !busy.contains(&self.readers[at].follower.live) && self.read(at) {
-                busy.insert(self.readers[at].follower.live.clone());
+            if !self.is_stuck && !busy.contains(&self.readers[at].live) && self.read(at, now) {
+                busy.insert(self.readers[at].live.clone());
+                self.is_stuck = !self.desk.flush();
             }
         }
-        self.close_late();
-        !busy.is_empty() || self.desk.settings.follow && self.finds_rotation()
+        self.close_late(now);
+        !busy.is_empty() && !self.is_stuck
     }
 
     /// Reads a burst from one file. True if there was anything.
-    fn read(&mut self, at: usize) -> bool {
-        match self.readers[at].read(&mut self.desk) {
+    fn read(&mut self, at: usize, now: Instant) -> bool {
+        match self.readers[at].read(&mut self.desk, now) {
             Ok(Look::Read(read)) => read > 0,
             Ok(Look::Replaced) => {
-                self.start_over(at);
+                self.start_over(at, now);
                 true
             }
             Err(cause) => {
-                self.complain(at, &format!("cannot read on: {cause}"));
+                let path = self.readers[at].path.clone();
+                self.warn(&path, &format!("cannot read on: {cause}"));
+                self.drop_reader(at);
+                // The sweep after the next one opens it again.
                 false
             }
         }
     }
 
-    fn take_rests(&mut self) {
-        self.readers.iter_mut().for_each(|reader| reader.take_rest(&mut self.desk));
-    }
-
     /// The file holds other bytes than before: what is left of the old life goes out,
     /// and a new one begins.
-    fn start_over(&mut self, at: usize) {
-        let number = self.next_life();
+    fn start_over(&mut self, at: usize, now: Instant) {
         let reader = &mut self.readers[at];
-        tracing::info!(path = %reader.follower.path.display(), "the file was truncated or replaced; reading it from its start");
-        if let Err(cause) = reader.start_over(&mut self.desk, number) {
-            self.complain(at, &format!("cannot start over: {cause}"));
+        tracing::info!(path = %reader.path.display(), "the file was truncated or replaced; reading it from its start");
+        if let Err(cause) = reader.start_over(&mut self.desk) {
+            let path = reader.path.clone();
+            self.warn(&path, &format!("cannot start over: {cause}"));
+            self.drop_reader(at);
         }
+        // A copy of the old bytes may lie beside it.
+        self.next_sweep = now;
     }
 
-    /// Looks for files, new and rotated ones.
-    fn sweep(&mut self) {
-        self.next_sweep = Instant::now() + self.desk.settings.sweep;
-        let found = find::find(&self.desk.settings.files, &self.marks, self.readers.is_empty());
+    fn drop_reader(&mut self, at: usize) {
+        self.readers[at].close(&mut self.desk);
+        let reader = self.readers.remove(at);
+        self.desk.meter.closed(&reader.path);
+    }
+
+    /// Looks at all files, new and rotated ones.
+    fn sweep(&mut self, now: Instant) {
+        self.next_sweep = now + self.desk.settings.sweep;
+        self.desk.flush();
+        let found = {
+            let remembered = self.desk.known.lives.iter().map(|life| life.live.as_path());
+            find::find(&self.desk.settings.files, remembered.chain(self.readers.iter().map(|reader| reader.live.as_path())))
+        };
         for folder in &found.folders {
             self.watch.folder(folder);
         }
+        self.complained.retain(|path, _| found.skipped.iter().any(|(skipped, _)| skipped == path) || path.exists());
         for (path, reason) in &found.skipped {
             self.warn(path, reason);
         }
-        let live: HashSet<FileId> = found.files.iter().map(|file| file.id).collect();
-        for file in found.files {
-            if !self.readers.iter().any(|reader| reader.follower.id == file.id) {
-                self.open(file, &live);
-            }
+        if !self.meet_patterns(&found.families) {
+            return;
         }
-        self.retire(&live);
+        for family in &found.families {
+            self.look_at_family(family);
+        }
+        self.readers.sort_by_key(|reader| (reader.path == reader.live, reader.modified));
+        self.retire(&found.families, now);
+        self.find_lost(&found.families, now);
+        self.desk.meter.skipped(self.complained.iter().map(|(path, reason)| (path.clone(), reason.clone())));
     }
 
-    fn open(&mut self, found: find::Found, live: &HashSet<FileId>) {
-        let number = self.next_life();
+    /// Notes what was rotated before a pattern was configured: that is not ours to read.
+    /// It must be on disk before anything else happens, or the files that are rotated
+    /// next would count as old, too. False if that does not work now.
+    fn meet_patterns(&mut self, families: &[FamilyFiles]) -> bool {
+        let mut is_new = false;
+        for at in 0..self.desk.settings.files.len() {
+            let path = self.desk.settings.files[at].path.clone();
+            if self.desk.known.patterns.iter().any(|pattern| pattern.path == path) {
+                continue;
+            }
+            is_new = true;
+            let mut before = Vec::new();
+            for family in families.iter().filter(|family| family.settings == at) {
+                for file in family.files.iter().filter(|file| !file.is_named && !file.is_live) {
+                    if self.desk.known.of_file(file.id).is_none() && !self.pass_over(family, file) {
+                        before.push(file.id);
+                    }
+                }
+            }
+            self.desk.known.patterns.push(Pattern { path, before });
+        }
+        !is_new || self.desk.remember().is_ok()
+    }
+
+    /// Remembers a rotated file as read to its end, so that it is known when it is packed
+    /// one day. False if its life cannot be told.
+    fn pass_over(&mut self, family: &FamilyFiles, file: &Found) -> bool {
+        let follower = file::open(&file.path).ok().flatten().and_then(|(file, meta)| Follower::new(file, &meta).ok());
+        let Some(follower) = follower.filter(|follower| !follower.is_packed()) else { return false };
+        Reader::new(follower, family.live.clone(), file.path.clone(), family.settings).pass_over(&mut self.desk)
+    }
+
+    fn look_at_family(&mut self, family: &FamilyFiles) {
+        // The live file first: whether it still holds its life decides about its copies.
+        for file in family.files.iter().rev() {
+            if let Some(reader) = self.readers.iter_mut().find(|reader| reader.follower.id == file.id) {
+                reader.path.clone_from(&file.path);
+                reader.modified = file.modified;
+                reader.note_size(&mut self.desk);
+            } else if self.has_news(file) {
+                self.open(family, file);
+            }
+        }
+    }
+
+    /// Whether a file that is not open may hold something unread.
+    fn has_news(&self, file: &Found) -> bool {
+        if self.finished.get(&file.id) == Some(&file.size) {
+            return false;
+        }
+        if let Some(life) = self.desk.known.of_file(file.id) {
+            return file.is_live || life.position.offset != file.size;
+        }
+        let waits = self.waiting.get(&file.id).is_some_and(|life| self.is_within_reach(*life));
+        !waits && !self.desk.known.patterns.iter().any(|pattern| pattern.before.contains(&file.id))
+    }
+
+    fn open(&mut self, family: &FamilyFiles, found: &Found) {
         let opened = file::open(&found.path).and_then(|opened| match opened {
-            Some((file, meta)) => Follower::new(number, &found.path, found.format, file, &meta).map(Some),
+            Some((file, meta)) => Follower::new(file, &meta).map(Some),
             None => Ok(None),
         });
-        match opened {
-            Ok(Some(follower)) => {
-                let mut reader = Reader::new(follower);
-                self.resume(&mut reader, live);
-                self.desk.meter.read(&reader.follower);
-                self.readers.push(reader);
+        let follower = match opened {
+            Ok(Some(follower)) => follower,
+            Ok(None) => return self.warn(&found.path, "it is not a regular file; skipped"),
+            Err(cause) => return self.warn(&found.path, &format!("cannot open it: {cause}")),
+        };
+        self.complained.remove(&found.path);
+        let mut reader = Reader::new(follower, family.live.clone(), found.path.clone(), family.settings);
+        reader.modified = found.modified;
+        match self.place(&mut reader, family, found.is_live) {
+            Ok(true) => self.add(reader),
+            Ok(false) => {}
+            Err(cause) => self.warn(&found.path, &format!("cannot read it: {cause}")),
+        }
+    }
+
+    /// Finds where reading begins in a file. False if it need not be read now.
+    fn place(&mut self, reader: &mut Reader, family: &FamilyFiles, is_live: bool) -> std::io::Result<bool> {
+        let id = reader.follower.id;
+        if let Some(life) = self.desk.known.of_file(id).cloned() {
+            if reader.resume(&life, true)? {
+                return Ok(true);
             }
-            Ok(None) => self.warn(&found.path, "it is not a regular file; skipped"),
-            Err(cause) => self.warn(&found.path, &format!("cannot open it: {cause}")),
+            let life = self.desk.known.life_mut(life.number).expect("it was there");
+            life.replaced_in(id);
+            reader.follower.back_to_start()?;
         }
-    }
-
-    /// Finds the remembered life that a newly opened file goes on with: of this very
-    /// file, or of one that is gone and had the same bytes (moved, copied, packed).
-    fn resume(&self, reader: &mut Reader, live: &HashSet<FileId>) {
-        let own = |mark: &&Mark| mark.file == reader.follower.id;
-        let moved = |mark: &&Mark| mark.path == reader.follower.live && !live.contains(&mark.file);
-        let candidates: Vec<_> =
-            self.marks.iter().rev().filter(own).chain(self.marks.iter().rev().filter(moved)).collect();
-        for mark in candidates {
-            let path = reader.follower.path.display().to_string();
-            match reader.resume(mark) {
-                Ok(true) => return tracing::debug!(path, offset = mark.position.offset, "reading goes on"),
-                Ok(false) => {}
-                Err(cause) => tracing::debug!(path, %cause, "cannot compare it with what was read"),
+        let within_reach = self.within_reach(family);
+        let live_file = family.files.iter().find(|file| file.is_live).map(|file| file.id);
+        let around = Around { known: &self.desk.known, live: &family.live, live_file, within_reach: &within_reach };
+        match around.claim(&mut reader.follower, is_live)? {
+            Claim::New => {
+                reader.follower.back_to_start()?;
+                Ok(true)
+            }
+            Claim::Waits(life) => {
+                self.waiting.insert(id, life);
+                Ok(false)
+            }
+            Claim::Continues(number) => {
+                let mut life = self.desk.known.life(number).expect("it was just compared").clone();
+                life.was = life.was.or_else(|| life.files.last().copied());
+                life.files.clear();
+                self.lost.remove(&number);
+                tracing::info!(path = %reader.path.display(), offset = life.position.offset, "goes on in a copy");
+                let held = reader.resume(&life, true)?;
+                life.found_in(id);
+                self.desk.known.put(life);
+                Ok(held)
             }
         }
     }
 
-    /// Whether a live path leads to another file than the open one; then looks around
-    /// at once.
-    fn finds_rotation(&mut self) -> bool {
-        let moved = self.readers.iter().any(|reader| {
-            let there = std::fs::symlink_metadata(&reader.follower.path).map(|meta| FileId::of(&meta));
-            reader.quiet.is_none() && there.ok() != Some(reader.follower.id)
-        });
-        if moved {
-            self.sweep();
-        }
-        moved
+    fn add(&mut self, reader: Reader) {
+        self.waiting.remove(&reader.follower.id);
+        self.desk.meter.read(&reader);
+        self.readers.push(reader);
+        // Oldest first.
+        self.readers.sort_by_key(|reader| (reader.path == reader.live, reader.modified));
     }
 
-    /// Closes rotated files that nobody writes to any more.
-    fn retire(&mut self, live: &HashSet<FileId>) {
-        let now = Instant::now();
-        for at in (0..self.readers.len()).rev() {
+    /// Lives of a family that can be read where they are, with the sizes of their files.
+    fn within_reach(&self, family: &FamilyFiles) -> Vec<(LifeNumber, u64)> {
+        let open = self.readers.iter().filter_map(|reader| Some((reader.life()?, reader.follower.life_bytes())));
+        let there = family.files.iter().filter_map(|file| Some((self.desk.known.of_file(file.id)?.number, file.size)));
+        open.chain(there).collect()
+    }
+
+    fn is_within_reach(&self, life: LifeNumber) -> bool {
+        self.readers.iter().any(|reader| reader.life() == Some(life))
+            || self.desk.known.life(life).is_some_and(|life| !life.files.is_empty() && !self.lost.contains_key(&life.number))
+    }
+
+    /// Whether a live path leads to another file than the open one, where the system does
+    /// not tell of changes.
+    fn finds_rotation(&self) -> bool {
+        self.desk.settings.follow
+            && self.watch.is_blind()
+            && self.readers.iter().any(|reader| {
+                let there = || std::fs::symlink_metadata(&reader.path).map(|meta| FileId::of(&meta));
+                reader.quiet_since.is_none() && there().ok() != Some(reader.follower.id)
+            })
+    }
+
+    /// Closes rotated files that nobody writes to any more, and the oldest of too many.
+    fn retire(&mut self, families: &[FamilyFiles], now: Instant) {
+        let live: HashSet<FileId> =
+            families.iter().flat_map(|family| &family.files).filter(|file| file.is_live).map(|file| file.id).collect();
+        let mut at = 0;
+        while at < self.readers.len() {
+            let excess = self.readers.len() > OPEN_FILES_MAX;
             let reader = &mut self.readers[at];
-            if live.contains(&reader.follower.id) && reader.follower.path == reader.follower.live {
-                reader.quiet = None;
-            } else if now.duration_since(*reader.quiet.get_or_insert(now)) >= QUIET {
-                reader.close(&mut self.desk);
-                let reader = self.readers.remove(at);
-                self.remember(&reader.follower);
+            if live.contains(&reader.follower.id) {
+                reader.quiet_since = None;
+                at += 1;
+                continue;
+            }
+            let quiet = now.duration_since(*reader.quiet_since.get_or_insert(now)) >= QUIET;
+            // What was packed does not grow.
+            let over = quiet || excess || reader.follower.is_packed();
+            if reader.follower.is_at_end() && !self.is_stuck && over {
+                reader.take_rest(&mut self.desk, now);
+                self.finished.insert(reader.follower.id, reader.follower.progress().1);
+                self.drop_reader(at);
+            } else {
+                at += 1;
             }
         }
     }
 
-    /// Keeps a closed file's position: a pattern may match its new name.
-    fn remember(&mut self, follower: &Follower) {
-        let Some(mark) = follower.mark(None) else { return };
-        self.marks.retain(|known| known.file != mark.file);
-        self.marks.push(mark);
+    /// Notices lives whose unread bytes are in no file any more, and tells of them when
+    /// no copy turns up.
+    fn find_lost(&mut self, families: &[FamilyFiles], now: Instant) {
+        let mut within_reach: HashSet<LifeNumber> = self.readers.iter().filter_map(Reader::life).collect();
+        let files = families.iter().flat_map(|family| &family.files);
+        within_reach.extend(files.filter_map(|file| self.desk.known.of_file(file.id)).map(|life| life.number));
+        let lost = self.desk.known.lives.iter().filter(|life| life.unread().is_some() && !within_reach.contains(&life.number));
+        let lost: HashSet<LifeNumber> = lost.map(|life| life.number).collect();
+        self.lost.retain(|life, _| lost.contains(life));
+        for number in lost {
+            let since = *self.lost.entry(number).or_insert(now);
+            let patient = self.desk.settings.follow && now.duration_since(since) < LOST_AFTER;
+            let life = self.desk.known.life(number).cloned().expect("it was just found");
+            if let (false, Some((from, to))) = (patient, life.unread()) {
+                let reason = match life.was {
+                    Some(_) => "the file was truncated or written anew before they were read",
+                    None => "the file was deleted before they were read",
+                };
+                self.lost.remove(&number);
+                self.desk.tell_gap(life, from, to, reason);
+                self.is_stuck = !self.desk.flush();
+            }
+        }
     }
 
-    /// Closes batches whose first line has waited long enough.
-    fn close_late(&mut self) {
+    /// Closes batches whose first line has waited long enough, and all when they are many.
+    fn close_late(&mut self, now: Instant) {
         let linger = self.desk.settings.linger;
+        let heavy = self.readers.iter().map(Reader::waiting_bytes).sum::<usize>() > WAITING_BYTES_MAX;
+        let mut closed = false;
         for reader in &mut self.readers {
-            if reader.waiting_since().is_some_and(|since| since.elapsed() >= linger) {
+            if reader.waiting_since().is_some_and(|since| heavy || now.duration_since(since) >= linger) {
                 reader.close(&mut self.desk);
+                closed = true;
             }
+        }
+        if closed && !self.is_stuck {
+            self.is_stuck = !self.desk.flush();
         }
     }
 
+    /// For a run that does not follow: whether all is read and in the spool. Takes the
+    /// last lines of files that end without a line feed.
+    fn is_done(&mut self, now: Instant) -> bool {
+        if self.desk.settings.follow || self.is_stuck {
+            return false;
+        }
+        if !std::mem::replace(&mut self.is_finishing, true) {
+            self.readers.iter_mut().for_each(|reader| reader.take_rest(&mut self.desk, now));
+            self.close_all();
+        }
+        self.desk.flush()
+    }
+
+    /// Hands on what was read.
     fn close_all(&mut self) {
         self.readers.iter_mut().for_each(|reader| reader.close(&mut self.desk));
+        self.is_stuck = !self.desk.flush();
     }
 
     /// How long nothing needs to be done, unless a file changes.
-    fn patience(&self) -> Duration {
+    fn patience(&self, now: Instant) -> Duration {
+        if self.is_stuck {
+            return STUCK_PAUSE;
+        }
         let waiting = self.readers.iter().filter_map(Reader::waiting_since).min();
         let next = waiting.map_or(self.next_sweep, |since| self.next_sweep.min(since + self.desk.settings.linger));
-        next.saturating_duration_since(Instant::now()).min(self.watch.patience())
-    }
-
-    fn next_life(&mut self) -> LifeNumber {
-        self.lives += 1;
-        LifeNumber(self.lives)
-    }
-
-    fn complain(&mut self, at: usize, reason: &str) {
-        let path = self.readers[at].follower.path.clone();
-        self.warn(&path, reason);
+        next.saturating_duration_since(now).min(self.watch.patience())
     }
 
     fn warn(&mut self, path: &Path, reason: &str) {
-        if self.complained.insert(path.to_owned()) {
+        if self.complained.get(path).is_none_or(|known| known != reason) {
             tracing::warn!(path = %path.display(), "{reason}");
+            self.complained.insert(path.to_owned(), reason.to_owned());
         }
-    }
-}
-
-/// Notices changes in the folders of the files, where the system can.
-struct Watch {
-    watcher: Option<RecommendedWatcher>,
-    folders: HashSet<PathBuf>,
-}
-
-impl Watch {
-    fn new(follow: bool, wake: SyncSender<Wake>) -> Watch {
-        // A wake-up that finds the queue full is not lost: one is waiting already.
-        let tell = move |_| {
-            let _ = wake.try_send(Wake::Look);
-        };
-        let watcher = if follow { notify::recommended_watcher(tell) } else { return Watch::none() };
-        match watcher {
-            Ok(watcher) => Watch { watcher: Some(watcher), folders: HashSet::new() },
-            Err(cause) => {
-                tracing::warn!(%cause, "the system does not tell of changed files; looking four times a second instead");
-                Watch::none()
-            }
-        }
-    }
-
-    fn none() -> Watch {
-        Watch { watcher: None, folders: HashSet::new() }
-    }
-
-    fn folder(&mut self, folder: &Path) {
-        let Some(watcher) = &mut self.watcher else { return };
-        if self.folders.contains(folder) {
-            return;
-        }
-        match watcher.watch(folder, RecursiveMode::NonRecursive) {
-            Ok(()) => drop(self.folders.insert(folder.to_owned())),
-            Err(cause) => tracing::debug!(folder = %folder.display(), %cause, "cannot watch it yet"),
-        }
-    }
-
-    /// How long a change can go unnoticed without looking.
-    fn patience(&self) -> Duration {
-        if self.watcher.is_some() { Duration::from_secs(60) } else { Duration::from_millis(250) }
     }
 }

@@ -2,53 +2,106 @@
 
 use super::file::{Follower, Look};
 use super::lines::{Lines, RawLine};
-use crate::batch::{Batch, Packer, Parcel};
-use crate::checkpoint::{LifeNumber, Mark};
+use super::lives::{Known, Life, LifeNumber, Mark};
+use crate::batch::{Batch, Effort, Packer, Parcel};
 use crate::meter::Meter;
-use crate::settings::Settings;
-use event::{Classifier, Day, Format, HostKey, LifeId, Millis, Origin};
+use crate::settings::{FileSettings, Settings};
+use crate::spool::{Dropped, Spool, Stuck};
+use event::{Classifier, Day, HostKey, LifeId, Millis, Origin};
+use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+
+/// From this share of the spool on, frames are packed as small as they get.
+const BACKLOG: f64 = 0.05;
 
 /// What all readers share.
 pub struct Desk {
     pub settings: Settings,
     pub meter: Arc<Meter>,
+    pub spool: Arc<Spool>,
+    /// What is in the spool of each life.
+    pub known: Known,
+    classifier: Arc<Classifier>,
     key: HostKey,
-    classifier: Classifier,
     packer: Packer,
-    frames: mpsc::Sender<Parcel>,
+    /// Frames that the spool has not taken yet.
+    outbox: VecDeque<Parcel>,
+    effort: Effort,
 }
 
 impl Desk {
-    /// A desk whose frames go to `frames`.
-    pub fn new(settings: Settings, frames: mpsc::Sender<Parcel>) -> Desk {
+    /// A desk whose frames go into `spool`, which knows `known`.
+    pub fn new(settings: Settings, classifier: Arc<Classifier>, spool: Arc<Spool>, known: Known) -> Desk {
         Desk {
             key: HostKey::derive(&settings.host.id),
-            classifier: Classifier::embedded(),
-            packer: Packer::default(),
             meter: Arc::clone(&settings.meter),
+            classifier,
+            packer: Packer::default(),
+            outbox: VecDeque::new(),
+            effort: Effort::Usual,
             settings,
-            frames,
+            spool,
+            known,
         }
     }
 
-    /// Whether nobody takes frames any more.
-    pub fn is_abandoned(&self) -> bool {
-        self.frames.is_closed()
+    /// Hands the frames that wait to the spool. False if it takes none now.
+    pub fn flush(&mut self) -> bool {
+        while let Some(parcel) = self.outbox.front() {
+            let (meta, payload) = (parcel.meta.clone(), parcel.payload.clone());
+            match self.spool.append(meta, payload, &self.known) {
+                Ok(dropped) => {
+                    let parcel = self.outbox.pop_front().expect("it was there");
+                    parcel.meta.marks.into_iter().for_each(|mark| self.known.advance(mark.life));
+                    dropped.iter().for_each(|range| self.tell_dropped(range));
+                }
+                Err(stuck) => {
+                    tracing::debug!(error = &stuck as &dyn std::error::Error, "frames wait");
+                    return false;
+                }
+            }
+        }
+        let full = self.spool.fill() > BACKLOG;
+        self.effort = if full { Effort::Backlog } else { Effort::Usual };
+        true
     }
 
-    fn origin(&self, live: &Path, life: LifeId, format: Format) -> Origin {
+    /// Notes what is known, without a frame.
+    pub fn remember(&self) -> Result<(), Stuck> {
+        self.spool.remember(&self.known)
+    }
+
+    fn tell_dropped(&mut self, range: &Dropped) {
+        if let Some(life) = self.known.life(range.life).cloned() {
+            self.tell_gap(life, range.from, range.to, "the spool was full, and its oldest frames were dropped");
+        }
+    }
+
+    /// Makes an event of bytes that are lost. The life stays where it is: should the
+    /// bytes turn up again, they are read.
+    pub fn tell_gap(&mut self, mut life: Life, from: u64, to: u64, reason: &str) {
+        tracing::error!(path = %life.live.display(), life = %life.id, from, to, reason, "bytes of a log are lost");
+        self.meter.gap(to - from);
+        let settings = self.settings.files.iter().find(|file| Path::new(&file.path) == life.live);
+        let settings = settings.unwrap_or(&self.settings.files[0]);
+        let mut batch = Batch::new(self.origin(&life.live, life.id, settings), life.position.day, Instant::now());
+        batch.push_gap(from, to, reason, now());
+        life.given_up = life.given_up.max(to);
+        let mark = Mark { from: life.position.offset, life };
+        self.outbox.extend(self.packer.pack(&batch, vec![mark], self.effort));
+    }
+
+    fn origin(&self, live: &Path, life: LifeId, file: &FileSettings) -> Origin {
         Origin {
             host: self.settings.host.clone(),
             cloud: self.settings.cloud.clone(),
             container: None,
             path: live.to_string_lossy().into_owned(),
             life,
-            format,
+            format: file.format,
             ruleset: self.classifier.ruleset().to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -58,76 +111,149 @@ impl Desk {
 /// A file being read, and its lines that are not in a frame yet.
 pub struct Reader {
     pub follower: Follower,
+    /// The live path of the file's family.
+    pub live: PathBuf,
+    /// Where the file was found last.
+    pub path: PathBuf,
+    /// When it was written last, as seen by a sweep.
+    pub modified: SystemTime,
+    /// Which of the settings names it.
+    settings: usize,
+    /// The life, and how far it is in frames; none before the first line.
+    life: Option<Life>,
     batch: Option<Batch>,
     /// Day of the last dated line.
     day: Option<Day>,
     /// Since when the file has neither been at its live path nor grown.
-    pub quiet: Option<Instant>,
+    pub quiet_since: Option<Instant>,
+    /// Since when there has been more to read.
+    behind_since: Option<Millis>,
 }
 
 impl Reader {
     /// A reader of a file that stands at its beginning.
-    pub fn new(follower: Follower) -> Reader {
-        Reader { follower, batch: None, day: None, quiet: None }
+    pub fn new(follower: Follower, live: PathBuf, path: PathBuf, settings: usize) -> Reader {
+        let (life, batch, day, quiet_since, behind_since) = (None, None, None, None, None);
+        let modified = UNIX_EPOCH;
+        Reader { follower, live, path, modified, settings, life, batch, day, quiet_since, behind_since }
     }
 
-    /// Goes on where `mark` left off, if it remembers this file's life.
-    pub fn resume(&mut self, mark: &Mark) -> io::Result<bool> {
-        let same = self.follower.resume(mark)?;
-        if same {
-            self.day = mark.position.day;
+    /// The life that it reads; none before the first line.
+    pub fn life(&self) -> Option<LifeNumber> {
+        self.life.as_ref().map(|life| life.number)
+    }
+
+    /// Goes on with `life` where that was left, if the file holds it. `is_known` says
+    /// that this very file held it before.
+    pub fn resume(&mut self, life: &Life, is_known: bool) -> io::Result<bool> {
+        let held = self.follower.resume(life, is_known)?;
+        if held {
+            let mut life = life.clone();
+            life.found_in(self.follower.id);
+            self.day = life.position.day;
+            self.life = Some(life);
         }
-        Ok(same)
+        Ok(held)
+    }
+
+    /// Remembers the file's life as read to its end. False if it has no whole line.
+    pub fn pass_over(mut self, desk: &mut Desk) -> bool {
+        if !matches!(self.follower.look(), Ok(Look::Read(1..))) {
+            return false;
+        }
+        let Some(line) = self.follower.lines.next_line() else { return false };
+        let id = desk.key.life(&self.live.to_string_lossy(), line.text);
+        let mut life = Life::new(desk.known.number(), id, self.live);
+        life.size = self.follower.life_bytes();
+        life.begun_at = life.size;
+        life.head = self.follower.head();
+        life.position = self.follower.position(life.size, None);
+        life.found_in(self.follower.id);
+        desk.known.put(life);
+        true
     }
 
     /// Reads a burst and takes its whole lines.
-    pub fn read(&mut self, desk: &mut Desk) -> io::Result<Look> {
+    pub fn read(&mut self, desk: &mut Desk, at: Instant) -> io::Result<Look> {
         let look = self.follower.look()?;
-        if look != Look::Read(0) && look != Look::Replaced {
-            self.quiet = None;
-            self.take_lines(desk);
-            desk.meter.read(&self.follower);
+        if matches!(look, Look::Read(1..)) {
+            self.quiet_since = None;
+            self.take_lines(desk, at);
         }
+        self.note_lag();
+        desk.meter.read(self);
         Ok(look)
     }
 
-    fn take_lines(&mut self, desk: &mut Desk) {
+    fn note_lag(&mut self) {
+        let behind = !self.follower.is_at_end() || self.batch.is_some();
+        self.behind_since = if behind { self.behind_since.or_else(|| Some(now())) } else { None };
+    }
+
+    /// Since when there has been more to read.
+    pub fn behind_since(&self) -> Option<Millis> {
+        self.behind_since
+    }
+
+    /// The life's id, where it is known, and its bytes that are in frames.
+    pub fn safe(&self) -> (Option<LifeId>, u64) {
+        self.life.as_ref().map_or((None, 0), |life| (Some(life.id), life.position.offset))
+    }
+
+    fn take_lines(&mut self, desk: &mut Desk, at: Instant) {
         let read = now();
-        while self.take(desk, read, Lines::next_line) {
+        while self.take(desk, at, read, Lines::next_line) {
             if self.batch.as_ref().is_some_and(|batch| desk.packer.is_full(batch)) {
                 self.close(desk);
             }
         }
     }
 
-    /// The last line of a file that ends without a line feed, for a run that does not
-    /// wait for more.
-    pub fn take_rest(&mut self, desk: &mut Desk) {
-        self.take(desk, now(), Lines::rest);
+    /// The last line of a file that ends without a line feed, when nobody will write it
+    /// on.
+    pub fn take_rest(&mut self, desk: &mut Desk, at: Instant) {
+        self.take(desk, at, now(), Lines::rest);
     }
 
     /// Appends one line to the batch. False if `next` gives none.
-    fn take(&mut self, desk: &mut Desk, read: Millis, next: impl FnOnce(&mut Lines) -> Option<RawLine<'_>>) -> bool {
+    fn take(&mut self, desk: &mut Desk, at: Instant, read: Millis, next: impl FnOnce(&mut Lines) -> Option<RawLine<'_>>) -> bool {
         let Some(line) = next(&mut self.follower.lines) else { return false };
         desk.meter.line();
+        let life = match &mut self.life {
+            Some(life) => life,
+            none => {
+                let id = desk.key.life(&self.live.to_string_lossy(), line.text);
+                let mut life = Life::new(desk.known.number(), id, self.live.clone());
+                life.found_in(self.follower.id);
+                none.insert(life)
+            }
+        };
         let batch = match &mut self.batch {
             Some(batch) => batch,
             none => {
-                let live = &self.follower.live;
-                let life = *self.follower.life.get_or_insert_with(|| desk.key.life(&live.to_string_lossy(), line.text));
-                let origin = desk.origin(live, life, self.follower.format);
-                none.insert(Batch::new(origin, line.offset, self.day, Instant::now()))
+                let origin = desk.origin(&self.live, life.id, &desk.settings.files[self.settings]);
+                none.insert(Batch::new(origin, self.day, at))
             }
         };
         batch.push(line, &desk.classifier, read);
         true
     }
 
-    /// Starts over with the bytes that are there now: another life.
-    pub fn start_over(&mut self, desk: &mut Desk, number: LifeNumber) -> io::Result<()> {
-        self.close(desk);
-        self.day = None;
-        self.follower.restart(number)
+    /// Starts over with the bytes that are there now: another life. The old one may
+    /// still be found in a copy.
+    pub fn start_over(&mut self, desk: &mut Desk) -> io::Result<()> {
+        let bytes = self.follower.life_bytes();
+        if let Some(life) = &mut self.life {
+            life.replaced_in(self.follower.id);
+            life.size = life.size.max(bytes);
+        }
+        if self.batch.is_some() {
+            self.close(desk);
+        } else if let Some(life) = self.life.take() {
+            desk.known.put(life);
+        }
+        (self.life, self.day) = (None, None);
+        self.follower.back_to_start()
     }
 
     /// When the oldest line that is not in a frame yet came.
@@ -135,18 +261,29 @@ impl Reader {
         self.batch.as_ref().map(Batch::opened)
     }
 
-    /// Packs the lines taken so far and hands their frames on; waits while the queue is
-    /// full.
+    /// Bytes of memory that lines take which are not in a frame yet.
+    pub fn waiting_bytes(&self) -> usize {
+        self.batch.as_ref().map_or(0, Batch::bytes)
+    }
+
+    /// Packs the lines taken so far.
     pub fn close(&mut self, desk: &mut Desk) {
         let Some(batch) = self.batch.take() else { return };
-        let before = self.follower.mark_at(batch.start(), self.day);
         self.day = batch.day();
-        for parcel in desk.packer.pack(&batch, self.follower.number, before, self.follower.mark(self.day)) {
-            // A closed queue is noticed by `is_abandoned`; the lines are read again next time.
-            if desk.frames.blocking_send(parcel).is_err() {
-                return;
-            }
-        }
+        let life = self.life.as_mut().expect("a batch is of a life");
+        let from = life.position.offset;
+        life.position = self.follower.position(self.follower.lines.offset(), self.day);
+        life.head = self.follower.head();
+        life.size = life.size.max(self.follower.life_bytes());
+        let marks = vec![Mark { from, life: life.clone() }];
+        desk.outbox.extend(desk.packer.pack(&batch, marks, desk.effort));
+    }
+
+    /// Notes how many bytes there are, for a life that may lose some.
+    pub fn note_size(&self, desk: &mut Desk) {
+        let Some(known) = self.life().and_then(|number| desk.known.life_mut(number)) else { return };
+        known.size = known.size.max(self.follower.life_bytes());
+        known.found_in(self.follower.id);
     }
 }
 

@@ -261,6 +261,7 @@ mod tests {
             time: 0,
             day: None,
             attack: None,
+            gap: None,
         };
         (0..count).map(event).collect()
     }
