@@ -237,7 +237,8 @@ impl Spool {
     pub fn append(&self, meta: Meta, payload: Bytes, known: &Known) -> Result<Vec<Dropped>, Stuck> {
         let record = Record::Frame(meta, payload).encode();
         let mut inner = self.inner();
-        let done = self.make_room(&mut inner, record.len() as u64);
+        let snapshot = if self.needs_segment(&inner) { Record::Snapshot(known.clone()).encode().len() } else { 0 };
+        let done = self.make_room(&mut inner, (record.len() + snapshot) as u64);
         let done = done.and_then(|dropped| self.write(&mut inner, &record, known).map(|()| dropped));
         self.note(&mut inner, done.as_ref().err());
         drop(inner);
@@ -270,11 +271,14 @@ impl Spool {
         self.write_at_end(inner, segment, record)
     }
 
+    fn needs_segment(&self, inner: &Inner) -> bool {
+        inner.current.is_none_or(|current| inner.segments[&current].bytes >= self.limits.segment_bytes())
+    }
+
     /// The segment that takes the next record: the current one, or, where that is full, a
     /// new one that begins with a snapshot.
     fn segment_for(&self, inner: &mut Inner, known: &Known) -> Result<SegmentId, Stuck> {
-        let open = inner.current.filter(|current| inner.segments[current].bytes < self.limits.segment_bytes());
-        if let Some(current) = open {
+        if let (false, Some(current)) = (self.needs_segment(inner), inner.current) {
             return Ok(current);
         }
         let fresh = SegmentId(inner.last.0 + 1);

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 /// Follows the records in order and notices what is missing between them.
 ///
 /// Each frame says from where to where it moves its lives. Where one begins behind the
-/// place that its life has reached, a frame between was lost; then the life stays at
-/// that place, so that its file is read again from there. Whatever is read twice by that
-/// has the same ids.
+/// place that its life has reached, a frame between was lost; then the life stays there,
+/// so that its file is read again from that place, until frames come that go on from it.
+/// Whatever is read twice by that has the same ids.
 #[derive(Debug, Default)]
 pub struct Rebuild {
     known: Known,
     begun: bool,
-    /// Lives with bytes missing; what later records say of them does not count.
+    /// Lives that stay behind what records say.
     holed: BTreeSet<LifeNumber>,
 }
 
@@ -41,39 +41,27 @@ impl Rebuild {
         self.known.patterns = known.patterns;
         self.known.next = self.known.next.max(known.next);
         for life in known.lives {
-            match self.known.life(life.number) {
-                Some(before) if before.position.offset >= life.position.offset => self.replace(life),
-                // It moved, and no frame here says how: it goes on from what is sure.
-                Some(_) => drop(self.holed.insert(life.number)),
-                None if life.position.offset == life.begun_at => self.replace(life),
-                None => self.insert_holed(life),
-            }
+            let from = life.position.offset;
+            self.advance(life, from);
         }
     }
 
     fn frame(&mut self, meta: Meta) {
         self.begun = true;
-        for mark in meta.marks {
-            let reached = self.known.life(mark.life.number).map(|life| life.position.offset);
-            match reached {
-                Some(offset) if mark.from > offset => drop(self.holed.insert(mark.life.number)),
-                Some(offset) if mark.life.position.offset < offset => {}
-                None if mark.from > mark.life.begun_at => self.insert_holed(mark.life),
-                _ => self.replace(mark.life),
+        meta.marks.into_iter().for_each(|mark| self.advance(mark.life, mark.from));
+    }
+
+    /// A record tells of `life`, and that it was at `from` before.
+    fn advance(&mut self, mut life: Life, from: u64) {
+        let reached = self.known.life(life.number).map(|known| known.position.offset);
+        if from > reached.unwrap_or(life.begun_at) {
+            self.holed.insert(life.number);
+            if reached.is_none() {
+                life.back_to_start();
+                self.known.put(life);
             }
-        }
-    }
-
-    fn replace(&mut self, life: Life) {
-        if !self.holed.contains(&life.number) {
-            self.known.put(life);
-        }
-    }
-
-    /// A life whose first frames are missing begins at its start again.
-    fn insert_holed(&mut self, mut life: Life) {
-        if self.holed.insert(life.number) {
-            life.back_to_start();
+        } else if reached.is_none_or(|reached| life.position.offset >= reached) {
+            self.holed.remove(&life.number);
             self.known.put(life);
         }
     }
@@ -119,6 +107,12 @@ mod tests {
     fn a_life_stays_where_a_frame_is_missing() {
         let records = [snapshot([(1, 10)]), frame([(1, 10, 20)]), frame([(1, 30, 40)]), snapshot([(1, 40)]), frame([(1, 40, 50)])];
         assert_eq!(offsets(records), [(1, 20)]);
+    }
+
+    #[test]
+    fn a_life_goes_on_when_the_missing_bytes_are_read_again() {
+        let records = [frame([(1, 0, 20)]), frame([(1, 30, 40)]), frame([(1, 20, 30)]), frame([(1, 30, 40)]), frame([(1, 40, 50)])];
+        assert_eq!(offsets(records), [(1, 50)]);
     }
 
     #[test]

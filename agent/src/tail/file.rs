@@ -115,6 +115,8 @@ pub struct Follower {
     /// Bytes that the file had at the last look: of the life for a plain file, packed ones
     /// for `.gz`.
     size: u64,
+    /// Whether the last look found nothing more.
+    is_at_end: bool,
     /// The file's stamp when it was at its end, once that was a while old.
     seen: Option<Stamp>,
 }
@@ -152,6 +154,7 @@ impl Follower {
             tail: Vec::new(),
             size: meta.len(),
             seen: None,
+            is_at_end: false,
         })
     }
 
@@ -202,6 +205,7 @@ impl Follower {
     /// Unpacks `offset` bytes for nothing. False, and at the start again, if the text is
     /// another one or ends earlier.
     fn skip(&mut self, offset: u64, head: &Witness, tail: Option<&Witness>) -> io::Result<bool> {
+        self.rewind()?;
         let same = self.unpack(offset, head, tail).unwrap_or(false);
         if !same {
             self.rewind()?;
@@ -275,6 +279,7 @@ impl Follower {
         }
         remember(&mut self.tail, newest);
         self.read_to += read as u64;
+        self.is_at_end = read == 0;
         let is_old = |meta: &Metadata| meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STAMP_AGE));
         self.seen = meta.filter(|meta| read == 0 && is_old(meta)).map(|meta| stamp(&meta));
         Ok(Look::Read(read))
@@ -295,6 +300,7 @@ impl Follower {
         self.head.clear();
         self.tail.clear();
         self.seen = None;
+        self.is_at_end = false;
         self.read_to = 0;
         Ok(())
     }
@@ -331,10 +337,10 @@ impl Follower {
         if self.is_packed() { self.read_to } else { self.size.max(self.read_to) }
     }
 
-    /// Whether nothing is left to read of what was there at the last look.
+    /// Whether the last look found nothing more to read. A packed file's position tells
+    /// little: bytes wait in buffers.
     pub fn is_at_end(&self) -> bool {
-        let (read, size) = self.progress();
-        read >= size
+        self.is_at_end
     }
 
     /// Up to `bytes` bytes at `at` of a plain file; none of a packed one.

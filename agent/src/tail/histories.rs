@@ -434,6 +434,13 @@ impl World {
             for line in self.lines(life) {
                 let text = self.lives[life].borrow()[line.0..line.1].to_vec();
                 let id = self.id(life, line);
+                if !(self.delivered.contains_key(&id) || self.excused.contains(&(life, line.0))) && std::env::var("TWOSEC_SEED").is_ok() {
+                    eprintln!("twins {} life {} ends {:?}", self.twins, self.life_id(life), self.lines(life));
+                    for (l, o, t) in self.delivered.values() { if *l == self.life_id(life) { eprintln!("  had {o} {}", String::from_utf8_lossy(t)); } }
+                    for l in &self.tailer.as_ref().unwrap().desk.known.lives { eprintln!("  known {l:?}"); }
+                    for (n, f) in &self.files { eprintln!("  file {n} life {} bytes {}", f.life, f.content.borrow().len()); }
+                    eprintln!("  {}", String::from_utf8_lossy(&self.lives[life].borrow()));
+                }
                 assert!(
                     self.delivered.contains_key(&id) || self.excused.contains(&(life, line.0)),
                     "{}: line at {} of life {life} of {} is lost\n{}",
