@@ -61,6 +61,23 @@ impl Around<'_> {
         Ok(Claim::New)
     }
 
+    /// Lives that are in no file any more, and whose unread bytes are in this one, which
+    /// is read from its start: nothing of them is lost.
+    pub fn covered(&self, file: &mut Follower) -> io::Result<Vec<LifeNumber>> {
+        let mut covered = Vec::new();
+        let lost = self.known.of_family(self.live).filter(|life| life.unread().is_some() && self.reach(life).is_none());
+        for life in lost.take(PACKED_CANDIDATES_MAX) {
+            if file.is_packed() || file.life_bytes() < life.size {
+                continue;
+            }
+            if file.resume(life, false)? {
+                covered.push(life.number);
+            }
+        }
+        file.back_to_start()?;
+        Ok(covered)
+    }
+
     /// A packed file may hold any life of the family.
     fn claim_packed(&self, file: &mut Follower) -> io::Result<Claim> {
         let mut seen = HashSet::new();
@@ -75,7 +92,6 @@ impl Around<'_> {
                 Some(_) => {}
             }
         }
-        file.back_to_start()?;
         Ok(Claim::New)
     }
 }

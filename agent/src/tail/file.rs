@@ -271,7 +271,8 @@ impl Follower {
             }
             self.size = meta.len();
         }
-        let read = self.lines.fill(&mut self.source, BURST_BYTES)?;
+        let left = meta.as_ref().map_or(u64::MAX, |meta| meta.len() - self.read_to);
+        let read = self.lines.fill(&mut self.source, BURST_BYTES.min(left as usize))?;
         let newest = self.lines.newest(read);
         let room = WITNESS_BYTES - self.head.len().min(WITNESS_BYTES);
         if self.read_to == self.head.len() as u64 {
@@ -283,6 +284,13 @@ impl Follower {
         let is_old = |meta: &Metadata| meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STAMP_AGE));
         self.seen = meta.filter(|meta| read == 0 && is_old(meta)).map(|meta| stamp(&meta));
         Ok(Look::Read(read))
+    }
+
+    /// Whether the file holds other bytes than were read.
+    pub fn was_replaced(&self) -> io::Result<bool> {
+        let Source::Plain(file) = &self.source else { return Ok(false) };
+        let meta = file.metadata()?;
+        Ok(self.seen != Some(stamp(&meta)) && self.is_replaced(meta.len())?)
     }
 
     /// Whether the bytes before the reading position are other ones than were read.

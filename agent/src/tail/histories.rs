@@ -239,6 +239,7 @@ impl World {
             for event in event::frame::decode(&shipment.payload).unwrap().1 {
                 if event.gap.is_some() {
                     self.gaps += 1;
+                    if std::env::var("TWOSEC_SEED").is_ok() { eprintln!("gap {event:?} after {:?}", self.trace.len()); }
                     continue;
                 }
                 let id = event.id(&event.parsed());

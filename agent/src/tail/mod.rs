@@ -164,6 +164,12 @@ impl Tailer {
 
     /// Looks at all files, new and rotated ones.
     fn sweep(&mut self, now: Instant) {
+        // What open files hold decides about their copies.
+        for at in (0..self.readers.len()).rev() {
+            if self.readers[at].follower.was_replaced().unwrap_or(false) {
+                self.start_over(at, now);
+            }
+        }
         self.next_sweep = now + self.desk.settings.sweep;
         self.desk.flush();
         let found = {
@@ -282,7 +288,10 @@ impl Tailer {
         let around = Around { known: &self.desk.known, live: &family.live, live_file, within_reach: &within_reach };
         match around.claim(&mut reader.follower, is_live)? {
             Claim::New => {
-                reader.follower.back_to_start()?;
+                for number in around.covered(&mut reader.follower)? {
+                    let life = self.desk.known.life_mut(number).expect("it was just compared");
+                    life.given_up = life.size;
+                }
                 Ok(true)
             }
             Claim::Waits(life) => {
