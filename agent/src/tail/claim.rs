@@ -23,20 +23,38 @@ pub enum Claim {
     Waits(LifeNumber),
 }
 
+/// A life that can still be read where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InReach {
+    pub life: LifeNumber,
+    /// Bytes that its file has.
+    pub size: u64,
+}
+
+/// Bytes of a life's own file: the life, where, and how many. `None` if there are fewer.
+pub type BytesOf<'a> = dyn Fn(LifeNumber, u64, usize) -> Option<Vec<u8>> + 'a;
+
 /// What is known of the other files of a family.
-#[derive(Debug)]
 pub struct Around<'a> {
     pub known: &'a Known,
     pub live: &'a Path,
     /// The file at the live path.
     pub live_file: Option<FileId>,
-    /// Lives that can still be read where they are, each with the size of its file.
-    pub within_reach: &'a [(LifeNumber, u64)],
+    pub within_reach: &'a [InReach],
+    pub bytes_of: &'a BytesOf<'a>,
 }
 
 impl Around<'_> {
     fn reach(&self, life: &Life) -> Option<u64> {
-        self.within_reach.iter().find(|(number, _)| *number == life.number).map(|(_, size)| *size)
+        self.within_reach.iter().find(|within| within.life == life.number).map(|within| within.size)
+    }
+
+    /// Whether the end of a file stands at the same place in the file of `life`: then all
+    /// of it is read there. That both begin alike proves nothing, where each log begins
+    /// with the same line.
+    fn is_part_of(&self, file: &mut Follower, life: &Life) -> io::Result<bool> {
+        let (size, end) = file.end()?;
+        Ok(size > 0 && (self.bytes_of)(life.number, size - end.len() as u64, end.len()).is_some_and(|bytes| bytes == end))
     }
 
     /// Decides on a file that no life is known to be in. Leaves it at its start, or
@@ -53,9 +71,14 @@ impl Around<'_> {
     fn claim_plain(&self, file: &mut Follower) -> io::Result<Claim> {
         let Some(live_file) = self.live_file else { return Ok(Claim::New) };
         for life in self.known.copied_from(self.live, live_file) {
-            if life.position.offset > 0 && file.resume(life, false)? {
-                let within_reach = self.reach(life).is_some();
-                return Ok(if within_reach { Claim::Waits(life.number) } else { Claim::Continues(life.number) });
+            if life.position.offset == 0 || !file.resume(life, false)? {
+                continue;
+            }
+            if self.reach(life).is_none() {
+                return Ok(Claim::Continues(life.number));
+            }
+            if self.is_part_of(file, life)? {
+                return Ok(Claim::Waits(life.number));
             }
         }
         Ok(Claim::New)
@@ -88,7 +111,7 @@ impl Around<'_> {
             }
             match self.reach(life) {
                 None => return Ok(Claim::Continues(life.number)),
-                Some(size) if file.unpacked_size()? == size as u32 => return Ok(Claim::Waits(life.number)),
+                Some(size) if file.unpacked_size()? == size as u32 && self.is_part_of(file, life)? => return Ok(Claim::Waits(life.number)),
                 Some(_) => {}
             }
         }

@@ -172,6 +172,31 @@ impl Follower {
         Ok(end.try_into().map_or(0, u32::from_le_bytes))
     }
 
+    /// How many bytes the text has, and the last ones of it. Unpacks a packed file.
+    pub fn end(&mut self) -> io::Result<(u64, Vec<u8>)> {
+        match &mut self.source {
+            Source::Plain(file) => {
+                let size = file.metadata()?.len();
+                let bytes = (size as usize).min(WITNESS_BYTES);
+                Ok((size, read_at(file, size - bytes as u64, bytes)?))
+            }
+            Source::Gzip(_) => {
+                self.rewind()?;
+                let (mut size, mut end, mut buffer) = (0, Vec::new(), vec![0; 64 << 10]);
+                loop {
+                    let read = self.source.read(&mut buffer)?;
+                    if read == 0 {
+                        break;
+                    }
+                    size += read as u64;
+                    remember(&mut end, &buffer[..read]);
+                }
+                self.rewind()?;
+                Ok((size, end))
+            }
+        }
+    }
+
     /// Goes on where `life` was left, if this file holds it: its first bytes and those
     /// before the position are the same. `is_known` says that this very file held it, so
     /// that the bytes before the position need not be known.
@@ -352,7 +377,7 @@ impl Follower {
     }
 
     /// Up to `bytes` bytes at `at` of a plain file; none of a packed one.
-    fn bytes_at(&self, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    pub fn bytes_at(&self, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
         match &self.source {
             Source::Plain(file) => read_at(file, at, bytes),
             Source::Gzip(_) => Ok(Vec::new()),

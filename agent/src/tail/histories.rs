@@ -439,6 +439,10 @@ impl World {
                     eprintln!("twins {} life {} ends {:?}", self.twins, self.life_id(life), self.lines(life));
                     for (l, o, t) in self.delivered.values() { if *l == self.life_id(life) { eprintln!("  had {o} {}", String::from_utf8_lossy(t)); } }
                     for l in &self.tailer.as_ref().unwrap().desk.known.lives { eprintln!("  known {l:?}"); }
+                    let t = self.tailer.as_ref().unwrap();
+                    eprintln!("  waiting {:?}\n  finished {:?}", t.waiting, t.finished);
+                    for r in &t.readers { eprintln!("  reader {:?} {:?} {:?}", r.path, r.follower.id, r.life()); }
+                    for n in self.files.keys() { eprintln!("  file {n} {:?}", FileId::of(&fs::metadata(self.path(n)).unwrap())); }
                     for (n, f) in &self.files { eprintln!("  file {n} life {} bytes {}", f.life, f.content.borrow().len()); }
                     eprintln!("  {}", String::from_utf8_lossy(&self.lives[life].borrow()));
                 }

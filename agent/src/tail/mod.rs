@@ -21,7 +21,7 @@ pub use reader::{Desk, Reader};
 pub(crate) use reader::now;
 pub use watch::{Wake, Wakes};
 
-use claim::{Around, Claim};
+use claim::{Around, Claim, InReach};
 use file::{Follower, Look};
 use find::{FamilyFiles, Found};
 use std::collections::{HashMap, HashSet};
@@ -75,8 +75,8 @@ pub struct Tailer {
     watch: Watch,
     /// Oldest first.
     readers: Vec<Reader>,
-    /// Copies of lives that are still read elsewhere.
-    waiting: HashMap<FileId, LifeNumber>,
+    /// Copies of lives that are still read elsewhere, with their sizes.
+    waiting: HashMap<FileId, (LifeNumber, u64)>,
     /// Files that were read to their end and closed, with their sizes then.
     finished: HashMap<FileId, u64>,
     /// Lives with unread bytes in no file, and since when.
@@ -248,7 +248,8 @@ impl Tailer {
         if let Some(life) = self.desk.known.of_file(file.id) {
             return file.is_live || life.position.offset != file.size;
         }
-        let waits = self.waiting.get(&file.id).is_some_and(|life| self.is_within_reach(*life));
+        let waits = |(life, size): &(LifeNumber, u64)| *size == file.size && self.is_within_reach(*life);
+        let waits = self.waiting.get(&file.id).is_some_and(waits);
         !waits && !self.desk.known.patterns.iter().any(|pattern| pattern.before.contains(&file.id))
     }
 
@@ -285,7 +286,9 @@ impl Tailer {
         }
         let within_reach = self.within_reach(family);
         let live_file = family.files.iter().find(|file| file.is_live).map(|file| file.id);
-        let around = Around { known: &self.desk.known, live: &family.live, live_file, within_reach: &within_reach };
+        let bytes_of = |life, at, bytes| self.bytes_of(family, life, at, bytes);
+        let (known, live) = (&self.desk.known, &*family.live);
+        let around = Around { known, live, live_file, within_reach: &within_reach, bytes_of: &bytes_of };
         match around.claim(&mut reader.follower, is_live)? {
             Claim::New => {
                 for number in around.covered(&mut reader.follower)? {
@@ -295,7 +298,7 @@ impl Tailer {
                 Ok(true)
             }
             Claim::Waits(life) => {
-                self.waiting.insert(id, life);
+                self.waiting.insert(id, (life, reader.follower.progress().1));
                 Ok(false)
             }
             Claim::Continues(number) => {
@@ -321,10 +324,24 @@ impl Tailer {
     }
 
     /// Lives of a family that can be read where they are, with the sizes of their files.
-    fn within_reach(&self, family: &FamilyFiles) -> Vec<(LifeNumber, u64)> {
+    fn within_reach(&self, family: &FamilyFiles) -> Vec<InReach> {
         let open = self.readers.iter().filter_map(|reader| Some((reader.life()?, reader.follower.life_bytes())));
         let there = family.files.iter().filter_map(|file| Some((self.desk.known.of_file(file.id)?.number, file.size)));
-        open.chain(there).collect()
+        open.chain(there).map(|(life, size)| InReach { life, size }).collect()
+    }
+
+    /// Bytes of the file in which a life can be read now.
+    fn bytes_of(&self, family: &FamilyFiles, life: LifeNumber, at: u64, bytes: usize) -> Option<Vec<u8>> {
+        let open = self.readers.iter().find(|reader| reader.life() == Some(life));
+        let read = match open {
+            Some(reader) => reader.follower.bytes_at(at, bytes).ok()?,
+            None => {
+                let holds = |file: &&Found| self.desk.known.of_file(file.id).is_some_and(|known| known.number == life);
+                let (file, _) = file::open(&family.files.iter().find(holds)?.path).ok()??;
+                read_at(&file, at, bytes).ok()?
+            }
+        };
+        (read.len() == bytes).then_some(read)
     }
 
     fn is_within_reach(&self, life: LifeNumber) -> bool {
