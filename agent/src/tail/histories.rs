@@ -270,6 +270,10 @@ impl World {
     fn step(&mut self) {
         let what = self.random.below(100);
         let name = self.act(what);
+        if std::env::var("TWOSEC_SEED").is_ok() {
+            eprintln!("{name}: {}", self.files.iter().map(|(n, f)| format!("{n}={}[{}]", f.life, f.content.borrow().len())).collect::<Vec<_>>().join(" "));
+            if let Some(t) = &self.tailer { for l in &t.desk.known.lives { eprintln!("    {} {} of {} in {:?} was {:?}", l.number.0, l.position.offset, l.size, l.files.iter().map(|f| f.inode).collect::<Vec<_>>(), l.was.map(|f| f.inode)); } }
+        }
         self.trace.push(name.to_owned());
     }
 

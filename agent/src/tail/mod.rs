@@ -228,8 +228,10 @@ impl Tailer {
     }
 
     fn look_at_family(&mut self, family: &FamilyFiles) {
-        // The live file first: whether it still holds its life decides about its copies.
-        for file in family.files.iter().rev() {
+        // Known files first: whether they still hold their lives decides about copies.
+        let mut files: Vec<&Found> = family.files.iter().collect();
+        files.sort_by_key(|file| (!file.is_live, self.desk.known.of_file(file.id).is_none()));
+        for file in files {
             if let Some(reader) = self.readers.iter_mut().find(|reader| reader.follower.id == file.id) {
                 reader.path.clone_from(&file.path);
                 reader.modified = file.modified;
