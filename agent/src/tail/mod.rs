@@ -293,9 +293,14 @@ impl Tailer {
         let around = Around { known, live, live_file, within_reach: &within_reach, bytes_of: &bytes_of };
         match around.claim(&mut reader.follower, is_live)? {
             Claim::New => {
-                for number in around.covered(&mut reader.follower)? {
-                    let life = self.desk.known.life_mut(number).expect("it was just compared");
+                let covered = around.covered(&mut reader.follower)?;
+                for number in &covered {
+                    let life = self.desk.known.life_mut(*number).expect("it was just compared");
                     life.given_up = life.size;
+                }
+                // Or they would be told as lost after a restart.
+                if !covered.is_empty() {
+                    self.desk.remember().unwrap_or_else(|stuck| tracing::debug!(%stuck, "cannot note it now"));
                 }
                 Ok(true)
             }
