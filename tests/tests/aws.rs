@@ -199,12 +199,17 @@ async fn throttles_lost_answers_and_kills_neither_lose_nor_double_a_line() {
         }
         cloud.wait_for(300 * round + part.len()).await;
     }
+    // What a killed processor had indexed and not archived is archived by its heir, once the
+    // lease has run out.
+    let distinct = counted(lines.clone()).len();
+    wait_until("all lines are archived", || cloud.archived().len() == distinct).await;
     assert_eq!((agent.stop(), processor.stop()), (Some(0), Some(0)));
     assert_eq!(cloud.indexed(), counted(lines.clone()));
     // An answer that the agent never got makes a second record, and the archive is exact
     // per record.
     let archived = cloud.archived();
-    assert_eq!(archived.keys().collect::<Vec<_>>(), counted(lines).keys().collect::<Vec<_>>());
+    let missing: Vec<_> = lines.iter().filter(|line| !archived.contains_key(*line)).collect();
+    assert_eq!((missing, archived.len()), (Vec::new(), distinct));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -133,7 +133,7 @@ pub async fn run(
         if is_read && shipper.is_done() {
             return Ok(());
         }
-        if is_read && !std::mem::replace(&mut is_finishing, true) {
+        if is_read && shipper.is_all_put() && !std::mem::replace(&mut is_finishing, true) {
             shipper.uplink.finish().await;
         }
         let ready_at = shipper.ready_at();
@@ -207,6 +207,11 @@ impl Shipper {
 
     fn is_done(&self) -> bool {
         self.frames == 0 && self.spool.is_drained()
+    }
+
+    /// Whether all frames are under way for the first time.
+    fn is_all_put(&self) -> bool {
+        self.spool.is_shipped() && self.accused.is_empty() && self.ready_at().is_none()
     }
 
     /// Reads frames from the spool while there is room in memory.
