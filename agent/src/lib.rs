@@ -23,6 +23,7 @@ pub mod checkpoint;
 pub mod ship;
 pub mod logging;
 pub mod signals;
+pub mod sd_notify;
 pub mod tools;
 pub mod cli;
 
