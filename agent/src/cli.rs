@@ -1,6 +1,7 @@
 //! The command line of `twosec-agent`.
 
 use crate::settings::{Config, ConfigError};
+use crate::status::{self, StatusError};
 use crate::tools;
 #[cfg(feature = "aws")]
 use anyhow::Context;
@@ -14,9 +15,11 @@ use std::process::ExitCode;
 /// [`EX_CONFIG`], where the unit says so (`RestartPreventExitStatus=78`).
 const EX_USAGE: u8 = 64;
 const EX_NOINPUT: u8 = 66;
+const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
 const EX_IOERR: u8 = 74;
 const EX_TEMPFAIL: u8 = 75;
+const EX_NOPERM: u8 = 77;
 const EX_CONFIG: u8 = 78;
 
 /// How long what was read may take into the stream after SIGTERM. Less than systemd
@@ -28,10 +31,19 @@ const EXAMPLES: &str = "\
 Examples:
   twosec-agent check                            is the configuration good, and what does it mean?
   twosec-agent run                              tail and ship, as the systemd unit does
+  twosec-agent status                           does it keep up? what stands in the way?
   twosec-agent parse access.log | jq .source.ip
   tail -1 access.log | twosec-agent explain -   why is this line an attack, or not?
   twosec-agent explain --tsv access.log         line number and categories of each attack
   twosec-agent rules list";
+
+const STATUS_EXAMPLES: &str = "\
+Exit codes: 0 all is well, 1 something stands in the way, 69 no agent runs.
+
+Examples:
+  sudo twosec-agent status
+  sudo twosec-agent status --json | jq '[.files[].lag_bytes] | add'
+  sudo twosec-agent status > /dev/null || echo 'look at web-1'";
 
 /// Tails Apache logs, finds attacks, and ships the lines to Kinesis.
 #[derive(Debug, Parser)]
@@ -48,6 +60,8 @@ enum Command {
     Run(ConfigArgs),
     /// Print the effective settings, or what is wrong with them.
     Check(ConfigArgs),
+    /// Ask the running agent: lag, spool, troubles.
+    Status(StatusArgs),
     /// Print one ECS document for each line of a log.
     Parse(ParseArgs),
     /// Tell why a line is an attack, or why not.
@@ -61,6 +75,17 @@ enum Command {
 struct ConfigArgs {
     #[arg(long, value_name = "FILE", default_value = "/etc/twosec/agent.toml")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = STATUS_EXAMPLES)]
+struct StatusArgs {
+    /// The configuration that the agent runs with: it names the agent's folder.
+    #[arg(long, value_name = "FILE", default_value = "/etc/twosec/agent.toml")]
+    config: PathBuf,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +146,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "aws")]
         Command::Run(args) => run(&args.config).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check(&args.config).map(|()| ExitCode::SUCCESS),
+        Command::Status(args) => status(&args),
         Command::Parse(args) => tools::parse(&args.file, args.format).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain(args).map(|()| ExitCode::SUCCESS),
         Command::Rules(RulesCommand::List) => tools::list_rules().map(|()| ExitCode::SUCCESS),
@@ -146,6 +172,19 @@ fn check(path: &Path) -> anyhow::Result<()> {
     writeln!(out, "stream    {} ({})", config.stream.name, config.stream.format)?;
     write!(out, "{}", settings.describe())?;
     tools::check_files(&settings.files, &mut out)
+}
+
+fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&args.config)?;
+    let report = status::ask(&config.spool.path)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        write!(out, "{}", status::render(&report))?;
+    }
+    let well = status::troubles(&report).next().is_none();
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Ships until a signal; a second signal ends the process at once, and what was under
@@ -189,6 +228,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<tools::InputError>() {
         return EX_NOINPUT;
+    }
+    match error.downcast_ref::<StatusError>() {
+        Some(StatusError::NotRunning { .. } | StatusError::NoAnswer { .. }) => return EX_UNAVAILABLE,
+        Some(StatusError::NotAllowed { .. }) => return EX_NOPERM,
+        Some(StatusError::NotOurs { .. }) | None => {}
     }
     match error.downcast_ref::<crate::RunError>() {
         Some(crate::RunError::Lock(crate::lock::LockError::Taken { .. })) => EX_TEMPFAIL,

@@ -24,6 +24,7 @@ pub mod ship;
 pub mod logging;
 pub mod signals;
 pub mod sd_notify;
+pub mod status;
 pub mod tools;
 pub mod cli;
 
