@@ -1,5 +1,6 @@
 //! The command line of `twosec-agent`.
 
+use crate::init::{self, InitError};
 use crate::settings::{Config, ConfigError};
 use crate::status::{self, StatusError};
 use crate::tools;
@@ -17,6 +18,7 @@ const EX_USAGE: u8 = 64;
 const EX_NOINPUT: u8 = 66;
 const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
+const EX_CANTCREAT: u8 = 73;
 const EX_IOERR: u8 = 74;
 const EX_TEMPFAIL: u8 = 75;
 const EX_NOPERM: u8 = 77;
@@ -29,6 +31,7 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(20);
 
 const EXAMPLES: &str = "\
 Examples:
+  twosec-agent init                             write a configuration to begin with
   twosec-agent check                            is the configuration good, and what does it mean?
   twosec-agent run                              tail and ship, as the systemd unit does
   twosec-agent status                           does it keep up? what stands in the way?
@@ -36,6 +39,12 @@ Examples:
   tail -1 access.log | twosec-agent explain -   why is this line an attack, or not?
   twosec-agent explain --tsv access.log         line number and categories of each attack
   twosec-agent rules list";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  sudo twosec-agent init
+  twosec-agent init --config - | less
+  twosec-agent init --config ./agent.toml --force";
 
 const STATUS_EXAMPLES: &str = "\
 Exit codes: 0 all is well, 1 something stands in the way, 69 no agent runs.
@@ -58,6 +67,8 @@ enum Command {
     /// Tail and ship until SIGTERM.
     #[cfg(feature = "aws")]
     Run(ConfigArgs),
+    /// Write a configuration with a comment for each setting.
+    Init(InitArgs),
     /// Print the effective settings, or what is wrong with them.
     Check(ConfigArgs),
     /// Ask the running agent: lag, spool, troubles.
@@ -75,6 +86,17 @@ enum Command {
 struct ConfigArgs {
     #[arg(long, value_name = "FILE", default_value = "/etc/twosec/agent.toml")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = INIT_EXAMPLES)]
+struct InitArgs {
+    /// Where to write; `-` for standard output.
+    #[arg(long, value_name = "FILE", default_value = "/etc/twosec/agent.toml")]
+    config: PathBuf,
+    /// Overwrite what is there.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +167,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         #[cfg(feature = "aws")]
         Command::Run(args) => run(&args.config).map(|()| ExitCode::SUCCESS),
+        Command::Init(args) => init(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check(&args.config).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => status(&args),
         Command::Parse(args) => tools::parse(&args.file, args.format).map(|()| ExitCode::SUCCESS),
@@ -172,6 +195,17 @@ fn check(path: &Path) -> anyhow::Result<()> {
     writeln!(out, "stream    {} ({})", config.stream.name, config.stream.format)?;
     write!(out, "{}", settings.describe())?;
     tools::check_files(&settings.files, &mut out)
+}
+
+fn init(args: &InitArgs) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if args.config == Path::new("-") {
+        return Ok(out.write_all(init::CONFIG.as_bytes())?);
+    }
+    init::write(&args.config, args.force)?;
+    let path = args.config.display();
+    writeln!(out, "wrote `{path}`\nnext: set `stream.name` in it, then `twosec-agent check --config {path}`")?;
+    Ok(())
 }
 
 fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
@@ -228,6 +262,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<tools::InputError>() {
         return EX_NOINPUT;
+    }
+    if error.is::<InitError>() {
+        return EX_CANTCREAT;
     }
     match error.downcast_ref::<StatusError>() {
         Some(StatusError::NotRunning { .. } | StatusError::NoAnswer { .. }) => return EX_UNAVAILABLE,
