@@ -61,6 +61,8 @@ mod tests {
     /// Examples for settings that have no default.
     const EXAMPLES: &str = r#"
         host_id = "web-1"
+        [metrics]
+        prometheus = "127.0.0.1:9464"
     "#;
 
     /// A struct of `settings.rs`, as far as its text says.

@@ -25,6 +25,7 @@ pub mod logging;
 pub mod signals;
 pub mod sd_notify;
 pub mod status;
+pub mod prometheus;
 pub mod init;
 pub mod tools;
 pub mod cli;

@@ -7,6 +7,7 @@ use event::line::{Cloud, Host};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Config {
     pub file: Vec<FileConfig>,
     #[serde(default)]
     pub spool: SpoolConfig,
+    #[serde(default)]
+    pub metrics: MetricsConfig,
 }
 
 /// `[stream]`
@@ -71,6 +74,15 @@ impl Default for SpoolConfig {
     }
 }
 
+/// `[metrics]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Where Prometheus may ask for metrics (`http://127.0.0.1:9464/metrics`); nowhere
+    /// unless given. Whoever reaches the address may read them.
+    pub prometheus: Option<String>,
+}
+
 fn frame() -> String {
     "frame".to_owned()
 }
@@ -96,6 +108,8 @@ pub struct Settings {
     pub linger: Duration,
     pub sweep: Duration,
     pub meter: Arc<Meter>,
+    /// Where Prometheus may ask.
+    pub prometheus: Option<SocketAddr>,
 }
 
 /// Files to read.
@@ -163,8 +177,17 @@ impl Config {
             linger: Duration::from_millis(self.stream.linger_ms),
             sweep: SWEEP,
             meter: Arc::default(),
+            prometheus: self.metrics.prometheus.as_deref().map(address).transpose()?,
         })
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| {
+        ConfigError::Value(format!(
+            "`metrics.prometheus` is `{text}`: write an IP address and a port, such as 127.0.0.1:9464"
+        ))
+    })
 }
 
 impl FileConfig {
@@ -190,7 +213,19 @@ impl Settings {
         for file in &self.files {
             let _ = writeln!(text, "file      {} ({})", file.path, file.format);
         }
+        if let Some(address) = self.prometheus {
+            let _ = writeln!(text, "metrics   http://{address}/metrics, for {}", readers(address));
+        }
         text
+    }
+}
+
+/// Who may read what is served at `address`.
+fn readers(address: SocketAddr) -> &'static str {
+    if address.ip().to_canonical().is_loopback() {
+        "whoever has an account on this host"
+    } else {
+        "whoever reaches this host: names of files and counts go out without password or encryption"
     }
 }
 
@@ -236,6 +271,10 @@ mod tests {
                 "`stream.linger_ms` is 0: frames would hold one event each; use 1 or more (default 100)",
             ),
             (
+                GOOD.to_owned() + "[metrics]\nprometheus = \":9464\"",
+                "`metrics.prometheus` is `:9464`: write an IP address and a port, such as 127.0.0.1:9464",
+            ),
+            (
                 "stream = { name = \"x\" }".into(),
                 "no `[[file]]` is given: name at least one, such as path = \"/var/log/apache2/*access.log\"",
             ),
@@ -243,6 +282,24 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(refusal(&text), expected);
         }
+    }
+
+    #[test]
+    fn check_says_who_may_read_the_metrics() {
+        let described = |address: &str| {
+            let text = GOOD.to_owned() + &format!("[metrics]\nprometheus = \"{address}\"");
+            let text = toml::from_str::<Config>(&text).unwrap().check().unwrap().describe();
+            text.lines().last().unwrap().to_owned()
+        };
+        assert_eq!(
+            described("127.0.0.1:9464"),
+            "metrics   http://127.0.0.1:9464/metrics, for whoever has an account on this host"
+        );
+        assert_eq!(
+            described("[::]:9464"),
+            "metrics   http://[::]:9464/metrics, for whoever reaches this host: \
+             names of files and counts go out without password or encryption"
+        );
     }
 
     #[test]

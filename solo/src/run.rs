@@ -181,6 +181,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
         linger: LINGER,
         sweep: SWEEP,
         meter: Arc::<Meter>::default(),
+        prometheus: None,
     })
 }
 
