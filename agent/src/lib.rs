@@ -14,6 +14,8 @@
 
 pub mod settings;
 pub mod host;
+#[cfg(feature = "aws")]
+pub mod imds;
 pub mod lock;
 pub mod meter;
 pub mod report;
