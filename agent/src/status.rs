@@ -428,7 +428,7 @@ not read
     }
 
     async fn until_served(state: &Path) {
-        while !matches!(std::os::unix::net::UnixStream::connect(socket(state)), Ok(_)) {
+        while std::os::unix::net::UnixStream::connect(socket(state)).is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
