@@ -108,6 +108,12 @@ pub struct Settings {
     pub linger: Duration,
     pub sweep: Duration,
     pub meter: Arc<Meter>,
+    pub metrics: MetricsSettings,
+}
+
+/// Who is told how the agent does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
     /// Where Prometheus may ask.
     pub prometheus: Option<SocketAddr>,
 }
@@ -177,8 +183,14 @@ impl Config {
             linger: Duration::from_millis(self.stream.linger_ms),
             sweep: SWEEP,
             meter: Arc::default(),
-            prometheus: self.metrics.prometheus.as_deref().map(address).transpose()?,
+            metrics: self.metrics.check()?,
         })
+    }
+}
+
+impl MetricsConfig {
+    fn check(&self) -> Result<MetricsSettings, ConfigError> {
+        Ok(MetricsSettings { prometheus: self.prometheus.as_deref().map(address).transpose()? })
     }
 }
 
@@ -213,7 +225,7 @@ impl Settings {
         for file in &self.files {
             let _ = writeln!(text, "file      {} ({})", file.path, file.format);
         }
-        if let Some(address) = self.prometheus {
+        if let Some(address) = self.metrics.prometheus {
             let _ = writeln!(text, "metrics   http://{address}/metrics, for {}", readers(address));
         }
         text

@@ -13,7 +13,7 @@ use crate::trouble::Trouble;
 use agent::host;
 use agent::lock::{Lock, LockError};
 use agent::meter::Meter;
-use agent::settings::{FileSettings, LINGER, SWEEP, Settings};
+use agent::settings::{FileSettings, LINGER, MetricsSettings, SWEEP, Settings};
 use agent::signals::{stop_on_signals, within_grace};
 use processor::Services;
 use processor::archive::ArchiveError;
@@ -181,7 +181,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
         linger: LINGER,
         sweep: SWEEP,
         meter: Arc::<Meter>::default(),
-        prometheus: None,
+        metrics: MetricsSettings::default(),
     })
 }
 
