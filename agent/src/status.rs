@@ -49,7 +49,7 @@ pub async fn serve(state: &Path, report: Reporter, stop: CancellationToken) -> i
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return fs::remove_file(&path),
+            () = stop.cancelled() => break,
         };
         let answered = match accepted {
             Ok((peer, _)) => answer(peer, &report()).await,
@@ -62,6 +62,9 @@ pub async fn serve(state: &Path, report: Reporter, stop: CancellationToken) -> i
             tracing::debug!(%error, "whoever asked for the status has not got it");
         }
     }
+    // It may be gone already, and nothing depends on it.
+    let _ = fs::remove_file(&path);
+    Ok(())
 }
 
 /// A socket for its owner and root. Nobody can connect before it listens, so nobody
