@@ -63,6 +63,7 @@ mod tests {
         host_id = "web-1"
         [metrics]
         prometheus = "127.0.0.1:9464"
+        cloudwatch_namespace = "2SeC"
     "#;
 
     /// A struct of `settings.rs`, as far as its text says.

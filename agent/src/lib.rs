@@ -28,6 +28,8 @@ pub mod signals;
 pub mod sd_notify;
 pub mod status;
 pub mod prometheus;
+#[cfg(feature = "cloudwatch")]
+pub mod cloudwatch;
 pub mod init;
 pub mod tools;
 pub mod cli;

@@ -81,6 +81,10 @@ pub struct MetricsConfig {
     /// Where Prometheus may ask for metrics (`http://127.0.0.1:9464/metrics`); nowhere
     /// unless given. Whoever reaches the address may read them.
     pub prometheus: Option<String>,
+    /// The CloudWatch namespace for six metrics a minute, which CloudWatch bills for each
+    /// host; none unless given. It needs a program that was built with the feature
+    /// `cloudwatch`, and the permission `cloudwatch:PutMetricData`.
+    pub cloudwatch_namespace: Option<String>,
 }
 
 fn frame() -> String {
@@ -116,6 +120,8 @@ pub struct Settings {
 pub struct MetricsSettings {
     /// Where Prometheus may ask.
     pub prometheus: Option<SocketAddr>,
+    /// Where CloudWatch keeps what it is told.
+    pub cloudwatch_namespace: Option<String>,
 }
 
 /// Files to read.
@@ -190,8 +196,27 @@ impl Config {
 
 impl MetricsConfig {
     fn check(&self) -> Result<MetricsSettings, ConfigError> {
-        Ok(MetricsSettings { prometheus: self.prometheus.as_deref().map(address).transpose()? })
+        Ok(MetricsSettings {
+            prometheus: self.prometheus.as_deref().map(address).transpose()?,
+            cloudwatch_namespace: self.cloudwatch_namespace.as_deref().map(namespace).transpose()?,
+        })
     }
+}
+
+/// A namespace as PutMetricData takes it (CloudWatch API reference).
+fn namespace(text: &str) -> Result<String, ConfigError> {
+    let refuse = |why: &str| Err(ConfigError::Value(format!("`metrics.cloudwatch_namespace` is `{text}`: {why}")));
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_/#:".contains(&b);
+    if !cfg!(feature = "cloudwatch") {
+        return refuse("this program was built without the feature `cloudwatch`");
+    }
+    if !(1..=255).contains(&text.len()) || !text.bytes().all(plain) || text.starts_with(':') {
+        return refuse("write 1 to 255 letters, digits or `.-_/#:`, such as 2SeC");
+    }
+    if text.starts_with("AWS/") {
+        return refuse("AWS keeps names that begin with `AWS/` for itself; write another, such as 2SeC");
+    }
+    Ok(text.to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, ConfigError> {
@@ -227,6 +252,9 @@ impl Settings {
         }
         if let Some(address) = self.metrics.prometheus {
             let _ = writeln!(text, "metrics   http://{address}/metrics, for {}", readers(address));
+        }
+        if let Some(namespace) = &self.metrics.cloudwatch_namespace {
+            let _ = writeln!(text, "metrics   CloudWatch, namespace {namespace}, each minute");
         }
         text
     }
@@ -312,6 +340,31 @@ mod tests {
             "metrics   http://[::]:9464/metrics, for whoever reaches this host: \
              names of files and counts go out without password or encryption"
         );
+    }
+
+    #[cfg(not(feature = "cloudwatch"))]
+    #[test]
+    fn a_namespace_is_refused_where_nothing_would_go_there() {
+        assert_eq!(
+            refusal(&(GOOD.to_owned() + "[metrics]\ncloudwatch_namespace = \"2SeC\"")),
+            "`metrics.cloudwatch_namespace` is `2SeC`: this program was built without the feature `cloudwatch`"
+        );
+    }
+
+    #[cfg(feature = "cloudwatch")]
+    #[test]
+    fn a_namespace_that_cloudwatch_would_refuse_is_refused_at_once() {
+        let cases = [
+            ("AWS/EC2", "AWS keeps names that begin with `AWS/` for itself; write another, such as 2SeC"),
+            ("", "write 1 to 255 letters, digits or `.-_/#:`, such as 2SeC"),
+            (":x", "write 1 to 255 letters, digits or `.-_/#:`, such as 2SeC"),
+        ];
+        for (name, why) in cases {
+            assert_eq!(
+                refusal(&(GOOD.to_owned() + &format!("[metrics]\ncloudwatch_namespace = \"{name}\""))),
+                format!("`metrics.cloudwatch_namespace` is `{name}`: {why}")
+            );
+        }
     }
 
     #[test]
