@@ -1,6 +1,8 @@
 //! The command line of `twosec-agent`.
 
+use crate::init::{self, InitError};
 use crate::settings::{Config, ConfigError};
+use crate::status::{self, StatusError};
 use crate::tools;
 #[cfg(feature = "aws")]
 use anyhow::Context;
@@ -14,24 +16,38 @@ use std::process::ExitCode;
 /// [`EX_CONFIG`], where the unit says so (`RestartPreventExitStatus=78`).
 const EX_USAGE: u8 = 64;
 const EX_NOINPUT: u8 = 66;
+const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
+const EX_CANTCREAT: u8 = 73;
 const EX_IOERR: u8 = 74;
 const EX_TEMPFAIL: u8 = 75;
+const EX_NOPERM: u8 = 77;
 const EX_CONFIG: u8 = 78;
-
-/// How long what was read may take into the stream after SIGTERM. Less than systemd
-/// waits before it kills (90 s).
-#[cfg(feature = "aws")]
-const GRACE: std::time::Duration = std::time::Duration::from_secs(20);
 
 const EXAMPLES: &str = "\
 Examples:
+  twosec-agent init                             write a configuration to begin with
   twosec-agent check                            is the configuration good, and what does it mean?
   twosec-agent run                              tail and ship, as the systemd unit does
+  twosec-agent status                           does it keep up? what stands in the way?
   twosec-agent parse access.log | jq .source.ip
   tail -1 access.log | twosec-agent explain -   why is this line an attack, or not?
   twosec-agent explain --tsv access.log         line number and categories of each attack
   twosec-agent rules list";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  sudo twosec-agent init
+  twosec-agent init --config - | less
+  twosec-agent init --config ./agent.toml --force";
+
+const STATUS_EXAMPLES: &str = "\
+Exit codes: 0 all is well, 1 something stands in the way, 69 no agent runs.
+
+Examples:
+  sudo twosec-agent status
+  sudo twosec-agent status --json | jq '[.files[].lag_bytes] | add'
+  sudo twosec-agent status > /dev/null || echo 'look at web-1'";
 
 /// Tails Apache logs, finds attacks, and ships the lines to Kinesis.
 #[derive(Debug, Parser)]
@@ -46,8 +62,12 @@ enum Command {
     /// Tail and ship until SIGTERM.
     #[cfg(feature = "aws")]
     Run(ConfigArgs),
+    /// Write a configuration with a comment for each setting.
+    Init(InitArgs),
     /// Print the effective settings, or what is wrong with them.
     Check(ConfigArgs),
+    /// Ask the running agent: lag, spool, troubles.
+    Status(StatusArgs),
     /// Print one ECS document for each line of a log.
     Parse(ParseArgs),
     /// Tell why a line is an attack, or why not.
@@ -61,6 +81,28 @@ enum Command {
 struct ConfigArgs {
     #[arg(long, value_name = "FILE", default_value = "/etc/twosec/agent.toml")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = INIT_EXAMPLES)]
+struct InitArgs {
+    /// Where to write; `-` for standard output.
+    #[arg(long, value_name = "FILE", default_value = "/etc/twosec/agent.toml")]
+    config: PathBuf,
+    /// Overwrite what is there.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = STATUS_EXAMPLES)]
+struct StatusArgs {
+    /// The configuration that the agent runs with: it names the agent's folder.
+    #[arg(long, value_name = "FILE", default_value = "/etc/twosec/agent.toml")]
+    config: PathBuf,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -120,7 +162,9 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         #[cfg(feature = "aws")]
         Command::Run(args) => run(&args.config).map(|()| ExitCode::SUCCESS),
+        Command::Init(args) => init(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check(&args.config).map(|()| ExitCode::SUCCESS),
+        Command::Status(args) => status(&args),
         Command::Parse(args) => tools::parse(&args.file, args.format).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain(args).map(|()| ExitCode::SUCCESS),
         Command::Rules(RulesCommand::List) => tools::list_rules().map(|()| ExitCode::SUCCESS),
@@ -148,29 +192,37 @@ fn check(path: &Path) -> anyhow::Result<()> {
     tools::check_files(&settings.files, &mut out)
 }
 
-/// Ships until a signal; a second signal ends the process at once, and what was under
-/// way is read again next time.
+fn init(args: &InitArgs) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if args.config == Path::new("-") {
+        return Ok(out.write_all(init::CONFIG.as_bytes())?);
+    }
+    init::write(&args.config, args.force)?;
+    let path = args.config.display();
+    writeln!(out, "wrote `{path}`\nnext: set `stream.name` in it, then `twosec-agent check --config {path}`")?;
+    Ok(())
+}
+
+fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&args.config)?;
+    let report = status::ask(&config.spool.path)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        write!(out, "{}", status::render(&report))?;
+    }
+    let well = status::troubles(&report).next().is_none();
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ships until a signal.
 #[cfg(feature = "aws")]
 fn run(path: &Path) -> anyhow::Result<()> {
-    let config = Config::read(path)?;
-    let settings = config.check()?;
     crate::logging::init();
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
-    let ended = runtime.block_on(async {
-        let stop = crate::signals::stop_on_signals().context("cannot listen to signals")?;
-        let uplink = crate::ship::kinesis::Kinesis::connect(&config.stream.name).await;
-        tracing::info!(stream = config.stream.name, host = settings.host.id, "shipping");
-        let work = crate::run(settings, std::sync::Arc::new(uplink), stop.clone());
-        match crate::signals::within_grace(work, stop, GRACE).await {
-            Some(ended) => {
-                ended?;
-                tracing::info!("stopped; all that was read is in the stream");
-            }
-            None => tracing::warn!("stopped; the stream does not answer, so the last lines will be read again"),
-        }
-        Ok(())
-    });
-    // A tailer that waits for a full queue would hold the end up.
+    let ended = runtime.block_on(crate::service::run(path));
+    // What still hangs on a disk would hold the end up.
     runtime.shutdown_background();
     ended
 }
@@ -189,6 +241,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<tools::InputError>() {
         return EX_NOINPUT;
+    }
+    if error.is::<InitError>() {
+        return EX_CANTCREAT;
+    }
+    match error.downcast_ref::<StatusError>() {
+        Some(StatusError::NotRunning { .. } | StatusError::NoAnswer { .. }) => return EX_UNAVAILABLE,
+        Some(StatusError::NotAllowed { .. }) => return EX_NOPERM,
+        Some(StatusError::NotOurs { .. }) | None => {}
     }
     match error.downcast_ref::<crate::RunError>() {
         Some(crate::RunError::Lock(crate::lock::LockError::Taken { .. })) => EX_TEMPFAIL,

@@ -12,6 +12,8 @@
 
 pub mod settings;
 pub mod host;
+#[cfg(feature = "aws")]
+pub mod imds;
 pub mod lock;
 pub mod meter;
 pub mod report;
@@ -21,6 +23,14 @@ pub mod spool;
 pub mod ship;
 pub mod logging;
 pub mod signals;
+pub mod sd_notify;
+pub mod status;
+pub mod prometheus;
+#[cfg(feature = "cloudwatch")]
+pub mod cloudwatch;
+pub mod init;
+#[cfg(feature = "aws")]
+pub mod service;
 pub mod tools;
 pub mod cli;
 

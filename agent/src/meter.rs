@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::Notify;
 
 /// What the agent has done so far. Cheap to share.
 #[derive(Debug, Default)]
@@ -21,6 +23,10 @@ pub struct Meter {
     gaps: AtomicU64,
     gap_bytes: AtomicU64,
     last_put: AtomicU64,
+    tailer_seen: AtomicU64,
+    shipper_seen: AtomicU64,
+    started: AtomicU64,
+    opened: Notify,
     files: Mutex<BTreeMap<PathBuf, FileState>>,
     rest: Mutex<Rest>,
 }
@@ -63,6 +69,40 @@ impl Meter {
         self.rest().trouble = None;
     }
 
+    /// The tailer is alive: it moves, or waits for something that it knows.
+    pub(crate) fn tailer_lives(&self) {
+        self.tailer_seen.store(now() as u64, Ordering::Relaxed);
+    }
+
+    /// The shipper is alive.
+    pub(crate) fn shipper_lives(&self) {
+        self.shipper_seen.store(now() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether a station has shown no life for `limit`.
+    pub fn hangs(&self, limit: Duration) -> bool {
+        let late = now() as u64 - limit.as_millis() as u64;
+        [&self.tailer_seen, &self.shipper_seen].iter().any(|seen| (1..late).contains(&seen.load(Ordering::Relaxed)))
+    }
+
+    /// Waits until the spool is open. Ends once each time that it is opened. Cancel safe.
+    pub async fn opened(&self) {
+        self.opened.notified().await;
+    }
+
+    /// How things are, on one line.
+    pub fn summary(&self) -> String {
+        let trouble = {
+            let rest = self.rest();
+            let spool = rest.spool.as_ref().and_then(|spool| spool.report().trouble);
+            spool.or_else(|| rest.trouble.clone())
+        };
+        match trouble {
+            Some(trouble) => trouble.reason,
+            None => format!("{} lines read, {} records in the stream", self.lines(), self.frames().0),
+        }
+    }
+
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -89,6 +129,8 @@ impl Meter {
 
     pub(crate) fn watch_spool(&self, spool: &Arc<Spool>) {
         self.rest().spool = Some(Arc::clone(spool));
+        let _ = self.started.compare_exchange(0, now() as u64, Ordering::Relaxed, Ordering::Relaxed);
+        self.opened.notify_one();
     }
 
     pub(crate) fn skipped(&self, skipped: impl Iterator<Item = (PathBuf, String)>) {
@@ -136,19 +178,19 @@ impl Meter {
         }
     }
 
-    /// All of it, once the spool is open.
-    pub fn report(&self, about: About) -> Option<Report> {
+    /// All of it.
+    pub fn report(&self, about: About) -> Report {
         let (records, bytes) = self.frames();
         let now = now();
         let files = self.files().iter().map(|(path, state)| state.report(path, now)).collect();
         let rest = self.rest();
-        let spool = rest.spool.as_ref()?.report();
+        let spool = rest.spool.as_ref().map(|spool| spool.report()).unwrap_or_default();
         let last_put = self.last_put.load(Ordering::Relaxed) as Millis;
-        Some(Report {
+        Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             host: about.host,
-            started: about.started,
+            started: self.started.load(Ordering::Relaxed) as Millis,
             now,
             lines: self.lines(),
             gaps: self.gaps.load(Ordering::Relaxed),
@@ -167,7 +209,7 @@ impl Meter {
                 credentials: about.credentials,
                 trouble: rest.trouble.clone(),
             },
-        })
+        }
     }
 
     fn files(&self) -> MutexGuard<'_, BTreeMap<PathBuf, FileState>> {
@@ -198,6 +240,5 @@ impl FileState {
 pub struct About {
     pub host: String,
     pub stream: String,
-    pub started: Millis,
     pub credentials: Option<String>,
 }

@@ -51,7 +51,7 @@ pub struct Skipped {
 }
 
 /// The spool's use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpoolReport {
     pub path: PathBuf,
     pub bytes: u64,

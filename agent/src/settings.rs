@@ -8,8 +8,9 @@ use event::line::{Cloud, Host};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 /// How often the folders are looked through when nothing has been heard of a change.
@@ -36,6 +37,8 @@ pub struct Config {
     pub file: Vec<FileConfig>,
     #[serde(default)]
     pub spool: SpoolConfig,
+    #[serde(default)]
+    pub metrics: MetricsConfig,
 }
 
 /// `[stream]`
@@ -88,6 +91,19 @@ impl Default for SpoolConfig {
     }
 }
 
+/// `[metrics]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Where Prometheus may ask for metrics (`http://127.0.0.1:9464/metrics`); nowhere
+    /// unless given. Whoever reaches the address may read them.
+    pub prometheus: Option<String>,
+    /// The CloudWatch namespace for six metrics a minute, which CloudWatch bills for each
+    /// host; none unless given. It needs a program that was built with the feature
+    /// `cloudwatch`, and the permission `cloudwatch:PutMetricData`.
+    pub cloudwatch_namespace: Option<String>,
+}
+
 fn frame() -> String {
     "frame".to_owned()
 }
@@ -108,7 +124,8 @@ fn linger_ms() -> u64 {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub host: Host,
-    pub cloud: Option<Cloud>,
+    /// Told once the host knows where it stands; that may be after the start.
+    pub cloud: Arc<RwLock<Option<Cloud>>>,
     pub files: Vec<FileSettings>,
     /// The folder for the spool and dead letters.
     pub state: PathBuf,
@@ -120,6 +137,16 @@ pub struct Settings {
     pub linger: Duration,
     pub sweep: Duration,
     pub meter: Arc<Meter>,
+    pub metrics: MetricsSettings,
+}
+
+/// Who is told how the agent does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Where Prometheus may ask.
+    pub prometheus: Option<SocketAddr>,
+    /// Where CloudWatch keeps what it is told.
+    pub cloudwatch_namespace: Option<String>,
 }
 
 /// Files to read.
@@ -182,7 +209,7 @@ impl Config {
         };
         Ok(Settings {
             host: host::here(id),
-            cloud: None,
+            cloud: Arc::default(),
             files: self.file.iter().map(FileConfig::check).collect::<Result<_, _>>()?,
             state: self.spool.path.clone(),
             spool: self.spool.check()?,
@@ -191,6 +218,7 @@ impl Config {
             linger: Duration::from_millis(self.stream.linger_ms),
             sweep: SWEEP,
             meter: Arc::default(),
+            metrics: self.metrics.check()?,
         })
     }
 }
@@ -235,6 +263,39 @@ fn bytes_of(name: &str, text: &str) -> Result<u64, ConfigError> {
     bytes.ok_or_else(|| ConfigError::Value(format!("`{name}` is `{text}`: write a number of bytes such as \"64 MiB\"")))
 }
 
+impl MetricsConfig {
+    fn check(&self) -> Result<MetricsSettings, ConfigError> {
+        Ok(MetricsSettings {
+            prometheus: self.prometheus.as_deref().map(address).transpose()?,
+            cloudwatch_namespace: self.cloudwatch_namespace.as_deref().map(namespace).transpose()?,
+        })
+    }
+}
+
+/// A namespace as PutMetricData takes it (CloudWatch API reference).
+fn namespace(text: &str) -> Result<String, ConfigError> {
+    let refuse = |why: &str| Err(ConfigError::Value(format!("`metrics.cloudwatch_namespace` is `{text}`: {why}")));
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_/#:".contains(&b);
+    if !cfg!(feature = "cloudwatch") {
+        return refuse("this program was built without the feature `cloudwatch`");
+    }
+    if !(1..=255).contains(&text.len()) || !text.bytes().all(plain) || text.starts_with(':') {
+        return refuse("write 1 to 255 letters, digits or `.-_/#:`, such as 2SeC");
+    }
+    if text.starts_with("AWS/") {
+        return refuse("AWS keeps names that begin with `AWS/` for itself; write another, such as 2SeC");
+    }
+    Ok(text.to_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| {
+        ConfigError::Value(format!(
+            "`metrics.prometheus` is `{text}`: write an IP address and a port, such as 127.0.0.1:9464"
+        ))
+    })
+}
+
 impl FileConfig {
     fn check(&self) -> Result<FileSettings, ConfigError> {
         if !self.path.starts_with('/') {
@@ -258,7 +319,22 @@ impl Settings {
         for file in &self.files {
             let _ = writeln!(text, "file      {} ({})", file.path, file.format);
         }
+        if let Some(address) = self.metrics.prometheus {
+            let _ = writeln!(text, "metrics   http://{address}/metrics, for {}", readers(address));
+        }
+        if let Some(namespace) = &self.metrics.cloudwatch_namespace {
+            let _ = writeln!(text, "metrics   CloudWatch, namespace {namespace}, each minute");
+        }
         text
+    }
+}
+
+/// Who may read what is served at `address`.
+fn readers(address: SocketAddr) -> &'static str {
+    if address.ip().to_canonical().is_loopback() {
+        "whoever has an account on this host"
+    } else {
+        "whoever reaches this host: names of files and counts go out without password or encryption"
     }
 }
 
@@ -304,12 +380,59 @@ mod tests {
                 "`stream.linger_ms` is 0: frames would hold one event each; use 1 or more (default 100)",
             ),
             (
+                GOOD.to_owned() + "[metrics]\nprometheus = \":9464\"",
+                "`metrics.prometheus` is `:9464`: write an IP address and a port, such as 127.0.0.1:9464",
+            ),
+            (
                 "stream = { name = \"x\" }".into(),
                 "no `[[file]]` is given: name at least one, such as path = \"/var/log/apache2/*access.log\"",
             ),
         ];
         for (text, expected) in cases {
             assert_eq!(refusal(&text), expected);
+        }
+    }
+
+    #[test]
+    fn check_says_who_may_read_the_metrics() {
+        let described = |address: &str| {
+            let text = GOOD.to_owned() + &format!("[metrics]\nprometheus = \"{address}\"");
+            let text = toml::from_str::<Config>(&text).unwrap().check().unwrap().describe();
+            text.lines().last().unwrap().to_owned()
+        };
+        assert_eq!(
+            described("127.0.0.1:9464"),
+            "metrics   http://127.0.0.1:9464/metrics, for whoever has an account on this host"
+        );
+        assert_eq!(
+            described("[::]:9464"),
+            "metrics   http://[::]:9464/metrics, for whoever reaches this host: \
+             names of files and counts go out without password or encryption"
+        );
+    }
+
+    #[cfg(not(feature = "cloudwatch"))]
+    #[test]
+    fn a_namespace_is_refused_where_nothing_would_go_there() {
+        assert_eq!(
+            refusal(&(GOOD.to_owned() + "[metrics]\ncloudwatch_namespace = \"2SeC\"")),
+            "`metrics.cloudwatch_namespace` is `2SeC`: this program was built without the feature `cloudwatch`"
+        );
+    }
+
+    #[cfg(feature = "cloudwatch")]
+    #[test]
+    fn a_namespace_that_cloudwatch_would_refuse_is_refused_at_once() {
+        let cases = [
+            ("AWS/EC2", "AWS keeps names that begin with `AWS/` for itself; write another, such as 2SeC"),
+            ("", "write 1 to 255 letters, digits or `.-_/#:`, such as 2SeC"),
+            (":x", "write 1 to 255 letters, digits or `.-_/#:`, such as 2SeC"),
+        ];
+        for (name, why) in cases {
+            assert_eq!(
+                refusal(&(GOOD.to_owned() + &format!("[metrics]\ncloudwatch_namespace = \"{name}\""))),
+                format!("`metrics.cloudwatch_namespace` is `{name}`: {why}")
+            );
         }
     }
 

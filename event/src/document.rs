@@ -11,6 +11,7 @@ use crate::time::{Day, rfc3339};
 use crate::unescape::unescape;
 use serde::Serialize;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// A document, ready for an index.
@@ -76,6 +77,8 @@ struct Source<'a> {
     host: &'a Host,
     #[serde(skip_serializing_if = "Option::is_none")]
     cloud: Option<CloudFields<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<Cow<'a, str>, &'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<&'a Container>,
     log: Log<'a>,
@@ -190,6 +193,20 @@ struct CloudFields<'a> {
     account: Option<Id<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<Id<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<Machine<'a>>,
+    /// Not in ECS, but Beats writes the image under this name too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<Id<'a>>,
+    /// Not in ECS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vpc: Option<Id<'a>>,
+}
+
+#[derive(Serialize)]
+struct Machine<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
 }
 
 #[derive(Serialize)]
@@ -290,6 +307,7 @@ fn source<'a>(event: &'a Event, parsed: &'a Parsed<'a>, id: EventId) -> Source<'
         user_agent: access.and_then(|a| a.user_agent).map(|ua| UserAgent { original: text(ua) }),
         host: &origin.host,
         cloud: origin.cloud.as_ref().map(cloud),
+        labels: origin.cloud.as_ref().map(labels).unwrap_or_default(),
         container: origin.container.as_ref(),
         log: Log { file: File { path: &origin.path }, offset: event.offset },
         agent: AgentFields { kind: "twosec-agent", version: &origin.agent },
@@ -404,7 +422,23 @@ fn cloud(cloud: &Cloud) -> CloudFields<'_> {
         availability_zone: cloud.availability_zone.as_deref(),
         account: cloud.account_id.as_deref().map(|id| Id { id }),
         instance: cloud.instance_id.as_deref().map(|id| Id { id }),
+        machine: cloud.machine_type.as_deref().map(|kind| Machine { kind }),
+        image: cloud.image_id.as_deref().map(|id| Id { id }),
+        vpc: cloud.vpc_id.as_deref().map(|id| Id { id }),
     }
+}
+
+/// The machine's tags. ECS keeps `labels` for keys and values of the user's own, flat
+/// and as text: `tags` is a list of words there, and has no room for values.
+///
+/// An index takes a dot for a step into an object, and refuses a document where `team`
+/// is a text and `team.name` stands beside it. So dots become `_`.
+fn labels(cloud: &Cloud) -> BTreeMap<Cow<'_, str>, &str> {
+    cloud.tags.iter().map(|(key, value)| (flat(key), value.as_str())).collect()
+}
+
+fn flat(key: &str) -> Cow<'_, str> {
+    if key.contains('.') { Cow::Owned(key.replace('.', "_")) } else { Cow::Borrowed(key) }
 }
 
 fn rule<'a>(attack: &'a Attack, ruleset: &'a str) -> Rule<'a> {
@@ -506,6 +540,32 @@ mod tests {
             "twosec": {"life": event(line).origin.life},
         });
         assert_eq!(body(&document), expected);
+    }
+
+    #[test]
+    fn where_a_host_stands_is_told_in_cloud_and_labels() {
+        let mut event = event(b"x");
+        let tags = [("team", "shop"), ("team.name", "a.b"), ("aws:x", "")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let id = |text: &str| Some(text.to_owned());
+        Arc::get_mut(&mut event.origin).unwrap().cloud = Some(Cloud {
+            provider: "aws".into(),
+            region: id("eu-central-1"),
+            availability_zone: id("eu-central-1b"),
+            account_id: id("123456789012"),
+            instance_id: id("i-0123"),
+            machine_type: id("c7g.large"),
+            vpc_id: id("vpc-0fed"),
+            image_id: id("ami-0abc"),
+            tags: tags.into(),
+        });
+        let body = body(&Document::of(&event));
+        let expected = json!({
+            "provider": "aws", "region": "eu-central-1", "availability_zone": "eu-central-1b",
+            "account": {"id": "123456789012"}, "instance": {"id": "i-0123"}, "machine": {"type": "c7g.large"},
+            "image": {"id": "ami-0abc"}, "vpc": {"id": "vpc-0fed"},
+        });
+        assert_eq!(body["cloud"], expected);
+        assert_eq!(body["labels"], json!({"team": "shop", "team_name": "a.b", "aws:x": ""}));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::id::{EventId, LifeId};
 use crate::time::{Day, Millis};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What all lines of one file on one host have in common. It is a frame's header and
@@ -38,8 +39,8 @@ pub struct Host {
     pub name: String,
 }
 
-/// Where the machine stands, in ECS's words (`cloud.*`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Where the machine stands, in ECS's words (`cloud.*`) where there are any.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cloud {
     pub provider: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +51,16 @@ pub struct Cloud {
     pub account_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc_id: Option<String>,
+    /// The image from which the machine was made: the AMI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// The machine's tags: at most 50, with keys of 128 and values of 256 characters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// The container that wrote the line, in ECS's words (`container.*`).
@@ -185,10 +196,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_archived_line_is_the_same_event_again(line: Vec<u8>, offset: u64, cut: bool, day in prop::option::of(-9_999i32..99_999)) {
+        fn an_archived_line_is_the_same_event_again(line: Vec<u8>, tags in prop::option::of(prop::collection::btree_map(".{1,9}", ".{0,9}", 0..3)), offset: u64, cut: bool, day in prop::option::of(-9_999i32..99_999)) {
             let origin = Origin {
                 host: Host { id: "4a5b".into(), name: "web-1".into() },
-                cloud: None,
+                cloud: tags.map(|tags| Cloud { provider: "aws".into(), vpc_id: Some("vpc-1".into()), tags, ..Cloud::default() }),
                 container: Some(Container { id: "c0ffee".into(), name: None }),
                 path: "/var/log/access.log".into(),
                 life: HostKey::derive("4a5b").life("/var/log/access.log", &line),

@@ -13,7 +13,7 @@ use crate::trouble::Trouble;
 use agent::host;
 use agent::lock::{Lock, LockError};
 use agent::meter::Meter;
-use agent::settings::{FileSettings, LINGER, SWEEP, Settings};
+use agent::settings::{FileSettings, LINGER, MetricsSettings, SWEEP, Settings};
 use agent::signals::{stop_on_signals, within_grace};
 use agent::spool::Limits;
 use processor::Services;
@@ -178,7 +178,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
     let id = host::id(None).map_or_else(kept, Ok)?;
     Ok(Settings {
         host: host::here(id),
-        cloud: None,
+        cloud: Arc::default(),
         files: plan.files.clone(),
         state: plan.data.join("agent"),
         follow: !plan.once,
@@ -187,6 +187,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
         spool: Limits::default(),
         request_bytes: PUT_BYTES,
         meter: Arc::<Meter>::default(),
+        metrics: MetricsSettings::default(),
     })
 }
 

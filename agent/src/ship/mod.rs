@@ -100,6 +100,9 @@ const SHARDS_EVERY: Duration = Duration::from_secs(60);
 /// A disk that cannot be read is tried again after this time.
 const READ_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often an idle shipper shows that it lives.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+
 /// A stream that takes nothing is told of this often.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -122,6 +125,7 @@ pub async fn run(
     let mut calls = FuturesUnordered::new();
     let mut shards = tokio::time::interval(SHARDS_EVERY);
     shards.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut alive = tokio::time::interval(ALIVE_EVERY);
     let mut asked = FuturesUnordered::new();
     let mut is_finishing = false;
     loop {
@@ -145,11 +149,13 @@ pub async fn run(
                 let uplink = Arc::clone(&shipper.uplink);
                 asked.push(async move { uplink.shards().await });
             }
+            _ = alive.tick() => {}
             Some(ranges) = asked.next() => shipper.lanes.set_shards(&ranges, Instant::now()),
             () = read.cancelled(), if !is_read => {}
             () = leave.cancelled() => return Ok(()),
         }
         shipper.meter.shards(shipper.lanes.shards());
+        shipper.meter.shipper_lives();
     }
 }
 

@@ -112,7 +112,7 @@ impl World {
     fn start(&mut self) {
         let settings = Settings {
             host: Host { id: HOST.into(), name: HOST.into() },
-            cloud: None,
+            cloud: Arc::default(),
             files: vec![FileSettings {
                 path: self.path("access.log").to_str().unwrap().to_owned(),
                 format: Format::Common,
@@ -124,6 +124,7 @@ impl World {
             follow: true,
             linger: Duration::from_millis(100),
             sweep: SWEEP,
+            metrics: Default::default(),
             meter: Arc::default(),
         };
         let opened = Spool::open(Arc::new(self.disk.clone()), Path::new("/spool"), Limits::default()).unwrap();

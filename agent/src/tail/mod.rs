@@ -56,6 +56,7 @@ pub fn run(desk: Desk, wakes: Wakes, stop: CancellationToken) {
     let mut tailer = Tailer::new(desk, watch);
     while !stop.is_cancelled() {
         let now = Instant::now();
+        tailer.desk.meter.tailer_lives();
         if tailer.round(now) {
             continue;
         }

@@ -97,7 +97,7 @@ impl Desk {
     fn origin(&self, live: &Path, life: LifeId, file: &FileSettings) -> Origin {
         Origin {
             host: self.settings.host.clone(),
-            cloud: self.settings.cloud.clone(),
+            cloud: self.settings.cloud.read().expect("nobody panics with the facts in hand").clone(),
             container: None,
             path: live.to_string_lossy().into_owned(),
             life,

@@ -1,0 +1,128 @@
+//! What `twosec-agent` prints, and the exit codes that scripts rely on.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn agent(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_twosec-agent")).args(args).output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A configuration for an agent with its folder in `folder`.
+fn config(folder: &Path) -> String {
+    let path = folder.join("agent.toml");
+    let text = format!("stream = {{ name = \"twosec\" }}\nspool = {{ path = \"{}\" }}\n", folder.display());
+    fs::write(&path, text).expect("the folder is ours");
+    path.display().to_string()
+}
+
+/// A report with `trouble` in the way of the stream, as JSON.
+fn report(trouble: &str) -> String {
+    format!(
+        r#"{{"version":"0.1.0","pid":7,"host":"web-1","started":0,"now":9000,"lines":1,"gaps":0,"gap_bytes":0,
+        "files":[],"skipped":[],
+        "spool":{{"path":"/s","bytes":0,"max_bytes":1024,"segments":0,"quarantined":0,"dropped":0,"trouble":null}},
+        "stream":{{"name":"twosec","records":0,"bytes":0,"retried":0,"refused":0,"last_put":null,"shards":null,
+        "credentials":null,"trouble":{trouble}}}}}"#
+    )
+}
+
+/// Asks for the status of an agent that answers `answer`.
+fn status_of(answer: String, args: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("there is room");
+    let listener = UnixListener::bind(folder.path().join("status.sock")).expect("the folder is ours");
+    let serving = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().expect("somebody asks");
+        peer.write_all(answer.as_bytes()).expect("whoever asks listens");
+    });
+    let config = config(folder.path());
+    let output = agent(&[&["status", "--config", &config], args].concat());
+    serving.join().expect("it has answered");
+    output
+}
+
+#[test]
+fn the_status_of_a_healthy_agent_is_success() {
+    let output = status_of(report("null"), &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let expected = "\
+twosec-agent 0.1.0 on web-1, process 7, up 9 s
+
+state     all is well
+read      1 line, no gaps
+stream    twosec: 0 records (0 B), none so far
+          0 put again, 0 refused, no credentials so far
+spool     /s: 0 B of 1.0 KiB (0 %) in 0 segments
+          0 set aside, 0 dropped
+
+no file is read
+";
+    assert_eq!(text(&output.stdout), expected);
+}
+
+#[test]
+fn the_status_of_an_agent_in_trouble_is_one() {
+    let output = status_of(report(r#"{"since":1000,"reason":"no route to host"}"#), &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!(report["stream"]["trouble"]["reason"], "no route to host");
+}
+
+#[test]
+fn without_an_agent_the_status_is_unavailable() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let output = agent(&["status", "--config", &config(folder.path())]);
+    assert_eq!(output.status.code(), Some(69));
+    let expected = format!(
+        "twosec-agent: no agent runs with the folder `{}`: start one with `systemctl start twosec-agent`, \
+         or name the configuration that it runs with (--config)\n",
+        folder.path().display()
+    );
+    assert_eq!(text(&output.stderr), expected);
+}
+
+#[test]
+fn a_stranger_on_the_socket_is_no_agent() {
+    let output = status_of("hello".to_owned(), &[]);
+    assert_eq!(output.status.code(), Some(70));
+    assert!(text(&output.stderr).contains("is no agent of this version (0.1.0)"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_first_configuration_passes_its_check() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("twosec/agent.toml");
+    let path = path.to_str().expect("the path is text");
+    let output = agent(&["init", "--config", path]);
+    let next = format!("wrote `{path}`\nnext: set `stream.name` in it, then `twosec-agent check --config {path}`\n");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), next));
+
+    let again = agent(&["init", "--config", path]);
+    assert_eq!(again.status.code(), Some(73));
+    assert_eq!(agent(&["init", "--config", path, "--force"]).status.code(), Some(0));
+
+    let printed = agent(&["init", "--config", "-"]);
+    assert_eq!(text(&printed.stdout), fs::read_to_string(path).expect("it was written"));
+
+    // Everything but the host's id, which a container may not have.
+    let named = format!("host_id = \"web-1\"\n{}", text(&printed.stdout));
+    fs::write(path, named).expect("it is ours");
+    let checked = agent(&["check", "--config", path]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    assert!(text(&checked.stdout).contains("stream    twosec (frame)\n"), "{}", text(&checked.stdout));
+}
+
+#[test]
+fn help_shows_examples() {
+    for command in ["status", "init"] {
+        let output = agent(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains(&format!("Examples:\n  sudo twosec-agent {command}\n")));
+    }
+}
