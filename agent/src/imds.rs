@@ -440,32 +440,6 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_environment_names_the_service_or_forbids_to_ask_and_no_proxy_comes_between() {
-        let url = service(answers(&[]), "21600").await;
-        for (disabled, known) in [("false", Some(expected())), ("True", None)] {
-            let folder = tempfile::tempdir().unwrap();
-            let learning = tokio::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "imds::tests::a_process_of_its_own_learns", "--ignored"])
-                .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)
-                .env("AWS_EC2_METADATA_DISABLED", disabled)
-                .env("HTTP_PROXY", "http://127.0.0.1:9")
-                .env("TWOSEC_TEST_STATE", folder.path())
-                .kill_on_drop(true)
-                .output();
-            let ended = tokio::time::timeout(Duration::from_secs(20), learning).await;
-            assert!(ended.expect("it learns at once").unwrap().status.success());
-            assert_eq!(kept(folder.path(), Path::new("/nowhere")), known, "{disabled}");
-        }
-    }
-
-    #[tokio::test]
-    #[ignore = "the test above starts it: a process cannot change its own environment safely"]
-    async fn a_process_of_its_own_learns() {
-        let Some(state) = std::env::var_os("TWOSEC_TEST_STATE") else { return };
-        learn(Path::new(&state), |_| {}, CancellationToken::new()).await;
-    }
-
     #[test]
     fn what_was_learned_on_the_images_own_host_is_not_ours() {
         let folder = tempfile::tempdir().unwrap();
