@@ -6,8 +6,9 @@ use bytes::Bytes;
 use event::frame::{Body, Header, Line};
 use event::limits::{FRAME_BYTES_MAX, FRAME_TEXT_BYTES_MAX, LINE_BYTES_MAX, PARTITION_KEY_BYTES};
 use event::line::day_of;
-use event::{Classifier, Day, Millis, Origin};
+use event::{Classifier, Day, Encoding, Event, Millis, Origin};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Kinesis bills records by this many bytes of data and key (Kinesis pricing, PUT Payload
@@ -46,11 +47,81 @@ pub struct Parcel {
     pub payload: Bytes,
 }
 
-/// Lines of one life that will be a frame.
+/// Lines on their way into a record.
+#[derive(Debug)]
+enum Contents {
+    Frame(Body),
+    /// Another encoding, the parts of the record, and where each ends.
+    Other { encoding: Encoding, text: Vec<u8>, ends: Vec<usize> },
+}
+
+impl Contents {
+    fn new(encoding: Option<Encoding>) -> Contents {
+        match encoding {
+            None => Contents::Frame(Body::default()),
+            Some(encoding) => Contents::Other { encoding, text: Vec::new(), ends: Vec::new() },
+        }
+    }
+
+    fn push(&mut self, origin: &Arc<Origin>, line: Line<'_>) {
+        match self {
+            Contents::Frame(body) => body.push(line),
+            Contents::Other { encoding, text, ends } => {
+                encoding.push(&event(origin, line), text);
+                ends.push(text.len());
+            }
+        }
+    }
+
+    fn lines(&self) -> usize {
+        match self {
+            Contents::Frame(body) => body.lines(),
+            Contents::Other { ends, .. } => ends.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Contents::Frame(body) => body.bytes(),
+            Contents::Other { text, .. } => text.len(),
+        }
+    }
+
+    /// Writes the lines `from..to` as a record.
+    fn encode(&self, header: &Header, from: usize, to: usize, key: &str, level: u32) -> Vec<u8> {
+        match self {
+            Contents::Frame(body) => {
+                let day = if from == 0 { header.day } else { body.day_before(from) };
+                body.encode(&Header { day, ..header.clone() }, from, to, level)
+            }
+            Contents::Other { encoding, text, ends } => {
+                let start = |line: usize| if line == 0 { 0 } else { ends[line - 1] };
+                let parts: Vec<&[u8]> = (from..to).map(|line| &text[start(line)..ends[line]]).collect();
+                encoding.record(&parts, key, level)
+            }
+        }
+    }
+}
+
+fn event(origin: &Arc<Origin>, line: Line<'_>) -> Event {
+    Event {
+        origin: Arc::clone(origin),
+        offset: line.offset,
+        length: line.length,
+        line: line.line.to_vec(),
+        cut: line.cut,
+        time: line.time,
+        day: line.day,
+        attack: line.attack.cloned(),
+        gap: line.gap.map(str::to_owned),
+    }
+}
+
+/// Lines of one life that will be a record.
 #[derive(Debug)]
 pub struct Batch {
-    origin: Origin,
-    body: Body,
+    origin: Arc<Origin>,
+    body: Contents,
     /// Day of the last dated line before the batch, and of the last one in it.
     day_before: Option<Day>,
     day: Option<Day>,
@@ -58,9 +129,10 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch that follows a line of `day`.
-    pub fn new(origin: Origin, day: Option<Day>, now: Instant) -> Batch {
-        Batch { origin, body: Body::default(), day_before: day, day, opened: now }
+    /// An empty batch that follows a line of `day`; a frame, unless another encoding is
+    /// given.
+    pub fn new(origin: Origin, encoding: Option<Encoding>, day: Option<Day>, now: Instant) -> Batch {
+        Batch { origin: Arc::new(origin), body: Contents::new(encoding), day_before: day, day, opened: now }
     }
 
     /// Day of the last dated line so far.
@@ -83,7 +155,7 @@ impl Batch {
         let parsed = self.origin.format.parse(line.text);
         let attack = parsed.access().and_then(|access| classifier.classify(access));
         self.day = day_of(&parsed, self.day);
-        self.body.push(Line {
+        self.body.push(&self.origin, Line {
             offset: line.offset,
             length: line.length,
             line: line.text,
@@ -98,7 +170,7 @@ impl Batch {
     /// Appends an event that stands for lost bytes.
     pub fn push_gap(&mut self, from: u64, to: u64, reason: &str, noticed: Millis) {
         let (offset, length, day) = (from, to - from, self.day);
-        self.body.push(Line { offset, length, line: b"", cut: false, time: noticed, day, attack: None, gap: Some(reason) });
+        self.body.push(&self.origin, Line { offset, length, line: b"", cut: false, time: noticed, day, attack: None, gap: Some(reason) });
     }
 }
 
@@ -126,7 +198,7 @@ impl Packer {
     /// Makes frames of a batch, one as a rule; more if it packs worse than expected. The
     /// last one moves lives as `marks` say.
     pub fn pack(&mut self, batch: &Batch, marks: Vec<Mark>, effort: Effort) -> Vec<Parcel> {
-        let header = Header::new(batch.origin.clone(), batch.day_before);
+        let header = Header::new(Origin::clone(&batch.origin), batch.day_before);
         let effort = if batch.bytes() < UNIT_BYTES { Effort::Small } else { effort };
         let mut parcels = Vec::new();
         self.pack_lines(batch, &header, 0, batch.body.lines(), effort, &mut parcels);
@@ -137,17 +209,17 @@ impl Packer {
     }
 
     fn pack_lines(&mut self, batch: &Batch, header: &Header, from: usize, to: usize, effort: Effort, out: &mut Vec<Parcel>) {
-        let bytes = batch.body.encode(header, from, to, effort.level());
+        let key = self.key();
+        let bytes = batch.body.encode(header, from, to, &key, effort.level());
         if from == 0 && to == batch.body.lines() {
             self.learn(batch.body.bytes(), bytes.len());
         }
         if bytes.len() > FRAME_BYTES_MAX && to - from > 1 {
             let middle = from + (to - from) / 2;
-            let second = Header { day: batch.body.day_before(middle), ..header.clone() };
             self.pack_lines(batch, header, from, middle, effort, out);
-            return self.pack_lines(batch, &second, middle, to, effort, out);
+            return self.pack_lines(batch, header, middle, to, effort, out);
         }
-        let meta = Meta { key: self.key(), lines: to - from, marks: Vec::new() };
+        let meta = Meta { key, lines: to - from, marks: Vec::new() };
         out.push(Parcel { meta, payload: Bytes::from(bytes) });
     }
 

@@ -61,6 +61,8 @@ mod tests {
     /// Examples for settings that have no default.
     const EXAMPLES: &str = r#"
         host_id = "web-1"
+        [stream]
+        log_stream = "web-1"
         [[file]]
         olddir = "/var/log/apache2/old"
         [metrics]

@@ -47,9 +47,15 @@ pub struct Config {
 pub struct StreamConfig {
     /// Name of the Kinesis data stream.
     pub name: String,
-    /// What the records hold. So far only `frame`.
+    /// What the records hold: `frame` for our processor; for consumers that are there
+    /// already `ecs`, `cloudwatch_logs` or `kpl`.
     #[serde(default = "frame")]
     pub format: String,
+    /// The log group that `cloudwatch_logs` records name.
+    #[serde(default = "log_group")]
+    pub log_group: String,
+    /// The log stream that they name; the default is the host's name.
+    pub log_stream: Option<String>,
     /// How long a line waits for company in its frame, in milliseconds.
     #[serde(default = "linger_ms")]
     pub linger_ms: u64,
@@ -116,6 +122,10 @@ fn request_bytes() -> String {
     "5 MiB".to_owned()
 }
 
+fn log_group() -> String {
+    "2sec".to_owned()
+}
+
 fn linger_ms() -> u64 {
     LINGER.as_millis() as u64
 }
@@ -127,6 +137,7 @@ pub struct Settings {
     /// Told once the host knows where it stands; that may be after the start.
     pub cloud: Arc<RwLock<Option<Cloud>>>,
     pub files: Vec<FileSettings>,
+    pub format: RecordFormat,
     /// The folder for the spool and dead letters.
     pub state: PathBuf,
     pub spool: Limits,
@@ -147,6 +158,15 @@ pub struct MetricsSettings {
     pub prometheus: Option<SocketAddr>,
     /// Where CloudWatch keeps what it is told.
     pub cloudwatch_namespace: Option<String>,
+}
+
+/// What the records hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordFormat {
+    Frame,
+    Ecs,
+    CloudwatchLogs { log_group: String, log_stream: String },
+    Kpl,
 }
 
 /// Files to read.
@@ -191,9 +211,7 @@ impl Config {
         if self.stream.name.is_empty() {
             return refuse("`stream.name` is empty: write the name of the Kinesis stream".into());
         }
-        if self.stream.format != "frame" {
-            return refuse(format!("`stream.format` is `{}`: so far only `frame` is there", self.stream.format));
-        }
+        let format = self.stream.check_format()?;
         if self.stream.linger_ms == 0 {
             return refuse(
                 "`stream.linger_ms` is 0: frames would hold one event each; use 1 or more (default 100)".into(),
@@ -211,6 +229,7 @@ impl Config {
             host: host::here(id),
             cloud: Arc::default(),
             files: self.file.iter().map(FileConfig::check).collect::<Result<_, _>>()?,
+            format,
             state: self.spool.path.clone(),
             spool: self.spool.check()?,
             request_bytes: self.stream.check_request_bytes()?,
@@ -224,6 +243,22 @@ impl Config {
 }
 
 impl StreamConfig {
+    fn check_format(&self) -> Result<RecordFormat, ConfigError> {
+        match self.format.as_str() {
+            "frame" => Ok(RecordFormat::Frame),
+            "ecs" => Ok(RecordFormat::Ecs),
+            "kpl" => Ok(RecordFormat::Kpl),
+            "cloudwatch_logs" => Ok(RecordFormat::CloudwatchLogs {
+                log_group: self.log_group.clone(),
+                log_stream: self.log_stream.clone().unwrap_or_else(host::name),
+            }),
+            other => {
+                let text = format!("`stream.format` is `{other}`: use frame, ecs, cloudwatch_logs or kpl");
+                Err(ConfigError::Value(text))
+            }
+        }
+    }
+
     fn check_request_bytes(&self) -> Result<usize, ConfigError> {
         let bytes = bytes_of("stream.request_bytes", &self.request_bytes)?;
         if !(REQUEST_BYTES_MIN..=REQUEST_BYTES_MAX).contains(&bytes) {

@@ -20,11 +20,13 @@ pub mod classify;
 pub mod line;
 pub mod frame;
 pub mod document;
+pub mod encoding;
 pub mod pause;
 
 pub use attack::{Attack, Category, Finding};
 pub use classify::Classifier;
 pub use document::Document;
+pub use encoding::Encoding;
 pub use format::{Access, Format, Parsed};
 pub use id::{EventId, HostKey, LifeId};
 pub use line::{Event, Origin};

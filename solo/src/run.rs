@@ -13,7 +13,7 @@ use crate::trouble::Trouble;
 use agent::host;
 use agent::lock::{Lock, LockError};
 use agent::meter::Meter;
-use agent::settings::{FileSettings, LINGER, MetricsSettings, SWEEP, Settings};
+use agent::settings::{FileSettings, LINGER, MetricsSettings, RecordFormat, SWEEP, Settings};
 use agent::signals::{stop_on_signals, within_grace};
 use agent::spool::Limits;
 use processor::Services;
@@ -179,6 +179,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
     Ok(Settings {
         host: host::here(id),
         cloud: Arc::default(),
+        format: RecordFormat::Frame,
         files: plan.files.clone(),
         state: plan.data.join("agent"),
         follow: !plan.once,

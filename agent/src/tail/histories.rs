@@ -6,7 +6,7 @@
 
 use super::watch::Watch;
 use super::*;
-use crate::settings::{FileSettings, SWEEP, Settings};
+use crate::settings::{FileSettings, RecordFormat, SWEEP, Settings};
 use crate::spool::memory::Memory;
 use crate::spool::{Limits, Spool};
 use event::line::Host;
@@ -113,6 +113,7 @@ impl World {
         let settings = Settings {
             host: Host { id: HOST.into(), name: HOST.into() },
             cloud: Arc::default(),
+            format: RecordFormat::Frame,
             files: vec![FileSettings {
                 path: self.path("access.log").to_str().unwrap().to_owned(),
                 format: Format::Common,

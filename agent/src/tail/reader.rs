@@ -5,9 +5,10 @@ use super::lines::{Lines, RawLine};
 use super::lives::{Known, Life, LifeNumber, Mark};
 use crate::batch::{Batch, Effort, Packer, Parcel};
 use crate::meter::Meter;
-use crate::settings::{FileSettings, Settings};
+use crate::settings::{FileSettings, RecordFormat, Settings};
 use crate::spool::{Dropped, Spool, Stuck};
-use event::{Classifier, Day, HostKey, LifeId, Millis, Origin};
+use event::encoding::LogStream;
+use event::{Classifier, Day, Encoding, HostKey, LifeId, Millis, Origin};
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// From this share of the spool on, frames are packed as small as they get.
 const BACKLOG: f64 = 0.05;
+
+/// What stands for the AWS account where that is not known.
+const NO_ACCOUNT: &str = "000000000000";
 
 /// What all readers share.
 pub struct Desk {
@@ -87,11 +91,28 @@ impl Desk {
         self.meter.gap(to - from);
         let settings = self.settings.files.iter().find(|file| Path::new(&file.path) == life.live);
         let settings = settings.unwrap_or(&self.settings.files[0]);
-        let mut batch = Batch::new(self.origin(&life.live, life.id, settings), life.position.day, Instant::now());
+        let origin = self.origin(&life.live, life.id, settings);
+        let mut batch = Batch::new(origin, self.encoding(), life.position.day, Instant::now());
         batch.push_gap(from, to, reason, now());
         life.given_up = life.given_up.max(to);
         let mark = Mark { from: life.position.offset, life };
         self.outbox.extend(self.packer.pack(&batch, vec![mark], self.effort));
+    }
+
+    /// The encoding of records; `None` is our frame.
+    fn encoding(&self) -> Option<Encoding> {
+        match &self.settings.format {
+            RecordFormat::Frame => None,
+            RecordFormat::Ecs => Some(Encoding::Ecs),
+            RecordFormat::Kpl => Some(Encoding::Kpl),
+            RecordFormat::CloudwatchLogs { log_group, log_stream } => {
+                let cloud = self.settings.cloud.read().expect("nobody panics with the facts in hand");
+                let owner = cloud.as_ref().and_then(|cloud| cloud.account_id.clone());
+                let owner = owner.unwrap_or_else(|| NO_ACCOUNT.to_owned());
+                let (log_group, log_stream) = (log_group.clone(), log_stream.clone());
+                Some(Encoding::CloudwatchLogs(LogStream { owner, log_group, log_stream }))
+            }
+        }
     }
 
     fn origin(&self, live: &Path, life: LifeId, file: &FileSettings) -> Origin {
@@ -232,7 +253,7 @@ impl Reader {
             Some(batch) => batch,
             none => {
                 let origin = desk.origin(&self.live, life.id, &desk.settings.files[self.settings]);
-                none.insert(Batch::new(origin, self.day, at))
+                none.insert(Batch::new(origin, desk.encoding(), self.day, at))
             }
         };
         batch.push(line, &desk.classifier, read);
