@@ -47,6 +47,13 @@ pub struct Parcel {
     pub payload: Bytes,
 }
 
+impl Parcel {
+    /// Moves lives without a frame.
+    pub fn mark_only(marks: Vec<Mark>) -> Parcel {
+        Parcel { meta: Meta { key: String::new(), lines: 0, marks }, payload: Bytes::new() }
+    }
+}
+
 /// Lines on their way into a record.
 #[derive(Debug)]
 enum Contents {

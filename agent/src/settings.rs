@@ -19,6 +19,9 @@ pub const SWEEP: Duration = Duration::from_secs(5);
 /// How long a line waits for company in its frame.
 pub const LINGER: Duration = Duration::from_millis(100);
 
+/// The format of Docker's json-file logging driver.
+const DOCKER: &str = "docker";
+
 /// What one PutRecords call may hold: a record of 1 MiB must fit, and the service takes
 /// 10 MiB (Kinesis API reference).
 const REQUEST_BYTES_MIN: u64 = 1 << 20;
@@ -70,7 +73,8 @@ pub struct StreamConfig {
 pub struct FileConfig {
     /// An absolute path, or a pattern with `*`, `?` and `[...]`.
     pub path: String,
-    /// `auto`, `combined`, `common` or `vhost_combined`.
+    /// `auto`, `combined`, `common` or `vhost_combined`; `docker` for the json-file logs of
+    /// containers.
     #[serde(default = "auto")]
     pub format: String,
     /// The folder that logrotate's `olddir` names, if files are moved to another one.
@@ -175,6 +179,8 @@ pub struct FileSettings {
     /// An absolute path or pattern.
     pub path: String,
     pub format: Format,
+    /// Whether each line is wrapped in JSON by Docker.
+    pub is_docker: bool,
     /// Where rotated files go, if not beside the live one.
     pub olddir: Option<PathBuf>,
 }
@@ -339,8 +345,11 @@ impl FileConfig {
         if let Err(cause) = glob::Pattern::new(&self.path) {
             return Err(ConfigError::Value(format!("`file.path` is `{}`: {cause}", self.path)));
         }
-        let format = self.format.parse().map_err(|cause| ConfigError::Value(format!("`file.format`: {cause}")))?;
-        Ok(FileSettings { path: self.path.clone(), format, olddir: self.olddir.clone() })
+        // A container's output may be anything inside.
+        let is_docker = self.format == DOCKER;
+        let format = if is_docker { Ok(Format::Auto) } else { self.format.parse() };
+        let format = format.map_err(|cause| ConfigError::Value(format!("`file.format`: {cause}, or {DOCKER}")))?;
+        Ok(FileSettings { path: self.path.clone(), format, is_docker, olddir: self.olddir.clone() })
     }
 }
 
@@ -403,7 +412,7 @@ mod tests {
         let cases = [
             (
                 GOOD.replace("\"combined\"", "\"nginx\""),
-                "`file.format`: `nginx` is not a format: use auto, combined, common or vhost_combined",
+                "`file.format`: `nginx` is not a format: use auto, combined, common or vhost_combined, or docker",
             ),
             (GOOD.replace("/var/log/apache2/*", ""), "`file.path` is `access.log`: it must be absolute"),
             (

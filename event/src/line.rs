@@ -69,6 +69,9 @@ pub struct Container {
     pub id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What Docker's `attrs` say of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A line with its place and its verdict.
@@ -200,7 +203,7 @@ mod tests {
             let origin = Origin {
                 host: Host { id: "4a5b".into(), name: "web-1".into() },
                 cloud: tags.map(|tags| Cloud { provider: "aws".into(), vpc_id: Some("vpc-1".into()), tags, ..Cloud::default() }),
-                container: Some(Container { id: "c0ffee".into(), name: None }),
+                container: Some(Container { id: "c0ffee".into(), name: None, labels: BTreeMap::new() }),
                 path: "/var/log/access.log".into(),
                 life: HostKey::derive("4a5b").life("/var/log/access.log", &line),
                 format: Format::Auto,

@@ -53,6 +53,25 @@ pub fn rfc3339(at: Millis) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
+/// Reads a time in UTC as RFC 3339 writes it, with or without a fraction of a second:
+/// `2026-11-16T08:00:25.123456789Z`.
+pub fn parse_rfc3339(text: &str) -> Option<Millis> {
+    let (day, rest) = text.split_once('T')?;
+    let day: Day = day.parse().ok()?;
+    let rest = rest.strip_suffix('Z')?;
+    let (clock, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+    let t = clock.as_bytes();
+    if t.len() != 8 || t[2] != b':' || t[5] != b':' || fraction.len() > 9 {
+        return None;
+    }
+    let (hour, minute, second) = (digits(&t[..2])?, digits(&t[3..5])?, digits(&t[6..])?);
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let millis = digits(format!("{fraction:0<3}").get(..3)?.as_bytes())?;
+    Some(i64::from(day.0) * DAY_MILLIS + ((hour * 60 + minute) * 60 + second) * 1000 + millis)
+}
+
 /// A UTC day, in days since 1970-01-01; written `2026-11-16`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub i32);
@@ -152,6 +171,16 @@ fn month(name: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_of_rfc_3339_is_read() {
+        assert_eq!(parse_rfc3339("2026-11-16T08:00:25.123456789Z"), Some(1_794_816_025_123));
+        assert_eq!(parse_rfc3339("2026-11-16T08:00:25Z").map(rfc3339).as_deref(), Some("2026-11-16T08:00:25.000Z"));
+        for text in ["", "2026-11-16", "2026-11-16T08:00:25", "2026-11-16T24:00:25Z", "2026-13-16T08:00:25Z", "2026-11-16T08:00:25.x1Z"] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
+    }
+
     use proptest::prelude::*;
 
     #[test]

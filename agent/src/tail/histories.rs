@@ -117,6 +117,7 @@ impl World {
             files: vec![FileSettings {
                 path: self.path("access.log").to_str().unwrap().to_owned(),
                 format: Format::Common,
+                is_docker: false,
                 olddir: None,
             }],
             state: self.folder.path().join("state"),

@@ -8,6 +8,7 @@ mod file;
 mod lines;
 mod lives;
 mod claim;
+mod docker;
 mod reader;
 mod watch;
 #[cfg(test)]
@@ -120,6 +121,9 @@ impl Tailer {
                 busy.insert(self.readers[at].live.clone());
                 self.is_stuck = !self.desk.flush();
             }
+        }
+        for group in self.desk.groups.expired(Some(now)) {
+            self.desk.emit(&group, now);
         }
         self.close_late(now);
         !busy.is_empty() && !self.is_stuck
@@ -384,7 +388,8 @@ impl Tailer {
             let quiet = now.duration_since(*reader.quiet_since.get_or_insert(now)) >= QUIET;
             // What was packed does not grow.
             let over = quiet || excess || reader.follower.is_packed();
-            if reader.follower.is_at_end() && !self.is_stuck && over {
+            let unfinished = reader.life().and_then(|life| self.desk.groups.floor(life)).is_some();
+            if reader.follower.is_at_end() && !self.is_stuck && over && !unfinished {
                 reader.take_rest(&mut self.desk, now);
                 self.finished.insert(reader.follower.id, reader.follower.progress().1);
                 self.drop_reader(at);
@@ -443,6 +448,9 @@ impl Tailer {
         }
         if !std::mem::replace(&mut self.is_finishing, true) {
             self.readers.iter_mut().for_each(|reader| reader.take_rest(&mut self.desk, now));
+            for group in self.desk.groups.expired(None) {
+                self.desk.emit(&group, now);
+            }
             self.close_all();
         }
         self.desk.flush()

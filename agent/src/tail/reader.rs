@@ -1,5 +1,6 @@
 //! One file's lines on their way into frames.
 
+use super::docker::{self, Group, Groups, Part, PartPlace};
 use super::file::{Follower, Look};
 use super::lines::{Lines, RawLine};
 use super::lives::{Known, Life, LifeNumber, Mark};
@@ -8,6 +9,7 @@ use crate::meter::Meter;
 use crate::settings::{FileSettings, RecordFormat, Settings};
 use crate::spool::{Dropped, Spool, Stuck};
 use event::encoding::LogStream;
+use event::line::Container;
 use event::{Classifier, Day, Encoding, HostKey, LifeId, Millis, Origin};
 use std::collections::VecDeque;
 use std::io;
@@ -31,6 +33,8 @@ pub struct Desk {
     classifier: Arc<Classifier>,
     key: HostKey,
     packer: Packer,
+    /// Lines of containers of which parts are missing.
+    pub groups: Groups,
     /// Frames that the spool has not taken yet.
     outbox: VecDeque<Parcel>,
     effort: Effort,
@@ -44,6 +48,7 @@ impl Desk {
             meter: Arc::clone(&settings.meter),
             classifier,
             packer: Packer::default(),
+            groups: Groups::default(),
             outbox: VecDeque::new(),
             effort: Effort::Usual,
             settings,
@@ -56,7 +61,9 @@ impl Desk {
     pub fn flush(&mut self) -> bool {
         while let Some(parcel) = self.outbox.front() {
             let (meta, payload) = (parcel.meta.clone(), parcel.payload.clone());
-            match self.spool.append(meta, payload, &self.known) {
+            // What moves a life without a frame is durable with the next one.
+            let appended = if payload.is_empty() { Ok(Vec::new()) } else { self.spool.append(meta, payload, &self.known) };
+            match appended {
                 Ok(dropped) => {
                     let parcel = self.outbox.pop_front().expect("it was there");
                     parcel.meta.marks.into_iter().for_each(|mark| self.known.advance(mark.life));
@@ -91,12 +98,19 @@ impl Desk {
         self.meter.gap(to - from);
         let settings = self.settings.files.iter().find(|file| Path::new(&file.path) == life.live);
         let settings = settings.unwrap_or(&self.settings.files[0]);
-        let origin = self.origin(&life.live, life.id, settings);
+        let origin = self.origin(&life.live, life.id, settings, None);
         let mut batch = Batch::new(origin, self.encoding(), life.position.day, Instant::now());
         batch.push_gap(from, to, reason, now());
         life.given_up = life.given_up.max(to);
         let mark = Mark { from: life.position.offset, life };
         self.outbox.extend(self.packer.pack(&batch, vec![mark], self.effort));
+    }
+
+    /// Makes a frame of its own of lines that were joined, or of what there is of them.
+    pub fn emit(&mut self, group: &Group, at: Instant) {
+        let mut batch = Batch::new(group.origin.clone(), self.encoding(), None, at);
+        batch.push(group.line(), &self.classifier, group.time.unwrap_or_else(now));
+        self.outbox.extend(self.packer.pack(&batch, Vec::new(), self.effort));
     }
 
     /// The encoding of records; `None` is our frame.
@@ -115,11 +129,11 @@ impl Desk {
         }
     }
 
-    fn origin(&self, live: &Path, life: LifeId, file: &FileSettings) -> Origin {
+    fn origin(&self, live: &Path, life: LifeId, file: &FileSettings, container: Option<Container>) -> Origin {
         Origin {
             host: self.settings.host.clone(),
             cloud: self.settings.cloud.read().expect("nobody panics with the facts in hand").clone(),
-            container: None,
+            container,
             path: live.to_string_lossy().into_owned(),
             life,
             format: file.format,
@@ -143,6 +157,8 @@ pub struct Reader {
     /// The life, and how far it is in frames; none before the first line.
     life: Option<Life>,
     batch: Option<Batch>,
+    /// Who writes the file, where Docker does for a container.
+    container: Option<Container>,
     /// Day of the last dated line.
     day: Option<Day>,
     /// Since when the file has neither been at its live path nor grown.
@@ -154,9 +170,9 @@ pub struct Reader {
 impl Reader {
     /// A reader of a file that stands at its beginning.
     pub fn new(follower: Follower, live: PathBuf, path: PathBuf, settings: usize) -> Reader {
-        let (life, batch, day, quiet_since, behind_since) = (None, None, None, None, None);
+        let (life, batch, container, day, quiet_since, behind_since) = (None, None, None, None, None, None);
         let modified = UNIX_EPOCH;
-        Reader { follower, live, path, modified, settings, life, batch, day, quiet_since, behind_since }
+        Reader { follower, live, path, modified, settings, life, batch, container, day, quiet_since, behind_since }
     }
 
     /// The life that it reads; none before the first line.
@@ -249,14 +265,40 @@ impl Reader {
                 none.insert(life)
             }
         };
+        let (number, id) = (life.number, life.id);
+        let file = &desk.settings.files[self.settings];
+        let part = if file.is_docker { Part::read(line.text) } else { None };
+        if let Some(part) = part.as_ref().filter(|_| self.container.is_none()) {
+            let container = docker::container(&self.live);
+            self.container = container.map(|container| Container { labels: part.attrs.clone(), ..container });
+        }
+        let joined = match &part {
+            None => None,
+            Some(part) if !part.text().1 => {
+                let place = PartPlace { life: number, offset: line.offset, length: line.length, now: at };
+                let origin = desk.origin(&self.live, id, file, self.container.clone());
+                desk.groups.add(&self.live, part, place, || origin);
+                return true;
+            }
+            Some(part) => desk.groups.finish(&self.live, part),
+        };
+        if let Some(group) = joined.as_ref().filter(|group| !group.is_of(number)) {
+            // It goes out before this file's place moves past its last part.
+            desk.emit(group, at);
+            return true;
+        }
         let batch = match &mut self.batch {
             Some(batch) => batch,
-            none => {
-                let origin = desk.origin(&self.live, life.id, &desk.settings.files[self.settings]);
-                none.insert(Batch::new(origin, desk.encoding(), self.day, at))
-            }
+            none => none.insert(Batch::new(desk.origin(&self.live, id, file, self.container.clone()), desk.encoding(), self.day, at)),
         };
-        batch.push(line, &desk.classifier, read);
+        match (&joined, &part) {
+            (Some(group), _) => batch.push(group.line(), &desk.classifier, group.time.unwrap_or(read)),
+            (None, Some(part)) => {
+                let text = part.text().0.as_bytes();
+                batch.push(RawLine { text, ..line }, &desk.classifier, part.time().unwrap_or(read));
+            }
+            (None, None) => batch.push(line, &desk.classifier, read),
+        }
         true
     }
 
@@ -289,15 +331,24 @@ impl Reader {
 
     /// Packs the lines taken so far.
     pub fn close(&mut self, desk: &mut Desk) {
-        let Some(batch) = self.batch.take() else { return };
-        self.day = batch.day();
-        let life = self.life.as_mut().expect("a batch is of a life");
+        let Some(life) = &mut self.life else { return };
         let from = life.position.offset;
-        life.position = self.follower.position(self.follower.lines.offset(), self.day);
+        let floor = desk.groups.floor(life.number).unwrap_or(u64::MAX);
+        let to = self.follower.lines.offset().min(floor).max(from);
+        if self.batch.is_none() && to == from {
+            return;
+        }
+        let batch = self.batch.take();
+        self.day = batch.as_ref().map_or(self.day, Batch::day);
+        life.position = self.follower.position(to, self.day);
         life.head = self.follower.head();
         life.size = life.size.max(self.follower.life_bytes());
         let marks = vec![Mark { from, life: life.clone() }];
-        desk.outbox.extend(desk.packer.pack(&batch, marks, desk.effort));
+        match batch {
+            Some(batch) => desk.outbox.extend(desk.packer.pack(&batch, marks, desk.effort)),
+            // Its lines went out with another file's.
+            None => desk.outbox.push_back(Parcel::mark_only(marks)),
+        }
     }
 
     /// Notes how many bytes there are, for a life that may lose some.
