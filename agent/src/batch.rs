@@ -59,7 +59,11 @@ impl Parcel {
 enum Contents {
     Frame(Body),
     /// Another encoding, the parts of the record, and where each ends.
-    Other { encoding: Encoding, text: Vec<u8>, ends: Vec<usize> },
+    Other {
+        encoding: Encoding,
+        text: Vec<u8>,
+        ends: Vec<usize>,
+    },
 }
 
 impl Contents {
@@ -162,22 +166,28 @@ impl Batch {
         let parsed = self.origin.format.parse(line.text);
         let attack = parsed.access().and_then(|access| classifier.classify(access));
         self.day = day_of(&parsed, self.day);
-        self.body.push(&self.origin, Line {
-            offset: line.offset,
-            length: line.length,
-            line: line.text,
-            cut: line.is_cut,
-            time: parsed.time().map_or(read, |own| own.at),
-            day: self.day,
-            attack: attack.as_ref(),
-            gap: None,
-        });
+        self.body.push(
+            &self.origin,
+            Line {
+                offset: line.offset,
+                length: line.length,
+                line: line.text,
+                cut: line.is_cut,
+                time: parsed.time().map_or(read, |own| own.at),
+                day: self.day,
+                attack: attack.as_ref(),
+                gap: None,
+            },
+        );
     }
 
     /// Appends an event that stands for lost bytes.
     pub fn push_gap(&mut self, from: u64, to: u64, reason: &str, noticed: Millis) {
         let (offset, length, day) = (from, to - from, self.day);
-        self.body.push(&self.origin, Line { offset, length, line: b"", cut: false, time: noticed, day, attack: None, gap: Some(reason) });
+        self.body.push(
+            &self.origin,
+            Line { offset, length, line: b"", cut: false, time: noticed, day, attack: None, gap: Some(reason) },
+        );
     }
 }
 
@@ -215,7 +225,15 @@ impl Packer {
         parcels
     }
 
-    fn pack_lines(&mut self, batch: &Batch, header: &Header, from: usize, to: usize, effort: Effort, out: &mut Vec<Parcel>) {
+    fn pack_lines(
+        &mut self,
+        batch: &Batch,
+        header: &Header,
+        from: usize,
+        to: usize,
+        effort: Effort,
+        out: &mut Vec<Parcel>,
+    ) {
         let key = self.key();
         let bytes = batch.body.encode(header, from, to, &key, effort.level());
         if from == 0 && to == batch.body.lines() {

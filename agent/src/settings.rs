@@ -268,7 +268,8 @@ impl StreamConfig {
     fn check_request_bytes(&self) -> Result<usize, ConfigError> {
         let bytes = bytes_of("stream.request_bytes", &self.request_bytes)?;
         if !(REQUEST_BYTES_MIN..=REQUEST_BYTES_MAX).contains(&bytes) {
-            let text = format!("`stream.request_bytes` is `{}`: use 1 MiB to 10 MiB (default 5 MiB)", self.request_bytes);
+            let text =
+                format!("`stream.request_bytes` is `{}`: use 1 MiB to 10 MiB (default 5 MiB)", self.request_bytes);
             return Err(ConfigError::Value(text));
         }
         Ok(bytes as usize)

@@ -327,7 +327,8 @@ fn gap_fields(event: &Event) -> Option<GapFields<'_>> {
 
 fn gap(event: &Event) -> Option<ErrorFields> {
     let gap = gap_fields(event)?;
-    let message = format!("bytes {} to {} of this log were lost before they were read: {}", gap.from, gap.to, gap.reason);
+    let message =
+        format!("bytes {} to {} of this log were lost before they were read: {}", gap.from, gap.to, gap.reason);
     Some(ErrorFields { message })
 }
 
@@ -510,7 +511,17 @@ mod tests {
         let time = parsed.time().map_or(7, |time| time.at);
         let day = day_of(&parsed, None);
         let length = line.len() as u64;
-        Event { origin: Arc::new(origin), offset: 9, length, cut: false, time, day, attack: None, gap: None, line: line.to_vec() }
+        Event {
+            origin: Arc::new(origin),
+            offset: 9,
+            length,
+            cut: false,
+            time,
+            day,
+            attack: None,
+            gap: None,
+            line: line.to_vec(),
+        }
     }
 
     fn body(document: &Document) -> Value {

@@ -285,7 +285,16 @@ mod tests {
         let mut body = Body::default();
         let mut offset = 0;
         for line in lines {
-            body.push(Line { offset, length: line.len() as u64, line, cut: false, time: 7, day: None, attack: None, gap: None });
+            body.push(Line {
+                offset,
+                length: line.len() as u64,
+                line,
+                cut: false,
+                time: 7,
+                day: None,
+                attack: None,
+                gap: None,
+            });
             offset += line.len() as u64 + 1;
         }
         body
@@ -294,7 +303,16 @@ mod tests {
     #[test]
     fn a_frame_is_plain_text_inside() {
         let mut body = body(&[DATED]);
-        let cut = Line { offset: 75, length: 9, line: b"\xff", cut: true, time: 8, day: None, attack: Some(&attack()), gap: None };
+        let cut = Line {
+            offset: 75,
+            length: 9,
+            line: b"\xff",
+            cut: true,
+            time: 8,
+            day: None,
+            attack: Some(&attack()),
+            gap: None,
+        };
         body.push(cut);
         let text = gunzip(&body.encode(&header(), 0, 2, 3)).unwrap();
         let expected = r#"{"twosec_frame":1,"host":{"id":"4a5b","name":"web-1"},"path":"/var/log/apache2/access.log","life":"21a53db0ea7b092e1207d87d689776d3","format":"combined","ruleset":"2026.11.1","agent":"0.1.0","day":"2024-10-04"}

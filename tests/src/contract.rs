@@ -305,7 +305,7 @@ pub fn item(number: u64) -> Item {
         time,
         day: None,
         attack: None,
-            gap: None,
+        gap: None,
     };
     Item { index: "tests-undated".into(), document: Document::of(&event) }
 }

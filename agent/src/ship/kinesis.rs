@@ -59,7 +59,10 @@ impl Uplink for Kinesis {
             Ok(ranges) => ranges,
             Err(cause) => {
                 let error = aws_sdk_kinesis::error::DisplayErrorContext(&cause).to_string();
-                tracing::debug!(error, "the stream does not tell its shards; frames are spread by their partition keys");
+                tracing::debug!(
+                    error,
+                    "the stream does not tell its shards; frames are spread by their partition keys"
+                );
                 Vec::new()
             }
         }
@@ -95,7 +98,9 @@ fn open_range(shard: &Shard) -> Option<HashRange> {
 fn hint(code: &str, stream: &str) -> String {
     let text = match code {
         "AccessDeniedException" => format!(": the role may not `kinesis:PutRecords` on stream `{stream}`"),
-        "ResourceNotFoundException" => format!(": there is no stream `{stream}` in this region and account; set `stream.name`"),
+        "ResourceNotFoundException" => {
+            format!(": there is no stream `{stream}` in this region and account; set `stream.name`")
+        }
         "ExpiredTokenException" | "ExpiredToken" | "UnrecognizedClientException" | "InvalidClientTokenId" => {
             ": the credentials are expired or unknown".to_owned()
         }

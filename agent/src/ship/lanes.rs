@@ -172,7 +172,7 @@ impl<P> Lanes<P> {
     pub fn back(&mut self, call: Vec<Cargo<P>>) {
         for cargo in call.into_iter().rev() {
             let at = cargo.lane % self.lanes.len();
-                self.lanes[at].waiting.push_front(Cargo { lane: at, ..cargo });
+            self.lanes[at].waiting.push_front(Cargo { lane: at, ..cargo });
         }
     }
 
@@ -186,7 +186,6 @@ impl<P> Lanes<P> {
     pub fn ready_at(&self, now: Instant) -> Option<Instant> {
         self.lanes.iter().filter_map(|lane| lane.ready_at(now)).min()
     }
-
 }
 
 #[cfg(test)]
@@ -231,7 +230,10 @@ mod tests {
         lanes.add(frame(10, 4), 4);
         lanes.add(frame(10, 5), 5);
         let waits = lanes.lanes[0].not_before > now;
-        assert_eq!(lanes.take(now, LIMITS).iter().map(|cargo| cargo.place).collect::<Vec<_>>(), if waits { vec![5] } else { vec![2, 0, 4, 5] });
+        assert_eq!(
+            lanes.take(now, LIMITS).iter().map(|cargo| cargo.place).collect::<Vec<_>>(),
+            if waits { vec![5] } else { vec![2, 0, 4, 5] }
+        );
     }
 
     #[tokio::test(start_paused = true)]

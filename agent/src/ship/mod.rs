@@ -188,7 +188,13 @@ struct Shipper {
 }
 
 impl Shipper {
-    fn new(spool: Arc<Spool>, uplink: Arc<dyn Uplink>, request_bytes: usize, meter: Arc<Meter>, dead: DeadLetters) -> Shipper {
+    fn new(
+        spool: Arc<Spool>,
+        uplink: Arc<dyn Uplink>,
+        request_bytes: usize,
+        meter: Arc<Meter>,
+        dead: DeadLetters,
+    ) -> Shipper {
         let now = Instant::now();
         Shipper {
             spool,
@@ -222,7 +228,8 @@ impl Shipper {
 
     /// Reads frames from the spool while there is room in memory.
     async fn load(&mut self) -> Result<(), ReadError> {
-        let (bytes, frames) = (BYTES_UNDER_WAY_MAX.saturating_sub(self.under_way), FRAMES_UNDER_WAY_MAX.saturating_sub(self.frames));
+        let (bytes, frames) =
+            (BYTES_UNDER_WAY_MAX.saturating_sub(self.under_way), FRAMES_UNDER_WAY_MAX.saturating_sub(self.frames));
         if bytes == 0 || frames == 0 || self.spool.is_shipped() {
             return Ok(());
         }
@@ -453,10 +460,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_the_throttled_frames_are_sent_again() {
         let throttled = || Put::Again("ProvisionedThroughputExceededException".into());
-        let answers = [
-            Ok(vec![Put::Stored, throttled(), Put::Stored, throttled()]),
-            Ok(vec![throttled(), Put::Stored]),
-        ];
+        let answers =
+            [Ok(vec![Put::Stored, throttled(), Put::Stored, throttled()]), Ok(vec![throttled(), Put::Stored])];
         let (mut asked, meter, _state) = ship(script(answers), &["1", "2", "3", "4"]).await;
         asked.iter_mut().for_each(|call| call.sort());
         assert_eq!(asked[..2], [vec!["1", "2", "3", "4"], vec!["2", "4"]]);
@@ -472,7 +477,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_frame_that_is_refused_for_good_is_kept_with_the_reason() {
-        let (_, meter, state) = ship(script([Ok(vec![Put::Never("too large".into()), Put::Stored])]), &["1", "2"]).await;
+        let (_, meter, state) =
+            ship(script([Ok(vec![Put::Never("too large".into()), Put::Stored])]), &["1", "2"]).await;
         let dead = state.path().join("dead");
         assert_eq!(std::fs::read_to_string(dead.join("1.reason")).unwrap(), "too large");
         assert_eq!(std::fs::read(dead.join("1.record")).unwrap(), b"x");

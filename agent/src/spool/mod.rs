@@ -21,8 +21,8 @@ pub use record::{Meta, Record};
 use crate::report::{SpoolReport, Trouble};
 use crate::tail::{Known, LifeNumber, Mark};
 use bytes::Bytes;
-use record::{HEAD_BYTES, Head, Item};
 use rebuild::Rebuild;
+use record::{HEAD_BYTES, Head, Item};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -226,7 +226,14 @@ impl Spool {
         inner.next = start(saved, &inner.segments);
         inner.saved = saved;
         let (known, holed) = rebuild.finish();
-        let spool = Spool { disk, path: path.to_owned(), limits, inner: Mutex::new(inner), appended: Notify::new(), changed: Notify::new() };
+        let spool = Spool {
+            disk,
+            path: path.to_owned(),
+            limits,
+            inner: Mutex::new(inner),
+            appended: Notify::new(),
+            changed: Notify::new(),
+        };
         // A cursor behind the end would pass over what comes next there.
         spool.save_cursor().map_err(failed)?;
         Ok(Opened { spool, known, holed })
@@ -329,7 +336,9 @@ impl Spool {
     fn drop_segment(&self, inner: &mut Inner, id: SegmentId) -> Result<Vec<Dropped>, Stuck> {
         let bytes = self.disk.read(id, 0, inner.segments[&id].bytes as usize).map_err(Stuck::Write)?;
         let waiting = record::scan(&bytes).into_iter().filter_map(|item| match item {
-            Item::Record { at, record: Record::Frame(meta, _), .. } => Some((Place { segment: id, at: at as u64 }, meta)),
+            Item::Record { at, record: Record::Frame(meta, _), .. } => {
+                Some((Place { segment: id, at: at as u64 }, meta))
+            }
             _ => None,
         });
         let lost: Vec<Meta> = waiting.filter(|(place, _)| *place >= inner.next).map(|(_, meta)| meta).collect();
@@ -571,7 +580,12 @@ fn read_segment(disk: &dyn Disk, id: SegmentId, length: u64, rebuild: &mut Rebui
             }
             Item::Damaged { at, bytes: length, .. } => {
                 damaged += 1;
-                tracing::error!(segment = id.0, at, length, "damaged records are set aside; their lines are read again");
+                tracing::error!(
+                    segment = id.0,
+                    at,
+                    length,
+                    "damaged records are set aside; their lines are read again"
+                );
                 disk.keep(&format!("quarantine-{:06}-{at}.bin", id.0), &bytes[at..at + length])?;
                 disk.write(id, at as u64, &Record::skip_head(length))?;
             }
@@ -605,7 +619,8 @@ mod tests {
 
     /// Appends frame `number`, which moves the one life from there to the next number.
     fn append(spool: &Spool, number: u64) -> Result<Vec<Dropped>, Stuck> {
-        let meta = Meta { key: number.to_string(), lines: 1, marks: vec![Mark { from: number, life: life(number + 1) }] };
+        let meta =
+            Meta { key: number.to_string(), lines: 1, marks: vec![Mark { from: number, life: life(number + 1) }] };
         let payload = Bytes::from(vec![b'x'; 37 * (number as usize % 11)]);
         spool.append(meta, payload, &known(number))
     }
@@ -665,7 +680,10 @@ mod tests {
                 let disk = disk.reborn(power_loss);
                 let opened = open(&disk);
                 let reached = offset(&opened);
-                assert!(power_loss || (confirmed..=confirmed + 1).contains(&reached), "{reached} of {confirmed} at {call}");
+                assert!(
+                    power_loss || (confirmed..=confirmed + 1).contains(&reached),
+                    "{reached} of {confirmed} at {call}"
+                );
                 shipped.extend(work(&opened.spool, reached).1);
                 shipped.extend(ship(&opened.spool));
                 shipped.sort_unstable();
@@ -743,7 +761,10 @@ mod tests {
         let disk = Memory::default();
         let spool = open(&disk).spool;
         (0..3).for_each(|number| drop(append(&spool, number).unwrap()));
-        let second = { spool.next().unwrap(); spool.next().unwrap().unwrap().place };
+        let second = {
+            spool.next().unwrap();
+            spool.next().unwrap().unwrap().place
+        };
         disk.damage(second.segment, second.at as usize + 40);
         let opened = open(&disk);
         assert_eq!(offset(&opened), 1);

@@ -105,13 +105,25 @@ mod tests {
 
     #[test]
     fn a_life_stays_where_a_frame_is_missing() {
-        let records = [snapshot([(1, 10)]), frame([(1, 10, 20)]), frame([(1, 30, 40)]), snapshot([(1, 40)]), frame([(1, 40, 50)])];
+        let records = [
+            snapshot([(1, 10)]),
+            frame([(1, 10, 20)]),
+            frame([(1, 30, 40)]),
+            snapshot([(1, 40)]),
+            frame([(1, 40, 50)]),
+        ];
         assert_eq!(offsets(records), [(1, 20)]);
     }
 
     #[test]
     fn a_life_goes_on_when_the_missing_bytes_are_read_again() {
-        let records = [frame([(1, 0, 20)]), frame([(1, 30, 40)]), frame([(1, 20, 30)]), frame([(1, 30, 40)]), frame([(1, 40, 50)])];
+        let records = [
+            frame([(1, 0, 20)]),
+            frame([(1, 30, 40)]),
+            frame([(1, 20, 30)]),
+            frame([(1, 30, 40)]),
+            frame([(1, 40, 50)]),
+        ];
         assert_eq!(offsets(records), [(1, 50)]);
     }
 

@@ -132,9 +132,17 @@ impl Head {
 /// What stands at a place of a segment.
 #[derive(Debug, PartialEq)]
 pub enum Item {
-    Record { at: usize, bytes: usize, record: Record },
+    Record {
+        at: usize,
+        bytes: usize,
+        record: Record,
+    },
     /// No record, up to the next one or the end of the segment.
-    Damaged { at: usize, bytes: usize, at_end: bool },
+    Damaged {
+        at: usize,
+        bytes: usize,
+        at_end: bool,
+    },
 }
 
 /// Reads a whole segment: its records, and what is none.
@@ -147,7 +155,8 @@ pub fn scan(segment: &[u8]) -> Vec<Item> {
             at += bytes;
             continue;
         }
-        let next = (at + 1..segment.len()).find(|next| segment[*next..].starts_with(MAGIC) && record_at(segment, *next).is_some());
+        let next = (at + 1..segment.len())
+            .find(|next| segment[*next..].starts_with(MAGIC) && record_at(segment, *next).is_some());
         let end = next.unwrap_or(segment.len());
         items.push(Item::Damaged { at, bytes: end - at, at_end: next.is_none() });
         at = end;

@@ -54,7 +54,8 @@ impl Around<'_> {
     /// with the same line.
     fn is_part_of(&self, file: &mut Follower, life: &Life) -> io::Result<bool> {
         let (size, end) = file.end()?;
-        Ok(size > 0 && (self.bytes_of)(life.number, size - end.len() as u64, end.len()).is_some_and(|bytes| bytes == end))
+        Ok(size > 0
+            && (self.bytes_of)(life.number, size - end.len() as u64, end.len()).is_some_and(|bytes| bytes == end))
     }
 
     /// Decides on a file that no life is known to be in. Leaves it at its start, or
@@ -111,7 +112,9 @@ impl Around<'_> {
             }
             match self.reach(life) {
                 None => return Ok(Claim::Continues(life.number)),
-                Some(size) if file.unpacked_size()? == size as u32 && self.is_part_of(file, life)? => return Ok(Claim::Waits(life.number)),
+                Some(size) if file.unpacked_size()? == size as u32 && self.is_part_of(file, life)? => {
+                    return Ok(Claim::Waits(life.number));
+                }
                 Some(_) => {}
             }
         }

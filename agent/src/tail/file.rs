@@ -2,8 +2,8 @@
 
 use super::lines::Lines;
 use super::lives::{Life, Position};
-use event::limits::FIRST_LINE_BYTES_MAX;
 use event::Day;
+use event::limits::FIRST_LINE_BYTES_MAX;
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -347,7 +347,9 @@ impl Follower {
     pub fn position(&self, offset: u64, day: Option<Day>) -> Position {
         let before = (offset as usize).min(WITNESS_BYTES);
         let tail = match self.source {
-            Source::Plain(_) => self.bytes_at(offset - before as u64, before).ok().filter(|bytes| bytes.len() == before),
+            Source::Plain(_) => {
+                self.bytes_at(offset - before as u64, before).ok().filter(|bytes| bytes.len() == before)
+            }
             Source::Gzip(_) => None,
         };
         Position { offset, tail: tail.map(|bytes| Witness::of(&bytes)), day }

@@ -155,7 +155,11 @@ impl World {
         let (clock, number) = if first && self.twins { (0, 0) } else { (self.clock, self.random.below(40)) };
         let (minutes, seconds) = (clock / 60 % 60, clock % 60);
         let path = "x".repeat(if first && self.twins { 5 } else { self.random.below(60) as usize });
-        format!("192.0.2.{number} - - [16/Nov/2026:{:02}:{minutes:02}:{seconds:02} +0000] \"GET /{path} HTTP/1.1\" 200 5\n", clock / 3600).into_bytes()
+        format!(
+            "192.0.2.{number} - - [16/Nov/2026:{:02}:{minutes:02}:{seconds:02} +0000] \"GET /{path} HTTP/1.1\" 200 5\n",
+            clock / 3600
+        )
+        .into_bytes()
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -224,7 +228,11 @@ impl World {
             if named || self.delivered.contains_key(&self.id(life, line)) {
                 continue;
             }
-            if is_held { self.held.insert((life, line.0)) } else { self.excused.insert((life, line.0)) };
+            if is_held {
+                self.held.insert((life, line.0))
+            } else {
+                self.excused.insert((life, line.0))
+            };
         }
     }
 
@@ -242,7 +250,6 @@ impl World {
             for event in event::frame::decode(&shipment.payload).unwrap().1 {
                 if event.gap.is_some() {
                     self.gaps += 1;
-                    if std::env::var("TWOSEC_SEED").is_ok() { eprintln!("gap {event:?} after {:?}", self.trace.len()); }
                     continue;
                 }
                 let id = event.id(&event.parsed());
@@ -273,10 +280,6 @@ impl World {
     fn step(&mut self) {
         let what = self.random.below(100);
         let name = self.act(what);
-        if std::env::var("TWOSEC_SEED").is_ok() {
-            eprintln!("{name}: {}", self.files.iter().map(|(n, f)| format!("{n}={}[{}]", f.life, f.content.borrow().len())).collect::<Vec<_>>().join(" "));
-            if let Some(t) = &self.tailer { for l in &t.desk.known.lives { eprintln!("    {} {} of {} in {:?} was {:?}", l.number.0, l.position.offset, l.size, l.files.iter().map(|f| f.inode).collect::<Vec<_>>(), l.was.map(|f| f.inode)); } }
-        }
         self.trace.push(name.to_owned());
     }
 
@@ -442,21 +445,13 @@ impl World {
             for line in self.lines(life) {
                 let text = self.lives[life].borrow()[line.0..line.1].to_vec();
                 let id = self.id(life, line);
-                if !(self.delivered.contains_key(&id) || self.excused.contains(&(life, line.0))) && std::env::var("TWOSEC_SEED").is_ok() {
-                    eprintln!("twins {} life {} ends {:?}", self.twins, self.life_id(life), self.lines(life));
-                    for (l, o, t) in self.delivered.values() { if *l == self.life_id(life) { eprintln!("  had {o} {}", String::from_utf8_lossy(t)); } }
-                    for l in &self.tailer.as_ref().unwrap().desk.known.lives { eprintln!("  known {l:?}"); }
-                    let t = self.tailer.as_ref().unwrap();
-                    eprintln!("  waiting {:?}\n  finished {:?}", t.waiting, t.finished);
-                    for r in &t.readers { eprintln!("  reader {:?} {:?} {:?}", r.path, r.follower.id, r.life()); }
-                    for n in self.files.keys() { eprintln!("  file {n} {:?}", FileId::of(&fs::metadata(self.path(n)).unwrap())); }
-                    for (n, f) in &self.files { eprintln!("  file {n} life {} bytes {}", f.life, f.content.borrow().len()); }
-                    eprintln!("  {}", String::from_utf8_lossy(&self.lives[life].borrow()));
-                }
                 assert!(
                     self.delivered.contains_key(&id) || self.excused.contains(&(life, line.0)),
                     "{}: line at {} of life {life} of {} is lost\n{}",
-                    self.name(), line.0, self.lives.len(), self.trace.join(", ")
+                    self.name(),
+                    line.0,
+                    self.lives.len(),
+                    self.trace.join(", ")
                 );
                 expected.entry(id).or_default().push(text);
             }
@@ -469,9 +464,16 @@ impl World {
             let is_rest = (0..self.lives.len()).any(|number| {
                 let bytes = self.lives[number].borrow();
                 let rest = bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-                *life == self.life_id(number) && bytes.get(*offset as usize..).is_some_and(|at| at == rest && at.starts_with(text))
+                *life == self.life_id(number)
+                    && bytes.get(*offset as usize..).is_some_and(|at| at == rest && at.starts_with(text))
             });
-            assert!(is_rest, "{}: `{}` at {offset} was never written there\n{}", self.name(), String::from_utf8_lossy(text), self.trace.join(", "));
+            assert!(
+                is_rest,
+                "{}: `{}` at {offset} was never written there\n{}",
+                self.name(),
+                String::from_utf8_lossy(text),
+                self.trace.join(", ")
+            );
         }
         let destructive = ["truncate", "recreate", "delete"];
         if !self.trace.iter().any(|step| destructive.contains(&step.as_str())) {

@@ -13,13 +13,15 @@ mod reader;
 mod watch;
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod cases;
 
 pub use file::{FileId, Witness, read_at};
 pub use find::is_pattern;
 pub use lines::{Lines, RawLine};
 pub use lives::{Known, Life, LifeNumber, Mark, Pattern, Position};
-pub use reader::{Desk, Reader};
 pub(crate) use reader::now;
+pub use reader::{Desk, Reader};
 pub use watch::{Wake, Wakes};
 
 use claim::{Around, Claim, InReach};
@@ -179,7 +181,10 @@ impl Tailer {
         self.desk.flush();
         let found = {
             let remembered = self.desk.known.lives.iter().map(|life| life.live.as_path());
-            find::find(&self.desk.settings.files, remembered.chain(self.readers.iter().map(|reader| reader.live.as_path())))
+            find::find(
+                &self.desk.settings.files,
+                remembered.chain(self.readers.iter().map(|reader| reader.live.as_path())),
+            )
         };
         for folder in &found.folders {
             self.watch.folder(folder);
@@ -358,7 +363,11 @@ impl Tailer {
 
     fn is_within_reach(&self, life: LifeNumber) -> bool {
         self.readers.iter().any(|reader| reader.life() == Some(life))
-            || self.desk.known.life(life).is_some_and(|life| !life.files.is_empty() && !self.lost.contains_key(&life.number))
+            || self
+                .desk
+                .known
+                .life(life)
+                .is_some_and(|life| !life.files.is_empty() && !self.lost.contains_key(&life.number))
     }
 
     /// Whether a live path leads to another file than the open one, where the system does
@@ -405,7 +414,8 @@ impl Tailer {
         let mut within_reach: HashSet<LifeNumber> = self.readers.iter().filter_map(Reader::life).collect();
         let files = families.iter().flat_map(|family| &family.files);
         within_reach.extend(files.filter_map(|file| self.desk.known.of_file(file.id)).map(|life| life.number));
-        let lost = self.desk.known.lives.iter().filter(|life| life.unread().is_some() && !within_reach.contains(&life.number));
+        let lost =
+            self.desk.known.lives.iter().filter(|life| life.unread().is_some() && !within_reach.contains(&life.number));
         let lost: HashSet<LifeNumber> = lost.map(|life| life.number).collect();
         self.lost.retain(|life, _| lost.contains(life));
         for number in lost {

@@ -62,7 +62,8 @@ impl Desk {
         while let Some(parcel) = self.outbox.front() {
             let (meta, payload) = (parcel.meta.clone(), parcel.payload.clone());
             // What moves a life without a frame is durable with the next one.
-            let appended = if payload.is_empty() { Ok(Vec::new()) } else { self.spool.append(meta, payload, &self.known) };
+            let appended =
+                if payload.is_empty() { Ok(Vec::new()) } else { self.spool.append(meta, payload, &self.known) };
             match appended {
                 Ok(dropped) => {
                     let parcel = self.outbox.pop_front().expect("it was there");
@@ -253,7 +254,13 @@ impl Reader {
     }
 
     /// Appends one line to the batch. False if `next` gives none.
-    fn take(&mut self, desk: &mut Desk, at: Instant, read: Millis, next: impl FnOnce(&mut Lines) -> Option<RawLine<'_>>) -> bool {
+    fn take(
+        &mut self,
+        desk: &mut Desk,
+        at: Instant,
+        read: Millis,
+        next: impl FnOnce(&mut Lines) -> Option<RawLine<'_>>,
+    ) -> bool {
         let Some(line) = next(&mut self.follower.lines) else { return false };
         desk.meter.line();
         let life = match &mut self.life {
@@ -289,7 +296,12 @@ impl Reader {
         }
         let batch = match &mut self.batch {
             Some(batch) => batch,
-            none => none.insert(Batch::new(desk.origin(&self.live, id, file, self.container.clone()), desk.encoding(), self.day, at)),
+            none => none.insert(Batch::new(
+                desk.origin(&self.live, id, file, self.container.clone()),
+                desk.encoding(),
+                self.day,
+                at,
+            )),
         };
         match (&joined, &part) {
             (Some(group), _) => batch.push(group.line(), &desk.classifier, group.time.unwrap_or(read)),

@@ -80,15 +80,28 @@ mod tests {
             agent: "0.1.0".into(),
         };
         let (length, line) = (line.len() as u64, line.to_vec());
-        Event { origin: Arc::new(origin), offset, length, cut: false, time: 7, day: None, attack: None, gap: None, line }
+        Event {
+            origin: Arc::new(origin),
+            offset,
+            length,
+            cut: false,
+            time: 7,
+            day: None,
+            attack: None,
+            gap: None,
+            line,
+        }
     }
 
     fn record(encoding: &Encoding, events: &[Event]) -> Vec<u8> {
-        let parts: Vec<Vec<u8>> = events.iter().map(|event| {
-            let mut part = Vec::new();
-            encoding.push(event, &mut part);
-            part
-        }).collect();
+        let parts: Vec<Vec<u8>> = events
+            .iter()
+            .map(|event| {
+                let mut part = Vec::new();
+                encoding.push(event, &mut part);
+                part
+            })
+            .collect();
         encoding.record(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), "k1", 3)
     }
 
@@ -106,7 +119,8 @@ mod tests {
     fn ecs_records_are_documents_a_line_each() {
         let events = [event(b"odd", 0), event(b"odd too", 4)];
         let text = gunzip(&record(&Encoding::Ecs, &events));
-        let ids: Vec<_> = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["event"]["id"].clone()).collect();
+        let ids: Vec<_> =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["event"]["id"].clone()).collect();
         assert_eq!(ids, events.map(|event| json!(event.id(&event.parsed()))));
     }
 

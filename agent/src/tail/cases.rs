@@ -1,0 +1,297 @@
+//! Single cases of files and folders, told one by one.
+
+use super::watch::Watch;
+use super::*;
+use crate::report::Report;
+use crate::settings::{FileSettings, RecordFormat, SWEEP, Settings};
+use crate::spool::memory::{Fault, Memory};
+use crate::spool::{Limits, Spool};
+use event::line::Host;
+use event::{Classifier, Event, Format};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::{Arc, LazyLock};
+
+static CLASSIFIER: LazyLock<Arc<Classifier>> = LazyLock::new(|| Arc::new(Classifier::embedded()));
+
+/// A folder of logs and a tailer that follows a pattern in it.
+struct Rig {
+    folder: tempfile::TempDir,
+    disk: Memory,
+    pattern: String,
+    is_docker: bool,
+    now: Instant,
+    tailer: Option<Tailer>,
+}
+
+impl Rig {
+    fn new(pattern: &str) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let pattern = folder.path().join(pattern).to_str().unwrap().to_owned();
+        Rig { folder, disk: Memory::default(), pattern, is_docker: false, now: Instant::now(), tailer: None }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(self.path(name)).unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    }
+
+    fn start(&mut self) {
+        let file =
+            FileSettings { path: self.pattern.clone(), format: Format::Auto, is_docker: self.is_docker, olddir: None };
+        let settings = Settings {
+            host: Host { id: "case".into(), name: "case".into() },
+            cloud: Arc::default(),
+            format: RecordFormat::Frame,
+            files: vec![file],
+            state: self.path("state"),
+            spool: Limits::default(),
+            request_bytes: 5 << 20,
+            follow: true,
+            linger: Duration::from_millis(100),
+            sweep: SWEEP,
+            metrics: Default::default(),
+            meter: Arc::default(),
+        };
+        let opened = Spool::open(Arc::new(self.disk.clone()), Path::new("/spool"), Limits::default()).unwrap();
+        let spool = Arc::new(opened.spool);
+        settings.meter.watch_spool(&spool);
+        let desk = Desk::new(settings, Arc::clone(&CLASSIFIER), spool, opened.known);
+        self.tailer = Some(Tailer::new(desk, Watch::none()));
+    }
+
+    /// Looks at everything and returns the events that have come.
+    fn events(&mut self) -> Vec<Event> {
+        if self.tailer.is_none() {
+            self.start();
+        }
+        let tailer = self.tailer.as_mut().unwrap();
+        self.now += Duration::from_secs(6);
+        while tailer.round(self.now) {}
+        self.now += Duration::from_secs(1);
+        while tailer.round(self.now) {}
+        let mut events = Vec::new();
+        while let Some(shipment) = tailer.desk.spool.next().unwrap() {
+            tailer.desk.spool.settled(shipment.place);
+            events.extend(event::frame::decode(&shipment.payload).unwrap().1);
+        }
+        tailer.desk.spool.tidy(true);
+        events
+    }
+
+    fn lines(&mut self) -> Vec<String> {
+        self.events().into_iter().map(|event| String::from_utf8(event.line).unwrap()).collect()
+    }
+
+    fn report(&self) -> Report {
+        let about = crate::meter::About { host: String::new(), stream: String::new(), credentials: None };
+        self.tailer.as_ref().unwrap().desk.meter.report(about)
+    }
+
+    fn skipped(&self) -> Vec<(String, String)> {
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        self.report().skipped.into_iter().map(|skipped| (name(&skipped.path), skipped.reason)).collect()
+    }
+}
+
+#[test]
+fn what_is_no_log_of_ours_is_named_and_skipped() {
+    let mut rig = Rig::new("*.log");
+    rig.write("real.log", "real\n");
+    rig.write("secret", "root:x\n");
+    symlink(rig.path("secret"), rig.path("stolen.log")).unwrap();
+    symlink(rig.path("real.log"), rig.path("other-name.log")).unwrap();
+    symlink(rig.path("nowhere"), rig.path("dangling.log")).unwrap();
+    fs::create_dir(rig.path("folder.log")).unwrap();
+    let status = std::process::Command::new("mkfifo").arg(rig.path("pipe.log")).status().unwrap();
+    assert!(status.success());
+    assert_eq!(rig.lines(), ["real"]);
+    let mut skipped = rig.skipped();
+    skipped.sort();
+    let secret = rig.path("secret").canonicalize().unwrap();
+    assert_eq!(skipped.len(), 3, "{skipped:?}");
+    assert!(skipped[0].1.starts_with("it is a link that leads nowhere"), "{skipped:?}");
+    assert_eq!(skipped[1], ("pipe.log".into(), "it is not a regular file; skipped".into()));
+    let link = format!("it is a link to `{}`, which no `[[file]]` names; skipped", secret.display());
+    assert_eq!(skipped[2], ("stolen.log".into(), link));
+}
+
+#[test]
+fn a_folder_behind_a_link_is_not_entered() {
+    let mut rig = Rig::new("*/access.log");
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("access.log"), "stolen\n").unwrap();
+    symlink(elsewhere.path(), rig.path("site")).unwrap();
+    fs::create_dir(rig.path("shop")).unwrap();
+    rig.write("shop/access.log", "ours\n");
+    assert_eq!(rig.lines(), ["ours"]);
+}
+
+#[test]
+fn a_file_with_two_names_is_read_once() {
+    let mut rig = Rig::new("*.log");
+    rig.write("a.log", "once\n");
+    fs::hard_link(rig.path("a.log"), rig.path("b.log")).unwrap();
+    assert_eq!(rig.lines(), ["once"]);
+}
+
+#[test]
+fn a_folder_that_appears_later_is_found() {
+    let mut rig = Rig::new("later/access.log");
+    assert!(rig.lines().is_empty());
+    fs::create_dir(rig.path("later")).unwrap();
+    rig.write("later/access.log", "here\n");
+    assert_eq!(rig.lines(), ["here"]);
+}
+
+#[test]
+fn a_file_that_may_be_read_later_is_read_then() {
+    let mut rig = Rig::new("access.log");
+    rig.write("access.log", "patience\n");
+    fs::set_permissions(rig.path("access.log"), fs::Permissions::from_mode(0o000)).unwrap();
+    // Root may read everything.
+    let may_read = fs::File::open(rig.path("access.log")).is_ok();
+    if !may_read {
+        assert!(rig.lines().is_empty());
+        assert!(rig.skipped()[0].1.starts_with("cannot open it: Permission denied"), "{:?}", rig.skipped());
+    }
+    fs::set_permissions(rig.path("access.log"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(rig.lines(), ["patience"]);
+    assert!(rig.skipped().is_empty());
+}
+
+#[test]
+fn two_rotations_between_two_sweeps_lose_nothing() {
+    let mut rig = Rig::new("access.log");
+    rig.write("access.log", "1\n");
+    assert_eq!(rig.lines(), ["1"]);
+    rig.append("access.log", "2\n");
+    fs::rename(rig.path("access.log"), rig.path("access.log.1")).unwrap();
+    rig.write("access.log", "3\n");
+    fs::rename(rig.path("access.log.1"), rig.path("access.log.2")).unwrap();
+    fs::rename(rig.path("access.log"), rig.path("access.log.1")).unwrap();
+    rig.write("access.log", "4\n");
+    assert_eq!(rig.lines(), ["2", "3", "4"]);
+}
+
+#[test]
+fn an_unread_file_that_is_deleted_is_read_while_it_is_open() {
+    let mut rig = Rig::new("access.log");
+    rig.write("access.log", "1\n");
+    assert_eq!(rig.lines(), ["1"]);
+    rig.append("access.log", "2\n");
+    fs::remove_file(rig.path("access.log")).unwrap();
+    assert_eq!(rig.lines(), ["2"]);
+}
+
+#[test]
+fn lost_bytes_are_an_event_of_their_own() {
+    let mut rig = Rig::new("access.log");
+    rig.write("access.log", "1\n");
+    assert_eq!(rig.lines(), ["1"]);
+    // The spool takes nothing while the file grows and goes.
+    rig.disk.fail_at(rig.disk.calls(), Fault::Full(0, usize::MAX >> 1));
+    rig.append("access.log", "lost\n");
+    assert!(rig.lines().is_empty());
+    assert!(rig.report().spool.trouble.unwrap().reason.contains("No space left on device"));
+    let disk = rig.disk.reborn(false);
+    (rig.tailer, rig.disk) = (None, disk);
+    fs::remove_file(rig.path("access.log")).unwrap();
+    rig.write("access.log", "2\n");
+    // That the file had grown was never written down, so there is nothing to tell.
+    assert_eq!(rig.lines(), ["2"]);
+    rig.append("access.log", "half a line");
+    assert!(rig.lines().is_empty());
+    rig.write("access.log", "3\n");
+    let mut events = rig.events();
+    events.extend(rig.events());
+    events.extend(rig.events());
+    let gap = events.iter().find(|event| event.gap.is_some()).unwrap();
+    assert_eq!((gap.offset, gap.length), (2, 11));
+    assert_eq!(gap.gap.as_deref(), Some("the file was truncated or written anew before they were read"));
+    assert_eq!((rig.report().gaps, rig.report().gap_bytes), (1, 11));
+}
+
+#[test]
+fn a_full_disk_stops_reading_and_the_rest_follows_when_there_is_room() {
+    let mut rig = Rig::new("access.log");
+    rig.write("access.log", "1\n");
+    assert_eq!(rig.lines(), ["1"]);
+    rig.disk.fail_at(rig.disk.calls(), Fault::Full(4, 4));
+    rig.append("access.log", "2\n");
+    rig.append("access.log", "3\n");
+    let mut lines = rig.lines();
+    for _ in 0..5 {
+        lines.extend(rig.lines());
+    }
+    assert_eq!(lines, ["2", "3"]);
+    assert_eq!(rig.report().spool.trouble, None);
+}
+
+#[test]
+fn odd_bytes_survive() {
+    let mut rig = Rig::new("access.log");
+    fs::write(rig.path("access.log"), b"cr\r\nnul\0\n\xff\xfe\n\nlast without an end").unwrap();
+    let lines: Vec<Vec<u8>> = rig.events().into_iter().map(|event| event.line).collect();
+    assert_eq!(lines, [&b"cr\r"[..], b"nul\0", b"\xff\xfe", b""]);
+    rig.append("access.log", ", finished\n");
+    assert_eq!(rig.lines(), ["last without an end, finished"]);
+}
+
+fn part(text: &str, stream: &str, second: u32) -> String {
+    let log = serde_json::to_string(text).unwrap();
+    format!(
+        "{{\"log\":{log},\"stream\":\"{stream}\",\"attrs\":{{\"tag\":\"dvwa\"}},\"time\":\"2026-11-16T08:00:{second:02}.5Z\"}}\n"
+    )
+}
+
+fn docker() -> Rig {
+    let mut rig = Rig::new("c0ffee-json.log");
+    rig.is_docker = true;
+    rig
+}
+
+#[test]
+fn parts_of_a_containers_line_are_joined_per_stream() {
+    let mut rig = docker();
+    let text = [part("one ", "stdout", 1), part("other\n", "stderr", 2), part("line\n", "stdout", 3)].concat();
+    rig.write("c0ffee-json.log", &text);
+    let events = rig.events();
+    let lines: Vec<_> = events.iter().map(|event| String::from_utf8_lossy(&event.line)).collect();
+    assert_eq!(lines, ["other", "one line"]);
+    assert_eq!((events[1].offset, events[1].time), (0, 1_794_816_001_500));
+    assert_eq!(events[1].length as usize, part("one ", "stdout", 1).len() - 1);
+    let container = events[0].origin.container.as_ref().unwrap();
+    assert_eq!((&*container.id, &*container.labels["tag"]), ("c0ffee", "dvwa"));
+}
+
+#[test]
+fn parts_are_joined_across_a_rotation_and_a_crash() {
+    let mut rig = docker();
+    rig.write("c0ffee-json.log", &[part("before\n", "stdout", 1), part("one ", "stdout", 2)].concat());
+    assert_eq!(rig.lines(), ["before"]);
+    rig.tailer = None;
+    fs::rename(rig.path("c0ffee-json.log"), rig.path("c0ffee-json.log.1")).unwrap();
+    rig.write("c0ffee-json.log", &[part("line\n", "stdout", 3), part("after\n", "stdout", 4)].concat());
+    assert_eq!(rig.lines(), ["one line", "after"]);
+    rig.tailer = None;
+    assert!(rig.lines().is_empty(), "nothing is read again");
+}
+
+#[test]
+fn a_line_whose_last_part_never_comes_is_told_as_it_is() {
+    let mut rig = docker();
+    rig.write("c0ffee-json.log", &part("the container die", "stdout", 1));
+    assert!(rig.lines().is_empty());
+    rig.now += Duration::from_secs(31);
+    assert_eq!(rig.lines(), ["the container die"]);
+    assert!(rig.lines().is_empty());
+}
