@@ -174,6 +174,7 @@ impl Batch {
                 line: line.text,
                 cut: line.is_cut,
                 time: parsed.time().map_or(read, |own| own.at),
+                tells_time: parsed.time().is_some(),
                 day: self.day,
                 attack: attack.as_ref(),
                 gap: None,
@@ -186,7 +187,17 @@ impl Batch {
         let (offset, length, day) = (from, to - from, self.day);
         self.body.push(
             &self.origin,
-            Line { offset, length, line: b"", cut: false, time: noticed, day, attack: None, gap: Some(reason) },
+            Line {
+                offset,
+                length,
+                line: b"",
+                cut: false,
+                time: noticed,
+                tells_time: false,
+                day,
+                attack: None,
+                gap: Some(reason),
+            },
         );
     }
 }

@@ -10,7 +10,7 @@
 //! most of the agent's work, and an id of random-looking digits would cost 20 bytes a
 //! line, so ids are computed by whoever reads the frame.
 
-use crate::attack::Attack;
+use crate::attack::{Attack, Category, Confidence, Field, Finding};
 use crate::limits::DECODED_BYTES_MAX;
 use crate::line::{Event, Origin, day_of};
 use crate::time::{Day, Millis};
@@ -20,6 +20,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -37,12 +38,19 @@ pub struct Header {
     /// opens with undated lines needs it to find their index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<Day>,
+    /// The rules that found something in this frame: each stands here once, and lines
+    /// name it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, RuleFacts>,
 }
+
+/// What is the same for all findings of a rule: category, confidence, score.
+pub type RuleFacts = (Category, Confidence, u8);
 
 impl Header {
     /// The header of a frame of `origin` that follows a line of `day`.
     pub fn new(origin: Origin, day: Option<Day>) -> Header {
-        Header { version: VERSION, origin, day }
+        Header { version: VERSION, origin, day, rules: BTreeMap::new() }
     }
 }
 
@@ -50,8 +58,10 @@ impl Header {
 #[derive(Debug, Serialize, Deserialize)]
 struct Row<'a> {
     offset: u64,
-    time: Millis,
+    /// When it was read; absent where the line tells its own time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    time: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     line: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     line_b64: Option<String>,
@@ -59,10 +69,66 @@ struct Row<'a> {
     length: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cut: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    attack: Option<Cow<'a, Attack>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
+    attack: Option<Verdict<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gap: Option<Cow<'a, str>>,
+}
+
+/// An attack's score, and what was found in each part of the line.
+type Verdict<'a> = (u8, Vec<Part<'a>>);
+
+/// Field, parameter, layer, excerpt, and the rules that matched there.
+#[derive(Debug, Serialize, Deserialize)]
+struct Part<'a>(
+    Field,
+    #[serde(borrow)] Option<Cow<'a, str>>,
+    u8,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Vec<Cow<'a, str>>,
+);
+
+/// Findings in the same place stand together: most attacks match several rules there.
+fn verdict(attack: &Attack) -> Verdict<'_> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    for finding in &attack.findings {
+        let parameter = finding.parameter.as_deref();
+        let same = |part: &&mut Part<'_>| {
+            (part.0, part.1.as_deref(), part.2, &*part.3)
+                == (finding.field, parameter, finding.layer, &*finding.excerpt)
+        };
+        match parts.iter_mut().find(same) {
+            Some(part) => part.4.push(Cow::Borrowed(&finding.rule)),
+            None => {
+                let (parameter, excerpt) = (parameter.map(Cow::Borrowed), Cow::Borrowed(&*finding.excerpt));
+                parts.push(Part(finding.field, parameter, finding.layer, excerpt, vec![Cow::Borrowed(&finding.rule)]));
+            }
+        }
+    }
+    (attack.score, parts)
+}
+
+/// The verdict again, strongest finding first. `None` where a rule is not in the header.
+fn attack((score, parts): Verdict<'_>, rules: &BTreeMap<String, RuleFacts>) -> Option<Attack> {
+    let mut findings = Vec::new();
+    for Part(field, parameter, layer, excerpt, names) in &parts {
+        for name in names {
+            let (category, confidence, score) = *rules.get(&**name)?;
+            let (parameter, excerpt) = (parameter.as_deref().map(str::to_owned), excerpt.to_string());
+            findings.push(Finding {
+                rule: name.to_string(),
+                category,
+                confidence,
+                score,
+                field: *field,
+                parameter,
+                layer: *layer,
+                excerpt,
+            });
+        }
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse((finding.score, finding.confidence)));
+    Some(Attack { score, findings })
 }
 
 /// Bytes as JSON can hold them: `line`, or `line_b64` where they are not UTF-8.
@@ -92,6 +158,8 @@ pub struct Line<'a> {
     pub cut: bool,
     /// The line's own time, or when it was read.
     pub time: Millis,
+    /// Whether the line tells its time, so that it need not be sent.
+    pub tells_time: bool,
     /// Day of the last dated line of the life up to and with this one.
     pub day: Option<Day>,
     pub attack: Option<&'a Attack>,
@@ -107,20 +175,26 @@ pub struct Body {
     ends: Vec<usize>,
     /// The day of the last dated line up to and with each line.
     days: Vec<Option<Day>>,
+    rules: BTreeMap<String, RuleFacts>,
 }
 
 impl Body {
     /// Appends a line.
     pub fn push(&mut self, line: Line<'_>) {
+        for finding in line.attack.iter().flat_map(|attack| &attack.findings) {
+            if !self.rules.contains_key(&finding.rule) {
+                self.rules.insert(finding.rule.clone(), (finding.category, finding.confidence, finding.score));
+            }
+        }
         let (text, base64) = to_text(line.line);
         let row = Row {
             offset: line.offset,
-            time: line.time,
+            time: (!line.tells_time).then_some(line.time),
             line: text,
             line_b64: base64,
             length: (line.length != line.line.len() as u64).then_some(line.length),
             cut: line.cut,
-            attack: line.attack.map(Cow::Borrowed),
+            attack: line.attack.map(verdict),
             gap: line.gap.map(Cow::Borrowed),
         };
         serde_json::to_writer(&mut self.text, &row).expect("plain data turns into JSON, and a Vec takes it");
@@ -150,7 +224,8 @@ impl Body {
         let start = |line: usize| if line == 0 { 0 } else { self.ends[line - 1] };
         let text = &self.text[start(from)..start(to)];
         let mut gzip = GzEncoder::new(Vec::with_capacity(text.len() / 4 + 512), Compression::new(level));
-        let mut head = serde_json::to_vec(header).expect("plain data turns into JSON");
+        let header = Header { rules: self.rules.clone(), ..header.clone() };
+        let mut head = serde_json::to_vec(&header).expect("plain data turns into JSON");
         head.push(b'\n');
         gzip.write_all(&head).and_then(|()| gzip.write_all(text)).expect("a Vec takes all bytes");
         gzip.finish().expect("a Vec takes all bytes")
@@ -176,6 +251,8 @@ pub enum FrameError {
         #[source]
         cause: serde_json::Error,
     },
+    #[error("line {number} of the frame names a rule that its header does not")]
+    NoRule { number: usize },
     #[error("line {number} of the frame has no text")]
     NoText { number: usize },
 }
@@ -193,7 +270,7 @@ pub fn decode(record: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
     let mut day = header.day;
     let mut events = Vec::new();
     for (at, row) in rows.enumerate().filter(|(_, row)| !row.is_empty()) {
-        let event = read_row(at + 2, row, &origin, day)?;
+        let event = read_row(at + 2, row, &origin, &header.rules, day)?;
         day = event.day;
         events.push(event);
     }
@@ -223,11 +300,18 @@ fn read_header(line: &[u8]) -> Result<Header, FrameError> {
     serde_json::from_slice(line).map_err(FrameError::NoHeader)
 }
 
-fn read_row(number: usize, row: &[u8], origin: &Arc<Origin>, before: Option<Day>) -> Result<Event, FrameError> {
+fn read_row(
+    number: usize,
+    row: &[u8],
+    origin: &Arc<Origin>,
+    rules: &BTreeMap<String, RuleFacts>,
+    before: Option<Day>,
+) -> Result<Event, FrameError> {
     let row: Row<'_> = serde_json::from_slice(row).map_err(|cause| FrameError::Line { number, cause })?;
     let line = from_text(row.line, row.line_b64).ok_or(FrameError::NoText { number })?;
     let parsed = origin.format.parse(&line);
-    let time = parsed.time().map_or(row.time, |own| own.at);
+    let time = parsed.time().map_or(row.time.unwrap_or_default(), |own| own.at);
+    let attack = row.attack.map(|found| attack(found, rules).ok_or(FrameError::NoRule { number })).transpose()?;
     let day = day_of(&parsed, before);
     Ok(Event {
         origin: Arc::clone(origin),
@@ -236,7 +320,7 @@ fn read_row(number: usize, row: &[u8], origin: &Arc<Origin>, before: Option<Day>
         cut: row.cut,
         time,
         day,
-        attack: row.attack.map(Cow::into_owned),
+        attack,
         gap: row.gap.map(Cow::into_owned),
         line,
     })
@@ -245,7 +329,6 @@ fn read_row(number: usize, row: &[u8], origin: &Arc<Origin>, before: Option<Day>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attack::{Category, Confidence, Field, Finding};
     use crate::format::Format;
     use crate::id::HostKey;
     use crate::line::Host;
@@ -291,6 +374,7 @@ mod tests {
                 line,
                 cut: false,
                 time: 7,
+                tells_time: false,
                 day: None,
                 attack: None,
                 gap: None,
@@ -309,15 +393,16 @@ mod tests {
             line: b"\xff",
             cut: true,
             time: 8,
+            tells_time: false,
             day: None,
             attack: Some(&attack()),
             gap: None,
         };
         body.push(cut);
         let text = gunzip(&body.encode(&header(), 0, 2, 3)).unwrap();
-        let expected = r#"{"twosec_frame":1,"host":{"id":"4a5b","name":"web-1"},"path":"/var/log/apache2/access.log","life":"21a53db0ea7b092e1207d87d689776d3","format":"combined","ruleset":"2026.11.1","agent":"0.1.0","day":"2024-10-04"}
+        let expected = r#"{"twosec_frame":1,"host":{"id":"4a5b","name":"web-1"},"path":"/var/log/apache2/access.log","life":"21a53db0ea7b092e1207d87d689776d3","format":"combined","ruleset":"2026.11.1","agent":"0.1.0","day":"2024-10-04","rules":{"sqli-x":["sqli","high",90]}}
 {"offset":0,"time":7,"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\""}
-{"offset":75,"time":8,"line_b64":"/w==","length":9,"cut":true,"attack":{"score":90,"findings":[{"rule":"sqli-x","category":"sqli","confidence":"high","score":90,"field":"url.query","parameter":"id","layer":1,"excerpt":"1' or"}]}}
+{"offset":75,"time":8,"line_b64":"/w==","length":9,"cut":true,"attack":[90,[["url.query","id",1,"1' or",["sqli-x"]]]]}
 "#;
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
@@ -367,7 +452,7 @@ mod tests {
             for (line, hit, cut, offset) in &lines {
                 let length = line.len() as u64 + u64::from(*cut);
                 let attack = hit.then_some(&attack);
-                body.push(Line { offset: *offset, length, line, cut: *cut, time: 7, day: None, attack, gap: None });
+                body.push(Line { offset: *offset, length, line, cut: *cut, time: 7, tells_time: false, day: None, attack, gap: None });
             }
             let split = split.min(lines.len());
             let mut events = decode(&body.encode(&header(), 0, split, level)).unwrap().1;
