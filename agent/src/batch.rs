@@ -24,17 +24,23 @@ const FIRST_TEXT_BYTES: usize = 6 * FRAME_BYTES_MAX;
 pub enum Effort {
     /// A small frame costs one PUT unit however it is packed.
     Small,
+    /// A frame that was closed because its time was up.
     Usual,
+    /// A frame that was closed because it is full: there is more to come, and each unit
+    /// costs money and a shard's capacity.
+    Full,
     /// The stream is slower than we are: time is there, room is not.
     Backlog,
 }
 
 impl Effort {
-    /// gzip's level. From 3 on a frame gets little smaller and much slower.
+    /// gzip's level. Measured on log lines with verdicts, zlib-rs takes 0.9, 1.8, 2.3 and
+    /// 2.7 us a line at levels 1, 3, 5 and 6, and makes 51, 36, 30 and 29.5 bytes of it.
     fn level(self) -> u32 {
         match self {
             Effort::Small => 1,
             Effort::Usual => 3,
+            Effort::Full => 5,
             Effort::Backlog => 6,
         }
     }
@@ -227,7 +233,11 @@ impl Packer {
     /// last one moves lives as `marks` say.
     pub fn pack(&mut self, batch: &Batch, marks: Vec<Mark>, effort: Effort) -> Vec<Parcel> {
         let header = Header::new(Origin::clone(&batch.origin), batch.day_before);
-        let effort = if batch.bytes() < UNIT_BYTES { Effort::Small } else { effort };
+        let effort = match effort {
+            _ if batch.bytes() < UNIT_BYTES => Effort::Small,
+            Effort::Usual if self.is_full(batch) => Effort::Full,
+            effort => effort,
+        };
         let mut parcels = Vec::new();
         self.pack_lines(batch, &header, 0, batch.body.lines(), effort, &mut parcels);
         if let Some(last) = parcels.last_mut() {

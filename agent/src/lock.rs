@@ -1,6 +1,6 @@
 //! One process a folder.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ impl Lock {
     /// Makes `folder` where it is missing, and takes it.
     pub fn take(folder: &Path) -> Result<Lock, LockError> {
         let failed = |cause| LockError::Folder { folder: folder.to_owned(), cause };
-        fs::create_dir_all(folder).map_err(failed)?;
+        crate::spool::make_folder(folder).map_err(failed)?;
         let path = folder.join("lock");
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;

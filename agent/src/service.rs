@@ -34,6 +34,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 pub async fn run(path: &Path) -> anyhow::Result<()> {
     let mut config = Config::read(path)?;
     let mut settings = config.check()?;
+    make_state(&settings)?;
     let stop = stop_on_signals().context("cannot listen to signals")?;
     let mut reloads = reloads().context("cannot listen to signals")?;
     let notifier = Arc::new(Notifier::from_env());
@@ -61,6 +62,11 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     }
 }
 
+fn make_state(settings: &Settings) -> anyhow::Result<()> {
+    let failed = || format!("cannot make the folder `{}`", settings.state.display());
+    crate::spool::make_folder(&settings.state).with_context(failed)
+}
+
 /// Runs with one configuration. Returns the next one, or `None` when told to stop.
 async fn serve(
     config: &Config,
@@ -72,6 +78,7 @@ async fn serve(
 ) -> anyhow::Result<Option<Config>> {
     let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let uplink = Arc::new(Kinesis::new(&sdk, &config.stream.name));
+    make_state(&settings)?;
     let (leave, over) = (CancellationToken::new(), CancellationToken::new());
     let _over = over.clone().drop_guard();
     offer_reports(config, &settings, &sdk, over);

@@ -40,9 +40,9 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is missing; nobody else may look into it.
+    /// Makes the folder where it is missing.
     pub fn open(path: &Path) -> io::Result<Folder> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        make_folder(path)?;
         Ok(Folder { path: path.to_owned(), open: Mutex::default() })
     }
 
@@ -122,6 +122,11 @@ impl Disk for Folder {
             Err(cause) => Err(cause),
         }
     }
+}
+
+/// Makes a folder where it is missing. Nobody else may look into it.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Replaces a file as a whole: after a crash there is the old one or the new one.

@@ -15,7 +15,7 @@ mod rebuild;
 #[cfg(test)]
 pub(crate) mod memory;
 
-pub use disk::{Disk, Folder, SegmentId, replace};
+pub use disk::{Disk, Folder, SegmentId, make_folder, replace};
 pub use record::{Meta, Record};
 
 use crate::report::{SpoolReport, Trouble};

@@ -6,6 +6,7 @@
 use super::Served;
 use aws_config::SdkConfig;
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_sdk_kinesis::types::StreamStatus;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -97,6 +98,27 @@ impl KinesisServer {
         let client = self.client().await;
         client.create_stream().stream_name(name).shard_count(shards).send().await.expect("the stream is made");
         self.wait_until_active(name).await;
+    }
+
+    /// All that is in a stream now, shard by shard.
+    pub async fn records(&self, stream: &str) -> Vec<Vec<u8>> {
+        let client = self.client().await;
+        let shards = client.list_shards().stream_name(stream).send().await.expect("the stream is there");
+        let mut records = Vec::new();
+        for shard in shards.shards() {
+            let call = client.get_shard_iterator().stream_name(stream).shard_id(shard.shard_id());
+            let answer = call.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await;
+            let mut iterator = answer.expect("the shard is there").shard_iterator;
+            loop {
+                let page = client.get_records().set_shard_iterator(iterator).send().await.expect("records are read");
+                records.extend(page.records().iter().map(|record| record.data().as_ref().to_vec()));
+                iterator = page.next_shard_iterator.clone();
+                if page.records().is_empty() || iterator.is_none() {
+                    break;
+                }
+            }
+        }
+        records
     }
 
     /// Splits a shard in the middle, and waits until that is done.

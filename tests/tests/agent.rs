@@ -1,0 +1,242 @@
+//! The agent as a service of a host, run as users run it.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+use axum::extract::Path as UrlPath;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, put};
+use serde_json::Value;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use tests::servers::REGION;
+use tests::servers::kinesis::{Faults, KinesisServer};
+use tests::wait_until;
+
+const STREAM: &str = "twosec";
+const LINE: &str = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "-""#;
+
+/// A host with a log, and a stream.
+struct Host {
+    folder: tempfile::TempDir,
+    kinesis: KinesisServer,
+}
+
+impl Host {
+    async fn new() -> Host {
+        let host =
+            Host { folder: tempfile::tempdir().unwrap(), kinesis: KinesisServer::start(Faults::default()).await };
+        host.kinesis.create_stream(STREAM, 2).await;
+        host.configure("access.log");
+        host
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn configure(&self, log: &str) {
+        let (log, state) = (self.path(log), self.path("state"));
+        let config = format!(
+            "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
+            log.display(),
+            state.display()
+        );
+        fs::write(self.path("agent.toml"), config).unwrap();
+    }
+
+    fn append(&self, name: &str, lines: usize) {
+        let mut file = OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap();
+        file.write_all(format!("{LINE}\n").repeat(lines).as_bytes()).unwrap();
+    }
+
+    fn command(&self, what: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rig_agent"));
+        command
+            .arg(what)
+            .arg("--config")
+            .arg(self.path("agent.toml"))
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_ENDPOINT_URL_KINESIS", self.kinesis.url())
+            .env("TWOSEC_LOG", "off")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self) -> Agent {
+        Agent(self.command("run").spawn().unwrap())
+    }
+
+    fn status(&self) -> Option<Value> {
+        let output = self.command("status").arg("--json").output().unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    async fn wait_for(&self, lines: usize) {
+        wait_until(&format!("{lines} lines are in the stream"), || {
+            self.status().is_some_and(|status| status["lines"] == lines && status["files"][0]["lag_bytes"] == 0)
+        })
+        .await;
+    }
+
+    /// Ends the agent; what it has put is then in the stream.
+    async fn records(&self) -> usize {
+        self.kinesis.records(STREAM).await.iter().map(|record| event::frame::decode(record).unwrap().1.len()).sum()
+    }
+}
+
+struct Agent(Child);
+
+impl Agent {
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").arg(name).arg(self.0.id().to_string()).status().unwrap().success());
+    }
+
+    fn stop(mut self) -> Option<i32> {
+        self.signal("-TERM");
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_flushes_what_was_read() {
+    let host = Host::new().await;
+    let agent = host.run();
+    host.append("access.log", 500);
+    host.wait_for(500).await;
+    assert_eq!(agent.stop(), Some(0));
+    assert_eq!(host.records().await, 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_agent_is_told_who_has_the_spool() {
+    let host = Host::new().await;
+    let agent = host.run();
+    host.append("access.log", 1);
+    host.wait_for(1).await;
+    let Output { status, stderr, .. } = host.command("run").output().unwrap();
+    let expected = format!(
+        "twosec-agent: the agent's folder cannot be used: `{}` is in use by process {}; stop it, or use another folder\n",
+        host.path("state").display(),
+        agent.0.id()
+    );
+    assert_eq!((status.code(), text(&stderr)), (Some(75), expected));
+    host.append("access.log", 1);
+    host.wait_for(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_brings_a_new_configuration_and_a_bad_one_changes_nothing() {
+    let host = Host::new().await;
+    let agent = host.run();
+    host.append("access.log", 3);
+    host.wait_for(3).await;
+    host.configure("other.log");
+    host.append("other.log", 4);
+    agent.signal("-HUP");
+    host.wait_for(7).await;
+    fs::write(host.path("agent.toml"), "stream = 7").unwrap();
+    agent.signal("-HUP");
+    host.append("other.log", 2);
+    host.configure("other.log");
+    host.wait_for(9).await;
+    assert_eq!(agent.stop(), Some(0));
+    assert_eq!(host.records().await, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_goes_on_into_the_spool_while_the_stream_is_missing() {
+    let mut host = Host::new().await;
+    host.configure("access.log");
+    let config = fs::read_to_string(host.path("agent.toml")).unwrap();
+    fs::write(host.path("agent.toml"), config.replace(STREAM, "missing")).unwrap();
+    let agent = host.run();
+    host.append("access.log", 5);
+    host.wait_for(5).await;
+    wait_until("status names the trouble", || {
+        let status = host.status().unwrap();
+        status["stream"]["trouble"]["reason"].as_str().is_some_and(|reason| {
+            reason.contains("there is no stream `missing` in this region and account; set `stream.name`")
+        })
+    })
+    .await;
+    let human = host.command("status").output().unwrap();
+    assert_eq!(human.status.code(), Some(1), "{}", text(&human.stdout));
+    fs::remove_file(host.path("access.log")).unwrap();
+    host.kinesis.create_stream("missing", 1).await;
+    wait_until("the stream has recovered", || host.status().unwrap()["stream"]["trouble"].is_null()).await;
+    assert_eq!(agent.stop(), Some(0));
+    let records = host.kinesis.records("missing").await;
+    assert_eq!(records.iter().map(|record| event::frame::decode(record).unwrap().1.len()).sum::<usize>(), 5);
+    host.kinesis = KinesisServer::start(Faults::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_when_no_agent_runs() {
+    let host = Host::new().await;
+    let Output { status, stderr, .. } = host.command("status").output().unwrap();
+    assert_eq!(status.code(), Some(69), "{}", text(&stderr));
+    assert!(text(&stderr).contains(host.path("state").to_str().unwrap()), "{}", text(&stderr));
+}
+
+/// The instance metadata service, version 2: nothing without a token.
+async fn imds() -> String {
+    const TOKEN: &str = "a-token";
+    async fn token() -> ([(&'static str, &'static str); 1], &'static str) {
+        ([("x-aws-ec2-metadata-token-ttl-seconds", "21600")], TOKEN)
+    }
+    async fn document(UrlPath(path): UrlPath<String>, headers: HeaderMap) -> Result<&'static str, StatusCode> {
+        if headers.get("x-aws-ec2-metadata-token").is_none_or(|token| token != TOKEN) {
+            return Err(StatusCode::UNAUTHORIZED);
+        }
+        match path.as_str() {
+            "dynamic/instance-identity/document" => Ok(
+                r#"{"instanceId":"i-0abc","region":"eu-central-1","availabilityZone":"eu-central-1b","accountId":"123456789012","instanceType":"t4g.small","imageId":"ami-1"}"#,
+            ),
+            _ => Err(StatusCode::NOT_FOUND),
+        }
+    }
+    let app = axum::Router::new().route("/latest/api/token", put(token)).route("/latest/{*path}", get(document));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_the_instance_that_the_metadata_service_names() {
+    let host = Host::new().await;
+    let url = imds().await;
+    let mut command = host.command("run");
+    command.env("AWS_EC2_METADATA_DISABLED", "false").env("AWS_EC2_METADATA_SERVICE_ENDPOINT", url);
+    // No proxy may come between, or it would tell of its own host.
+    command.env("HTTP_PROXY", "http://127.0.0.1:9").env("NO_PROXY", "");
+    command.env_remove("AWS_ENDPOINT_URL_KINESIS");
+    let agent = Agent(command.spawn().unwrap());
+    wait_until("the host is known", || host.path("state/cloud.json").exists()).await;
+    drop(agent);
+    let agent = host.run();
+    host.append("access.log", 1);
+    host.wait_for(1).await;
+    assert_eq!(agent.stop(), Some(0));
+    let record = host.kinesis.records(STREAM).await.remove(0);
+    let cloud = event::frame::decode(&record).unwrap().0.origin.cloud.unwrap();
+    assert_eq!((cloud.instance_id.as_deref(), cloud.machine_type.as_deref()), (Some("i-0abc"), Some("t4g.small")));
+}
