@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// What the agent has done so far. Cheap to share.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Meter {
     tailer_seen: AtomicU64,
     shipper_seen: AtomicU64,
     started: AtomicU64,
-    opened: Notify,
+    opened: watch::Sender<u64>,
     files: Mutex<BTreeMap<PathBuf, FileState>>,
     rest: Mutex<Rest>,
 }
@@ -85,9 +85,9 @@ impl Meter {
         [&self.tailer_seen, &self.shipper_seen].iter().any(|seen| (1..late).contains(&seen.load(Ordering::Relaxed)))
     }
 
-    /// Waits until the spool is open. Ends once each time that it is opened. Cancel safe.
-    pub async fn opened(&self) {
-        self.opened.notified().await;
+    /// Changes each time that the spool has been opened: from then on the folder is ours.
+    pub fn openings(&self) -> watch::Receiver<u64> {
+        self.opened.subscribe()
     }
 
     /// How things are, on one line.
@@ -130,7 +130,7 @@ impl Meter {
     pub(crate) fn watch_spool(&self, spool: &Arc<Spool>) {
         self.rest().spool = Some(Arc::clone(spool));
         let _ = self.started.compare_exchange(0, now() as u64, Ordering::Relaxed, Ordering::Relaxed);
-        self.opened.notify_one();
+        self.opened.send_modify(|times| *times += 1);
     }
 
     pub(crate) fn skipped(&self, skipped: impl Iterator<Item = (PathBuf, String)>) {

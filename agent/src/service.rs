@@ -14,7 +14,7 @@ use aws_sdk_kinesis::config::ProvideCredentials;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +49,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             imds::learn(&state, tell, stop).await;
         }
     });
-    services.spawn(keep_systemd_told(Arc::clone(&notifier), Arc::clone(&meter)));
+    services.spawn(keep_systemd_told(Arc::clone(&notifier), Arc::clone(&meter), meter.openings()));
     loop {
         match serve(&config, settings, &stop, &mut reloads, path, &notifier).await? {
             None => return Ok(()),
@@ -139,7 +139,13 @@ fn offer_reports(config: &Config, settings: &Settings, sdk: &SdkConfig, over: Ca
         meter.report(About { host: host.clone(), stream: stream.clone(), credentials })
     });
     let (state, reporter, until) = (settings.state.clone(), Arc::clone(&report), over.clone());
+    let mut opened = settings.meter.openings();
     tokio::spawn(async move {
+        // Before that, the socket may be another agent's.
+        let ours = until.run_until_cancelled(opened.changed()).await;
+        if !matches!(ours, Some(Ok(()))) {
+            return;
+        }
         if let Err(cause) = status::serve(&state, reporter, until).await {
             tracing::warn!(%cause, "`twosec-agent status` will not work");
         }
@@ -182,12 +188,12 @@ fn provider_name(debug: &str) -> Option<String> {
 
 /// Tells systemd that the agent is ready, how it is, and that it lives: only while the
 /// stations do.
-async fn keep_systemd_told(notifier: Arc<Notifier>, meter: Arc<Meter>) {
+async fn keep_systemd_told(notifier: Arc<Notifier>, meter: Arc<Meter>, mut opened: watch::Receiver<u64>) {
     let every = watchdog_interval().unwrap_or(TELL_EVERY);
     let mut told = String::new();
     loop {
         tokio::select! {
-            () = meter.opened() => notifier.ready(),
+            Ok(()) = opened.changed() => notifier.ready(),
             () = tokio::time::sleep(every) => {}
         }
         if meter.hangs(HANGS_AFTER) {
