@@ -3,6 +3,7 @@
 
 pub mod servers;
 pub mod contract;
+pub mod story;
 pub mod wait;
 
 pub use wait::wait_until;

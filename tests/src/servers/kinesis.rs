@@ -8,6 +8,7 @@ use aws_config::SdkConfig;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_sdk_kinesis::types::StreamStatus;
+use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -31,6 +32,10 @@ pub struct Faults {
     pub lost_answers: Option<u64>,
     /// GetRecords finds the iterator expired.
     pub expired_iterators: Option<u64>,
+    /// PutRecords is throttled as a whole, and stores nothing.
+    pub throttled_calls: Option<u64>,
+    /// PutRecords stores all entries, and the connection breaks in the middle of the answer.
+    pub cut_answers: Option<u64>,
 }
 
 /// How often which trouble was made.
@@ -63,6 +68,18 @@ impl KinesisServer {
         let trouble = Arc::new(Trouble { faults, counts: Counts::default() });
         let (app, _store) = create_app(options);
         let app = app
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .layer(from_fn_with_state(Arc::clone(&trouble), make_trouble));
+        KinesisServer { served: Served::app(app), trouble }
+    }
+
+    /// A server that hands everything on to the one at `url`.
+    pub fn in_front_of(url: &str, faults: Faults) -> KinesisServer {
+        let trouble = Arc::new(Trouble { faults, counts: Counts::default() });
+        let upstream = Upstream { client: reqwest::Client::new(), url: url.to_owned() };
+        let app = Router::new()
+            .fallback(hand_on)
+            .with_state(upstream)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(from_fn_with_state(Arc::clone(&trouble), make_trouble));
         KinesisServer { served: Served::app(app), trouble }
@@ -142,6 +159,31 @@ impl KinesisServer {
     }
 }
 
+#[derive(Clone)]
+struct Upstream {
+    client: reqwest::Client,
+    url: String,
+}
+
+async fn hand_on(State(upstream): State<Upstream>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let body = to_bytes(body, BODY_BYTES_MAX).await.expect("the body is whole");
+    parts.headers.remove("host");
+    parts.headers.remove("content-length");
+    let call = upstream.client.request(parts.method, &upstream.url).headers(parts.headers).body(body);
+    let answer = match call.send().await {
+        Ok(answer) => answer,
+        Err(error) => return (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    };
+    let (status, content_type) = (answer.status(), answer.headers().get("content-type").cloned());
+    let bytes = answer.bytes().await.unwrap_or_default();
+    let mut answer = (status, bytes).into_response();
+    if let Some(content_type) = content_type {
+        answer.headers_mut().insert("content-type", content_type);
+    }
+    answer
+}
+
 /// Whether the call that was counted last is one of those that `every` names.
 fn is_due(count: &AtomicU64, every: Option<u64>) -> bool {
     let call = count.load(Ordering::SeqCst);
@@ -164,6 +206,16 @@ impl Trouble {
             self.counts.lost_answers.fetch_add(1, Ordering::SeqCst);
             drop(next.run(request).await);
             return refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure");
+        }
+        if is_due(&self.counts.puts, self.faults.cut_answers) {
+            self.counts.lost_answers.fetch_add(1, Ordering::SeqCst);
+            drop(next.run(request).await);
+            let pieces = [Ok(Bytes::from_static(b"{\"FailedRecordCount\":")), Err(std::io::ErrorKind::ConnectionReset)];
+            return Body::from_stream(futures::stream::iter(pieces.map(|piece| piece.map_err(std::io::Error::from)))).into_response();
+        }
+        if is_due(&self.counts.puts, self.faults.throttled_calls) {
+            self.counts.refused_entries.fetch_add(1, Ordering::SeqCst);
+            return refused(StatusCode::BAD_REQUEST, "ProvisionedThroughputExceededException");
         }
         if is_due(&self.counts.puts, self.faults.partial_puts) {
             return self.put_half(request, next).await;
