@@ -166,7 +166,12 @@ impl Outcome {
             self.arrived.saturating_sub(self.written)
         );
         let first: Vec<_> = self.missing.iter().take(3).collect();
-        assert!(self.missing.is_empty(), "{} of {} lines are lost, such as {first:?}", self.missing.len(), self.written);
+        assert!(
+            self.missing.is_empty(),
+            "{} of {} lines are lost, such as {first:?}",
+            self.missing.len(),
+            self.written
+        );
         assert!(self.wrong.is_empty(), "{:?}", &self.wrong[..self.wrong.len().min(3)]);
         assert_eq!(self.gaps, 0, "nothing was lost, and a gap is told");
     }

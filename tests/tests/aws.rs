@@ -180,7 +180,8 @@ async fn every_line_of_the_sample_is_once_in_the_archive_and_once_in_the_index()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn throttles_lost_answers_and_kills_neither_lose_nor_double_a_line() {
-    let faults = Faults { partial_puts: Some(3), lost_answers: Some(4), expired_iterators: Some(5), ..Faults::default() };
+    let faults =
+        Faults { partial_puts: Some(3), lost_answers: Some(4), expired_iterators: Some(5), ..Faults::default() };
     let cloud = Cloud::with(faults, 2).await;
     let lines = sample();
     let mut agent = cloud.agent();

@@ -18,7 +18,8 @@ fn seconds() -> u64 {
 
 /// The server, and trouble in front of it.
 fn kinesis() -> KinesisServer {
-    let url = std::env::var("TWOSEC_TEST_KINESIS").expect("TWOSEC_TEST_KINESIS names the server; see tests/live/servers");
+    let url =
+        std::env::var("TWOSEC_TEST_KINESIS").expect("TWOSEC_TEST_KINESIS names the server; see tests/live/servers");
     let faults = Faults {
         partial_puts: Some(3),
         lost_answers: Some(7),

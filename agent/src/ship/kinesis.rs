@@ -96,7 +96,7 @@ fn open_range(shard: &Shard) -> Option<HashRange> {
 /// What an operator can do about the error of a whole call (Kinesis API reference,
 /// PutRecords and common errors).
 fn hint(code: &str, stream: &str) -> String {
-    let text = match code {
+    match code {
         "AccessDeniedException" => format!(": the role may not `kinesis:PutRecords` on stream `{stream}`"),
         "ResourceNotFoundException" => {
             format!(": there is no stream `{stream}` in this region and account; set `stream.name`")
@@ -108,9 +108,8 @@ fn hint(code: &str, stream: &str) -> String {
             ": the credentials do not fit, or this host's clock is wrong".to_owned()
         }
         code if code.starts_with("KMS") => ": the stream's KMS key cannot be used".to_owned(),
-        _ => return String::new(),
-    };
-    text
+        _ => String::new(),
+    }
 }
 
 fn entry(frame: &Frame) -> Result<PutRecordsRequestEntry, PutError> {

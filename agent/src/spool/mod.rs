@@ -648,11 +648,11 @@ mod tests {
             if append(spool, next).is_ok() {
                 next += 1;
             }
-            if next % 3 == 0 {
-                if let Ok(Some(shipment)) = spool.next() {
-                    shipped.push(shipment.meta.key.parse().unwrap());
-                    spool.settled(shipment.place);
-                }
+            if next % 3 == 0
+                && let Ok(Some(shipment)) = spool.next()
+            {
+                shipped.push(shipment.meta.key.parse().unwrap());
+                spool.settled(shipment.place);
             }
             if tries % 4 == 0 {
                 spool.tidy(true);

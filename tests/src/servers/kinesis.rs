@@ -211,7 +211,8 @@ impl Trouble {
             self.counts.lost_answers.fetch_add(1, Ordering::SeqCst);
             drop(next.run(request).await);
             let pieces = [Ok(Bytes::from_static(b"{\"FailedRecordCount\":")), Err(std::io::ErrorKind::ConnectionReset)];
-            return Body::from_stream(futures::stream::iter(pieces.map(|piece| piece.map_err(std::io::Error::from)))).into_response();
+            return Body::from_stream(futures::stream::iter(pieces.map(|piece| piece.map_err(std::io::Error::from))))
+                .into_response();
         }
         if is_due(&self.counts.puts, self.faults.throttled_calls) {
             self.counts.refused_entries.fetch_add(1, Ordering::SeqCst);
