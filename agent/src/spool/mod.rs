@@ -1,6 +1,6 @@
 //! Between reading and shipping: frames on disk, and with them how far each file is read.
 //!
-//! Append-only segments of records ([`record`]). A frame moves its lives in the same
+//! Append-only segments of [records](Record). A frame moves its lives in the same
 //! append that makes its data durable. Each segment opens with a snapshot of all lives,
 //! so the oldest segments can go once their frames are in the stream.
 //!
