@@ -134,11 +134,11 @@ pub async fn run(
             calls.push(shipper.put(call));
         }
         let is_read = read.is_cancelled();
-        if is_read && shipper.is_done() {
-            return Ok(());
-        }
         if is_read && shipper.is_all_put() && !std::mem::replace(&mut is_finishing, true) {
             shipper.uplink.finish().await;
+        }
+        if is_read && shipper.is_done() {
+            return Ok(());
         }
         let ready_at = shipper.ready_at();
         tokio::select! {
@@ -409,6 +409,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::path::Path;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     type Answer = Result<Vec<Put>, PutError>;
 
@@ -419,6 +420,7 @@ mod tests {
         asked: Mutex<Vec<Vec<String>>>,
         /// A frame that is refused with any call that it is in.
         poison: Option<&'static str>,
+        finished: Arc<AtomicBool>,
     }
 
     #[async_trait]
@@ -430,6 +432,10 @@ mod tests {
             }
             let answer = self.answers.lock().unwrap().pop_front();
             answer.unwrap_or_else(|| Ok(vec![Put::Stored; frames.len()]))
+        }
+
+        async fn finish(&self) {
+            self.finished.store(true, Ordering::Relaxed);
         }
     }
 
@@ -483,6 +489,14 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dead.join("1.reason")).unwrap(), "too large");
         assert_eq!(std::fs::read(dead.join("1.record")).unwrap(), b"x");
         assert_eq!((meter.dead(), meter.frames().0), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stream_is_told_of_the_end_also_when_nothing_was_put() {
+        let uplink = Scripted::default();
+        let finished = Arc::clone(&uplink.finished);
+        ship(uplink, &[]).await;
+        assert!(finished.load(Ordering::Relaxed));
     }
 
     #[tokio::test(start_paused = true)]
