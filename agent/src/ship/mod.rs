@@ -11,8 +11,8 @@ use crate::spool::{Place, ReadError, Shipment, Spool};
 use async_trait::async_trait;
 use bytes::Bytes;
 use event::pause::Pause;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use lanes::{CallLimits, Cargo, Lanes, weight};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -134,7 +134,13 @@ pub async fn run(
             calls.push(shipper.put(call));
         }
         let is_read = read.is_cancelled();
-        if is_read && shipper.is_all_put() && !std::mem::replace(&mut is_finishing, true) {
+        if is_read && !is_finishing && shipper.is_all_put() {
+            // A call that nobody has polled has not been made.
+            if let Some(Some((call, answer))) = calls.next().now_or_never() {
+                shipper.settle(call, answer);
+                continue;
+            }
+            is_finishing = true;
             shipper.uplink.finish().await;
         }
         if is_read && shipper.is_done() {
@@ -142,7 +148,7 @@ pub async fn run(
         }
         let ready_at = shipper.ready_at();
         tokio::select! {
-            Some((call, answer)) = calls.next() => shipper.settle(call, answer).await,
+            Some((call, answer)) = calls.next() => shipper.settle(call, answer),
             () = shipper.spool.appended(), if shipper.has_room() => {}
             () = tokio::time::sleep_until(ready_at.unwrap_or_else(Instant::now)), if ready_at.is_some() => {}
             _ = shards.tick(), if asked.is_empty() && !is_read => {
@@ -283,7 +289,7 @@ impl Shipper {
         }
     }
 
-    async fn settle(&mut self, call: Vec<Load>, answer: Result<Vec<Put>, PutError>) {
+    fn settle(&mut self, call: Vec<Load>, answer: Result<Vec<Put>, PutError>) {
         match answer {
             Ok(answers) => {
                 assert_eq!(call.len(), answers.len(), "one answer for each frame");
@@ -426,6 +432,7 @@ mod tests {
     #[async_trait]
     impl Uplink for Scripted {
         async fn put(&self, frames: &[Frame]) -> Answer {
+            assert!(!self.finished.load(Ordering::Relaxed), "what is put for the first time comes before the end");
             self.asked.lock().unwrap().push(frames.iter().map(|frame| frame.key.clone()).collect());
             if frames.iter().any(|frame| Some(frame.key.as_str()) == self.poison) {
                 return Err(PutError { is_refusal: true, hint: String::new(), cause: "one record is bad".into() });

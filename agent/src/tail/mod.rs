@@ -200,6 +200,10 @@ impl Tailer {
             self.look_at_family(family);
         }
         self.readers.sort_by_key(|reader| (reader.path == reader.live, reader.modified));
+        let there: HashSet<FileId> =
+            found.families.iter().flat_map(|family| &family.files).map(|file| file.id).collect();
+        self.finished.retain(|file, _| there.contains(file));
+        self.waiting.retain(|file, _| there.contains(file));
         self.retire(&found.families, now);
         self.find_lost(&found.families, now);
         self.desk.meter.skipped(self.complained.iter().map(|(path, reason)| (path.clone(), reason.clone())));

@@ -166,14 +166,29 @@ pub struct Reader {
     pub quiet_since: Option<Instant>,
     /// Since when there has been more to read.
     behind_since: Option<Millis>,
+    /// What the meter was told last.
+    told: Option<((u64, u64), u64, Option<Millis>)>,
 }
 
 impl Reader {
     /// A reader of a file that stands at its beginning.
     pub fn new(follower: Follower, live: PathBuf, path: PathBuf, settings: usize) -> Reader {
-        let (life, batch, container, day, quiet_since, behind_since) = (None, None, None, None, None, None);
+        let (life, batch, container, day, quiet_since, behind_since, told) = (None, None, None, None, None, None, None);
         let modified = UNIX_EPOCH;
-        Reader { follower, live, path, modified, settings, life, batch, container, day, quiet_since, behind_since }
+        Reader {
+            follower,
+            live,
+            path,
+            modified,
+            settings,
+            life,
+            batch,
+            container,
+            day,
+            quiet_since,
+            behind_since,
+            told,
+        }
     }
 
     /// The life that it reads; none before the first line.
@@ -219,7 +234,11 @@ impl Reader {
             self.take_lines(desk, at);
         }
         self.note_lag();
-        desk.meter.read(self);
+        let state = (self.follower.progress(), self.safe().1, self.behind_since);
+        if self.told != Some(state) {
+            self.told = Some(state);
+            desk.meter.read(self);
+        }
         Ok(look)
     }
 
