@@ -295,3 +295,35 @@ fn a_line_whose_last_part_never_comes_is_told_as_it_is() {
     assert_eq!(rig.lines(), ["the container die"]);
     assert!(rig.lines().is_empty());
 }
+
+#[test]
+fn a_copy_is_not_read_twice_whenever_it_is_met() {
+    let mut rig = Rig::new("access.log");
+    let mut sent = Vec::new();
+    let mut written = 0;
+    for rotation in 0..12 {
+        for line in 0..3 {
+            rig.append("access.log", &format!("line {written}\n"));
+            written += 1;
+            // Read to its end, or to its first line.
+            if line == 0 || rotation % 2 == 0 {
+                sent.extend(rig.lines());
+            }
+        }
+        fs::copy(rig.path("access.log"), rig.path(&format!("access.log-20261124-{rotation:010}"))).unwrap();
+        if rotation % 3 == 0 {
+            sent.extend(rig.lines());
+        }
+        fs::File::options().write(true).open(rig.path("access.log")).unwrap().set_len(0).unwrap();
+        if rotation % 4 == 0 {
+            sent.extend(rig.lines());
+        }
+        if rotation % 5 == 0 {
+            rig.tailer = None;
+        }
+    }
+    sent.extend(rig.lines());
+    sent.extend(rig.lines());
+    sent.sort_by_key(|line| line[5..].parse::<usize>().unwrap());
+    assert_eq!(sent, (0..written).map(|number| format!("line {number}")).collect::<Vec<_>>());
+}

@@ -221,7 +221,7 @@ impl Follower {
             self.head = self.bytes_at(0, life.head.bytes)?;
             let before = (*offset as usize).min(WITNESS_BYTES);
             self.tail = self.bytes_at(offset - before as u64, before)?;
-            self.lines = Lines::from(*offset);
+            self.lines = Lines::from(*offset, &self.tail);
             self.read_to = *offset;
         }
         Ok(held)
@@ -343,16 +343,18 @@ impl Follower {
         Witness::of(&self.head[..self.head.len().min(self.lines.offset() as usize)])
     }
 
-    /// The place `offset`, which lies between two lines that have been read.
+    /// The place `offset`, which lies between two lines that have been read. What stands
+    /// before it is remembered as it was read, since the file may hold other bytes by now.
     pub fn position(&self, offset: u64, day: Option<Day>) -> Position {
-        let before = (offset as usize).min(WITNESS_BYTES);
-        let tail = match self.source {
-            Source::Plain(_) => {
-                self.bytes_at(offset - before as u64, before).ok().filter(|bytes| bytes.len() == before)
-            }
-            Source::Gzip(_) => None,
+        let wanted = (offset as usize).min(WITNESS_BYTES);
+        let known = if offset == self.lines.offset() { self.lines.before() } else { &[] };
+        let tail = if known.len() == wanted {
+            Some(Witness::of(known))
+        } else {
+            let read = self.bytes_at(offset - wanted as u64, wanted).ok();
+            read.filter(|bytes| bytes.len() == wanted).map(|bytes| Witness::of(&bytes))
         };
-        Position { offset, tail: tail.map(|bytes| Witness::of(&bytes)), day }
+        Position { offset, tail, day }
     }
 
     /// Bytes that the file had at the last look, and how many of them have been read: of

@@ -1,7 +1,10 @@
 //! Bytes into lines, in bounded memory.
 
-use event::limits::LINE_BYTES_MAX;
+use event::limits::{FIRST_LINE_BYTES_MAX, LINE_BYTES_MAX};
 use std::io::{self, Read};
+
+/// Bytes that are kept after they have been given out: a witness's worth.
+const BEFORE_BYTES: usize = FIRST_LINE_BYTES_MAX;
 
 /// A whole line of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +34,20 @@ pub struct Lines {
     offset: u64,
     /// Bytes of that line that were read and thrown away.
     dropped: u64,
+    /// From here on `buffer` holds the file's bytes without a hole.
+    whole_from: usize,
 }
 
 impl Lines {
-    /// Lines of a life whose first `offset` bytes are done.
-    pub fn from(offset: u64) -> Lines {
-        Lines { offset, ..Lines::default() }
+    /// Lines of a life whose first `offset` bytes are done, the last of which are `before`.
+    pub fn from(offset: u64, before: &[u8]) -> Lines {
+        Lines { offset, buffer: before.to_vec(), start: before.len(), scanned: before.len(), ..Lines::default() }
+    }
+
+    /// The last bytes before [`offset`](Lines::offset), up to [`BEFORE_BYTES`], as they
+    /// were read: the file may hold others by now.
+    pub fn before(&self) -> &[u8] {
+        &self.buffer[self.start.saturating_sub(BEFORE_BYTES).max(self.whole_from.min(self.start))..self.start]
     }
 
     /// Where the first line that has not been given out begins.
@@ -46,9 +57,11 @@ impl Lines {
 
     /// Reads up to `bytes` more. Returns how many came; 0 is the end for now.
     pub fn fill(&mut self, source: &mut impl Read, bytes: usize) -> io::Result<usize> {
-        self.buffer.drain(..self.start);
-        self.scanned -= self.start;
-        self.start = 0;
+        let done = self.start.saturating_sub(BEFORE_BYTES);
+        self.buffer.drain(..done);
+        self.scanned -= done;
+        self.start -= done;
+        self.whole_from = self.whole_from.saturating_sub(done);
         let before = self.buffer.len();
         self.buffer.resize(before + bytes, 0);
         let read = source.read(&mut self.buffer[before..]);
@@ -94,6 +107,7 @@ impl Lines {
         if self.buffer.len() > keep {
             self.dropped += (self.buffer.len() - keep) as u64;
             self.buffer.truncate(keep);
+            self.whole_from = keep;
         }
     }
 }
@@ -136,6 +150,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_stood_before_the_next_line_is_known(text in "[ab\n]{0,4000}", step in 1usize..900, resumed in 0usize..3000) {
+            let bytes = text.as_bytes();
+            let resumed = bytes[..resumed.min(bytes.len())].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let mut lines = Lines::from(resumed as u64, &bytes[resumed.saturating_sub(BEFORE_BYTES)..resumed]);
+            let mut source = &bytes[resumed..];
+            while lines.fill(&mut source, step).unwrap() > 0 {
+                while lines.next_line().is_some() {}
+                let at = lines.offset() as usize;
+                prop_assert_eq!(lines.before(), &bytes[at.saturating_sub(BEFORE_BYTES)..at]);
+            }
+        }
+
         #[test]
         fn lines_are_what_stands_between_line_feeds(text in "[ab\r\0\n]{0,200}", step in 1usize..50) {
             let got = all(text.as_bytes(), step);

@@ -153,9 +153,17 @@ impl Known {
         }
     }
 
-    /// Takes what is newest of a life.
+    /// Takes what is newest of a life. A file holds one life, so that its older ones were
+    /// replaced there, even if that was not seen.
     pub fn put(&mut self, life: Life) {
         self.next = self.next.max(life.number.0);
+        for older in self.lives.iter_mut().filter(|older| older.number < life.number) {
+            for file in &life.files {
+                if older.files.contains(file) {
+                    older.replaced_in(*file);
+                }
+            }
+        }
         match self.life_mut(life.number) {
             Some(known) => *known = life,
             None => {
@@ -222,11 +230,13 @@ mod tests {
         let mut known = Known::default();
         let (old, new) = (life(&mut known, 1, 1), life(&mut known, 0, 0));
         for number in [old, new] {
-            known.life_mut(number).unwrap().found_in(file);
+            let mut life = known.life(number).unwrap().clone();
+            life.found_in(file);
+            known.put(life);
         }
         assert_eq!(known.of_file(file).unwrap().number, new);
         known.life_mut(new).unwrap().replaced_in(file);
-        known.life_mut(old).unwrap().replaced_in(file);
+        // The older one was replaced when the newer one was met.
         assert_eq!(known.of_file(file), None);
         assert_eq!(known.copied_from(Path::new("/log"), file).count(), 2);
     }
