@@ -44,7 +44,7 @@ impl Lines {
         Lines { offset, buffer: before.to_vec(), start: before.len(), scanned: before.len(), ..Lines::default() }
     }
 
-    /// The last bytes before [`offset`](Lines::offset), up to [`BEFORE_BYTES`], as they
+    /// The last bytes before [`offset`](Lines::offset), up to 1 KiB, as they
     /// were read: the file may hold others by now.
     pub fn before(&self) -> &[u8] {
         &self.buffer[self.start.saturating_sub(BEFORE_BYTES).max(self.whole_from.min(self.start))..self.start]
