@@ -13,7 +13,9 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use std::ffi::OsStr;
 use std::future::Future;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -27,6 +29,20 @@ pub const REGION: &str = "us-east-1";
 /// The credentials that all servers take.
 pub fn credentials() -> Credentials {
     Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests")
+}
+
+/// A program of ours that talks to `kinesis`, and to nobody outside this host.
+pub fn program(path: impl AsRef<OsStr>, kinesis: &kinesis::KinesisServer) -> Command {
+    let mut command = Command::new(path);
+    command
+        .env("AWS_REGION", REGION)
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_ENDPOINT_URL_KINESIS", kinesis.url())
+        .env("TWOSEC_LOG", "off")
+        .stdin(Stdio::null());
+    command
 }
 
 /// A server on a thread of its own, with a clock of its own. It ends, and all its

@@ -10,7 +10,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use tests::servers::REGION;
+use tests::servers;
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::wait_until;
 
@@ -52,20 +52,8 @@ impl Host {
     }
 
     fn command(&self, what: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rig_agent"));
-        command
-            .arg(what)
-            .arg("--config")
-            .arg(self.path("agent.toml"))
-            .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL_KINESIS", self.kinesis.url())
-            .env("TWOSEC_LOG", "off")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = servers::program(env!("CARGO_BIN_EXE_rig_agent"), &self.kinesis);
+        command.arg(what).arg("--config").arg(self.path("agent.toml")).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use tests::servers::REGION;
+use std::process::{Child, Command};
+use tests::servers;
 use tests::servers::dynamodb::DynamoServer;
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::opensearch::{Fault, OpenSearchServer};
@@ -68,13 +68,8 @@ impl Cloud {
     }
 
     fn program(&self, path: &str) -> Command {
-        let mut command = Command::new(path);
+        let mut command = servers::program(path, &self.kinesis);
         command
-            .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL_KINESIS", self.kinesis.url())
             .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url())
             .env("AWS_ENDPOINT_URL_S3", self.s3.url())
             .env("TWOSEC_STREAM", STREAM)
@@ -83,9 +78,7 @@ impl Cloud {
             .env("TWOSEC_OPENSEARCH_URL", self.opensearch.url())
             .env("TWOSEC_OPENSEARCH_AUTH", "none")
             .env("TWOSEC_WINDOW_SECONDS", "1")
-            .env("TWOSEC_FAILOVER_SECONDS", "2")
-            .env("TWOSEC_LOG", "off")
-            .stdin(Stdio::null());
+            .env("TWOSEC_FAILOVER_SECONDS", "2");
         command
     }
 

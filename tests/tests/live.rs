@@ -7,12 +7,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tests::servers::kinesis::{Faults, KinesisServer};
-use tests::story::{Plan, Rotation, Story};
+use tests::story::{Outcome, Plan, Reader, Rotation, Story, Trouble};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_rig_agent");
 const LINES_A_SECOND: usize = 2_000;
 
-fn seconds() -> u64 {
+fn seconds() -> usize {
     std::env::var("TWOSEC_LIVE_SECONDS").ok().map_or(30, |text| text.parse().unwrap())
 }
 
@@ -37,30 +37,63 @@ async fn stream(kinesis: &KinesisServer, name: &str) -> String {
     name
 }
 
-async fn tell(name: &str, rotation: Rotation, lives: impl IntoIterator<Item = Duration>) {
+async fn tell(name: &str, reader: Reader, plan: Plan) -> Outcome {
     let kinesis = kinesis();
     let stream = stream(&kinesis, name).await;
-    let story = Story::new(&kinesis, &stream, AGENT);
-    let plan = Plan { rotation, lines_a_second: LINES_A_SECOND, time: Duration::from_secs(seconds()) };
-    let outcome = story.tell(plan, lives).await;
+    let story = Story::new(&kinesis, &stream, AGENT, reader);
+    let outcome = story.tell(plan).await;
     println!("{name}: trouble that was made: {:?}", kinesis.counts());
     outcome.assert_exact();
+    outcome
+}
+
+/// The agent is killed every three seconds.
+fn kills() -> Trouble {
+    Trouble::Kills(vec![Duration::from_secs(3); seconds() / 3])
+}
+
+fn plan(rotation: Rotation, trouble: Trouble) -> Plan {
+    Plan { rotation, kept: usize::MAX, lines_a_second: LINES_A_SECOND, trouble }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_renamed_four_times_a_second_loses_nothing() {
-    let lives = std::iter::repeat(Duration::from_secs(3));
-    tell("rename", Rotation::RenameAndCreate(Duration::from_millis(250)), lives).await;
+    let rotation = Rotation::RenameAndCreate(Duration::from_millis(250));
+    tell("rename", Reader::Frames, plan(rotation, kills())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_copied_and_truncated_each_second_loses_nothing() {
-    let lives = std::iter::repeat(Duration::from_secs(3));
-    tell("copytruncate", Rotation::CopyTruncate(Duration::from_secs(1)), lives).await;
+    let rotation = Rotation::CopyTruncate(Duration::from_secs(1));
+    tell("copytruncate", Reader::Frames, plan(rotation, kills())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_is_killed_two_hundred_times_loses_nothing() {
-    let lives = (0..200).map(|number| Duration::from_millis(60 + number * 37 % 140));
-    tell("kills", Rotation::RenameAndCreate(Duration::from_secs(2)), lives).await;
+    let lives = (0..200).map(|number| Duration::from_millis(60 + number * 37 % 140)).collect();
+    let rotation = Rotation::RenameAndCreate(Duration::from_secs(2));
+    let outcome = tell("kills", Reader::Frames, plan(rotation, Trouble::Kills(lives))).await;
+    assert_eq!(outcome.kills, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_are_deleted_while_the_stream_is_away_are_not_lost() {
+    let rotation = Rotation::RenameAndCreate(Duration::from_millis(250));
+    let plan = Plan { kept: 12, ..plan(rotation, Trouble::Outage(Duration::from_secs(12))) };
+    tell("outage", Reader::Frames, plan).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_loses_nothing() {
+    let plan = plan(Rotation::None, Trouble::SmallDisk { mebibytes: 1 });
+    tell("disk", Reader::Frames, Plan { lines_a_second: 10_000, ..plan }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_in_the_formats_of_others_are_read_by_the_libraries_of_others() {
+    let rotation = Rotation::RenameAndCreate(Duration::from_secs(1));
+    for format in ["ecs", "kpl", "cloudwatch_logs"] {
+        let plan = plan(rotation, Trouble::Kills(vec![Duration::from_secs(2); 2]));
+        tell(&format.replace('_', "-"), Reader::Foreign { format }, plan).await;
+    }
 }

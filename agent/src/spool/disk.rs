@@ -26,11 +26,19 @@ pub trait Disk: Send + Sync {
     /// Drops what stands from `at` on.
     fn cut(&self, segment: SegmentId, at: u64) -> io::Result<()>;
     fn remove(&self, segment: SegmentId) -> io::Result<()>;
+    /// Takes room that [`release`](Disk::release) gives back when nothing else is left.
+    fn reserve(&self) -> io::Result<()>;
+    /// Gives the reserved room back; whether there was any.
+    fn release(&self) -> io::Result<bool>;
     /// Replaces a small file as a whole: after a crash there is the old one or the new one.
     fn keep(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
     /// Reads such a file again.
     fn kept(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
 }
+
+/// The file that keeps room, and its size: a snapshot of a few hundred files fits.
+const RESERVE: &str = "reserve";
+const RESERVE_BYTES: usize = 256 << 10;
 
 /// A folder on a filesystem. Segments are named like `000017.seg`.
 #[derive(Debug)]
@@ -109,6 +117,24 @@ impl Disk for Folder {
     fn remove(&self, segment: SegmentId) -> io::Result<()> {
         self.forget(segment);
         fs::remove_file(self.name(segment))
+    }
+
+    fn reserve(&self) -> io::Result<()> {
+        let path = self.path.join(RESERVE);
+        if fs::metadata(&path).is_ok_and(|found| found.len() == RESERVE_BYTES as u64) {
+            return Ok(());
+        }
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        // Bytes rather than a length: a hole in a file reserves nothing.
+        file.write_all(&[b'.'; RESERVE_BYTES]).or_else(|cause| fs::remove_file(&path).and(Err(cause)))
+    }
+
+    fn release(&self) -> io::Result<bool> {
+        match fs::remove_file(self.path.join(RESERVE)) {
+            Ok(()) => Ok(true),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(cause) => Err(cause),
+        }
     }
 
     fn keep(&self, name: &str, bytes: &[u8]) -> io::Result<()> {

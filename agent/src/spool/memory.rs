@@ -21,10 +21,24 @@ struct State {
     segments: BTreeMap<SegmentId, Vec<u8>>,
     synced: BTreeMap<SegmentId, usize>,
     kept: BTreeMap<String, Vec<u8>>,
+    /// Bytes that fit in all.
+    room: Option<usize>,
+    reserved: usize,
     calls: usize,
     fault: Option<(usize, Fault)>,
     is_dead: bool,
 }
+
+impl State {
+    /// How many more bytes fit.
+    fn left(&self) -> usize {
+        let used = self.segments.values().map(Vec::len).sum::<usize>() + self.reserved;
+        self.room.map_or(usize::MAX, |room| room.saturating_sub(used))
+    }
+}
+
+/// What [`Memory`] reserves: a snapshot and a frame of the spool's tests.
+const RESERVE_BYTES: usize = 1 << 10;
 
 /// The disk. Clones are the same disk.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +48,11 @@ impl Memory {
     /// Goes wrong at writing call `at`, counted from 0.
     pub fn fail_at(&self, at: usize, fault: Fault) {
         self.state().fault = Some((at, fault));
+    }
+
+    /// From now on, so many bytes fit.
+    pub fn has_room(&self, bytes: usize) {
+        self.state().room = Some(bytes);
     }
 
     /// Writing calls so far.
@@ -109,7 +128,12 @@ impl Disk for Memory {
     }
 
     fn write(&self, segment: SegmentId, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let (mut state, done, ended) = self.call(bytes.len());
+        let (mut state, mut done, mut ended) = self.call(bytes.len());
+        let more = (at as usize + done).saturating_sub(state.segments.get(&segment).map_or(0, Vec::len));
+        if more > state.left() {
+            done -= more - state.left();
+            ended = Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         let file = state.segments.get_mut(&segment).ok_or(io::ErrorKind::NotFound)?;
         let end = at as usize + done;
         file.resize(file.len().max(end), 0);
@@ -147,6 +171,19 @@ impl Disk for Memory {
             state.segments.remove(&segment);
         }
         ended
+    }
+
+    fn reserve(&self) -> io::Result<()> {
+        let mut state = self.state();
+        if state.reserved == 0 && state.left() < RESERVE_BYTES {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        state.reserved = RESERVE_BYTES;
+        Ok(())
+    }
+
+    fn release(&self) -> io::Result<bool> {
+        Ok(std::mem::take(&mut self.state().reserved) > 0)
     }
 
     fn keep(&self, name: &str, bytes: &[u8]) -> io::Result<()> {

@@ -249,10 +249,9 @@ impl Spool {
         let done = done.and_then(|dropped| self.write(&mut inner, &record, known).map(|()| dropped));
         self.note(&mut inner, done.as_ref().err());
         drop(inner);
-        if done.is_ok() {
-            self.appended.notify_one();
-            self.changed.notify_one();
-        }
+        // Also in vain: a snapshot may have come that the shipper is to step over.
+        self.appended.notify_one();
+        self.changed.notify_one();
         done
     }
 
@@ -275,7 +274,16 @@ impl Spool {
             inner.current = None;
         }
         let segment = self.segment_for(inner, known)?;
-        self.write_at_end(inner, segment, record)
+        match self.write_at_end(inner, segment, record) {
+            // All of the room may be in this one segment: it can go when another begins.
+            Err(Stuck::Write(cause)) if is_full(&cause) && inner.is_drained() => {
+                inner.current = None;
+                self.disk.release().map_err(Stuck::Write)?;
+                let segment = self.segment_for(inner, known)?;
+                self.write_at_end(inner, segment, record)
+            }
+            done => done,
+        }
     }
 
     fn needs_segment(&self, inner: &Inner) -> bool {
@@ -283,11 +291,21 @@ impl Spool {
     }
 
     /// The segment that takes the next record: the current one, or, where that is full, a
-    /// new one that begins with a snapshot.
+    /// new one that begins with a snapshot, in the last room of the disk if need be.
     fn segment_for(&self, inner: &mut Inner, known: &Known) -> Result<SegmentId, Stuck> {
         if let (false, Some(current)) = (self.needs_segment(inner), inner.current) {
             return Ok(current);
         }
+        match self.begin_segment(inner, known) {
+            Err(Stuck::Write(cause)) if is_full(&cause) => match self.disk.release() {
+                Ok(true) => self.begin_segment(inner, known),
+                _ => Err(Stuck::Write(cause)),
+            },
+            begun => begun,
+        }
+    }
+
+    fn begin_segment(&self, inner: &mut Inner, known: &Known) -> Result<SegmentId, Stuck> {
         let fresh = SegmentId(inner.last.0 + 1);
         self.disk.create(fresh).map_err(Stuck::Write)?;
         inner.last = fresh;
@@ -432,6 +450,9 @@ impl Spool {
             tracing::debug!(%cause, "cannot write the cursor; after a crash some frames will be sent twice");
         }
         self.free();
+        if let Err(cause) = self.disk.reserve() {
+            tracing::debug!(%cause, "cannot reserve room for a new segment");
+        }
     }
 
     /// Tidies up whenever something has changed, until `done`, and then once more.
@@ -541,6 +562,11 @@ impl Spool {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("nobody panics with the spool in hand")
     }
+}
+
+/// Whether the disk, or what this user may take of it, is used up.
+fn is_full(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Where shipping goes on: at the saved cursor, or at what is left after it.
@@ -741,6 +767,32 @@ mod tests {
         spool.tidy(true);
         append(&spool, next).unwrap();
         assert_eq!(spool.report().trouble, None);
+    }
+
+    /// The disk is full for good, whatever else is on it: one segment is all there is, and
+    /// nothing more can be written into it.
+    #[test]
+    fn a_full_disk_takes_frames_again_when_its_only_segment_has_arrived() {
+        let disk = Memory::default();
+        disk.has_room(3 << 10);
+        let spool = open(&disk).spool;
+        spool.tidy(true);
+        let mut next = 0;
+        for _ in 0..5 {
+            let before = next;
+            while append(&spool, next).is_ok() {
+                next += 1;
+            }
+            assert!(next > before, "stuck at {next}");
+            assert!(spool.report().trouble.unwrap().reason.contains("No space left on device"));
+            assert_eq!(spool.report().segments, 1);
+            assert_eq!(ship(&spool), (before..next).collect::<Vec<_>>());
+            append(&spool, next).unwrap();
+            next += 1;
+            assert_eq!(ship(&spool), [next - 1]);
+            spool.tidy(true);
+        }
+        assert_eq!(offset(&open(&disk)), next);
     }
 
     #[test]
