@@ -1,14 +1,15 @@
 //! What travels through the stream: many lines of one life, in one gzip member.
 //!
 //! ```text
-//! {"twosec_frame":1,"host":{...},"path":"/var/log/apache2/access.log","life":"...",...}
-//! {"offset":0,"time":1794816025000,"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] ..."}
-//! {"offset":187,"time":1794816026000,"line":"...","attack":{...}}
+//! {"twosec_frame":1,"host":{...},"path":"/var/log/apache2/access.log","life":"...","offset":512,...}
+//! {"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] ..."}
+//! {"line":"...","attack":[85,...]}
 //! ```
 //!
 //! `base64 -d | zcat | jq` shows it. Only what cannot be derived again is sent: gzip is
 //! most of the agent's work, and an id of random-looking digits would cost 20 bytes a
-//! line, so ids are computed by whoever reads the frame.
+//! line, an offset 5. So a line tells its offset only where it does not begin right
+//! behind the line before it, and ids are computed by whoever reads the frame.
 
 use crate::attack::{Attack, Category, Confidence, Field, Finding};
 use crate::limits::DECODED_BYTES_MAX;
@@ -34,6 +35,9 @@ pub struct Header {
     pub version: u32,
     #[serde(flatten)]
     pub origin: Origin,
+    /// Where the first line begins.
+    #[serde(default)]
+    pub offset: u64,
     /// The day of the last dated line before this frame in its life. A frame that
     /// opens with undated lines needs it to find their index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,16 +52,19 @@ pub struct Header {
 pub type RuleFacts = (Category, Confidence, u8);
 
 impl Header {
-    /// The header of a frame of `origin` that follows a line of `day`.
+    /// The header of a frame of `origin` that follows a line of `day`. The rest is filled
+    /// in by [`Body::encode`].
     pub fn new(origin: Origin, day: Option<Day>) -> Header {
-        Header { version: VERSION, origin, day, rules: BTreeMap::new() }
+        Header { version: VERSION, origin, offset: 0, day, rules: BTreeMap::new() }
     }
 }
 
 /// A frame's other lines. `length` is there only where `line` does not show it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Row<'a> {
-    offset: u64,
+    /// Absent where the line begins right behind the one before it, and for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
     /// When it was read; absent where the line tells its own time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     time: Option<Millis>,
@@ -173,6 +180,10 @@ pub struct Body {
     text: Vec<u8>,
     /// Where each line ends in `text`.
     ends: Vec<usize>,
+    /// Where each line begins in its file.
+    offsets: Vec<u64>,
+    /// Where the next line begins in its file if nothing lies between.
+    next: u64,
     /// The day of the last dated line up to and with each line.
     days: Vec<Option<Day>>,
     rules: BTreeMap<String, RuleFacts>,
@@ -188,7 +199,7 @@ impl Body {
         }
         let (text, base64) = to_text(line.line);
         let row = Row {
-            offset: line.offset,
+            offset: (line.offset != self.next && !self.ends.is_empty()).then_some(line.offset),
             time: (!line.tells_time).then_some(line.time),
             line: text,
             line_b64: base64,
@@ -200,6 +211,8 @@ impl Body {
         serde_json::to_writer(&mut self.text, &row).expect("plain data turns into JSON, and a Vec takes it");
         self.text.push(b'\n');
         self.ends.push(self.text.len());
+        self.offsets.push(line.offset);
+        self.next = line.offset + line.length + 1;
         self.days.push(line.day);
     }
 
@@ -224,7 +237,8 @@ impl Body {
         let start = |line: usize| if line == 0 { 0 } else { self.ends[line - 1] };
         let text = &self.text[start(from)..start(to)];
         let mut gzip = GzEncoder::new(Vec::with_capacity(text.len() / 4 + 512), Compression::new(level));
-        let header = Header { rules: self.rules.clone(), ..header.clone() };
+        let offset = self.offsets.get(from).copied().unwrap_or_default();
+        let header = Header { offset, rules: self.rules.clone(), ..header.clone() };
         let mut head = serde_json::to_vec(&header).expect("plain data turns into JSON");
         head.push(b'\n');
         gzip.write_all(&head).and_then(|()| gzip.write_all(text)).expect("a Vec takes all bytes");
@@ -267,11 +281,12 @@ pub fn decode(record: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
     let mut rows = text.split(|b| *b == b'\n');
     let header = read_header(rows.next().unwrap_or_default())?;
     let origin = Arc::new(header.origin.clone());
-    let mut day = header.day;
+    let (mut day, mut next) = (header.day, header.offset);
     let mut events = Vec::new();
     for (at, row) in rows.enumerate().filter(|(_, row)| !row.is_empty()) {
-        let event = read_row(at + 2, row, &origin, &header.rules, day)?;
-        day = event.day;
+        let event = read_row(at + 2, row, &origin, &header.rules, (day, next))?;
+        // An offset near the end of all numbers is somebody's joke, and no line follows it.
+        (day, next) = (event.day, event.offset.saturating_add(event.length).saturating_add(1));
         events.push(event);
     }
     Ok((header, events))
@@ -305,7 +320,7 @@ fn read_row(
     row: &[u8],
     origin: &Arc<Origin>,
     rules: &BTreeMap<String, RuleFacts>,
-    before: Option<Day>,
+    (before, next): (Option<Day>, u64),
 ) -> Result<Event, FrameError> {
     let row: Row<'_> = serde_json::from_slice(row).map_err(|cause| FrameError::Line { number, cause })?;
     let line = from_text(row.line, row.line_b64).ok_or(FrameError::NoText { number })?;
@@ -315,7 +330,7 @@ fn read_row(
     let day = day_of(&parsed, before);
     Ok(Event {
         origin: Arc::clone(origin),
-        offset: row.offset,
+        offset: row.offset.unwrap_or(next),
         length: row.length.unwrap_or(line.len() as u64),
         cut: row.cut,
         time,
@@ -388,7 +403,7 @@ mod tests {
     fn a_frame_is_plain_text_inside() {
         let mut body = body(&[DATED]);
         let cut = Line {
-            offset: 75,
+            offset: 95,
             length: 9,
             line: b"\xff",
             cut: true,
@@ -400,9 +415,9 @@ mod tests {
         };
         body.push(cut);
         let text = gunzip(&body.encode(&header(), 0, 2, 3)).unwrap();
-        let expected = r#"{"twosec_frame":1,"host":{"id":"4a5b","name":"web-1"},"path":"/var/log/apache2/access.log","life":"21a53db0ea7b092e1207d87d689776d3","format":"combined","ruleset":"2026.11.1","agent":"0.1.0","day":"2024-10-04","rules":{"sqli-x":["sqli","high",90]}}
-{"offset":0,"time":7,"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\""}
-{"offset":75,"time":8,"line_b64":"/w==","length":9,"cut":true,"attack":[90,[["url.query","id",1,"1' or",["sqli-x"]]]]}
+        let expected = r#"{"twosec_frame":1,"host":{"id":"4a5b","name":"web-1"},"path":"/var/log/apache2/access.log","life":"21a53db0ea7b092e1207d87d689776d3","format":"combined","ruleset":"2026.11.1","agent":"0.1.0","offset":0,"day":"2024-10-04","rules":{"sqli-x":["sqli","high",90]}}
+{"time":7,"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\""}
+{"offset":95,"time":8,"line_b64":"/w==","length":9,"cut":true,"attack":[90,[["url.query","id",1,"1' or",["sqli-x"]]]]}
 "#;
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
@@ -440,27 +455,35 @@ mod tests {
         assert!(matches!(decode(b""), Err(FrameError::NotGzip)));
     }
 
+    /// Bytes between a line and the one before it.
+    fn gap() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), Just(1), 0..1u64 << 50]
+    }
+
     proptest! {
         #[test]
         fn what_goes_in_comes_out(
-            lines in prop::collection::vec((any::<Vec<u8>>(), any::<bool>(), any::<bool>(), 0u64..1 << 50), 1..30),
+            lines in prop::collection::vec((any::<Vec<u8>>(), any::<bool>(), any::<bool>(), gap()), 1..30),
             level in 0u32..=9,
             split in 0usize..30,
         ) {
             let attack = attack();
-            let mut body = Body::default();
-            for (line, hit, cut, offset) in &lines {
+            let (mut body, mut offsets, mut next) = (Body::default(), Vec::new(), 0);
+            for (line, hit, cut, gap) in &lines {
                 let length = line.len() as u64 + u64::from(*cut);
                 let attack = hit.then_some(&attack);
-                body.push(Line { offset: *offset, length, line, cut: *cut, time: 7, tells_time: false, day: None, attack, gap: None });
+                let offset = next + gap;
+                next = offset + length + 1;
+                offsets.push(offset);
+                body.push(Line { offset, length, line, cut: *cut, time: 7, tells_time: false, day: None, attack, gap: None });
             }
             let split = split.min(lines.len());
             let mut events = decode(&body.encode(&header(), 0, split, level)).unwrap().1;
             events.extend(decode(&body.encode(&header(), split, lines.len(), level)).unwrap().1);
             prop_assert_eq!(events.len(), lines.len());
-            for (event, (line, hit, cut, offset)) in events.iter().zip(&lines) {
+            for ((event, (line, hit, cut, _)), offset) in events.iter().zip(&lines).zip(offsets) {
                 prop_assert_eq!(&event.line, line);
-                prop_assert_eq!((event.offset, event.cut), (*offset, *cut));
+                prop_assert_eq!((event.offset, event.cut), (offset, *cut));
                 prop_assert_eq!(event.length, line.len() as u64 + u64::from(*cut));
                 prop_assert_eq!(event.attack.as_ref(), hit.then_some(&attack));
             }
