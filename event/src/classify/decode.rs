@@ -20,13 +20,26 @@ pub const LAYERS_MAX: u8 = 3;
 /// The text one layer deeper, or `None` when nothing in it is encoded.
 /// Never longer than what came in, nor than [`VIEW_BYTES_MAX`].
 pub fn next(text: &[u8], field: Field) -> Option<Vec<u8>> {
-    let text = &text[..text.len().min(VIEW_BYTES_MAX)];
-    let plus = matches!(field, Field::Query | Field::QueryKey);
-    percent(text, plus).or_else(|| overlong(text)).or_else(|| escapes(text)).or_else(|| match field {
+    url(text, field).or_else(|| other(text, field))
+}
+
+/// Undoes the code of URLs. `None` where there is none.
+pub fn url(text: &[u8], field: Field) -> Option<Vec<u8>> {
+    percent(bounded(text), matches!(field, Field::Query | Field::QueryKey))
+}
+
+/// Undoes whatever else the text is wrapped in, one code of it.
+pub fn other(text: &[u8], field: Field) -> Option<Vec<u8>> {
+    let text = bounded(text);
+    overlong(text).or_else(|| escapes(text)).or_else(|| match field {
         Field::Query | Field::QueryKey => base64_text(text),
         Field::Path => base64_segment(text),
         _ => None,
     })
+}
+
+fn bounded(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(VIEW_BYTES_MAX)]
 }
 
 /// Undoes `%41`, `%u0041` and, where asked, `+`. A percent sign that starts no code

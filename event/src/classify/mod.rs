@@ -165,20 +165,27 @@ impl Classifier {
         }
     }
 
-    /// Looks at one part, layer by layer.
+    /// Looks at one part, layer by layer. A URL's part is what stands behind the code of
+    /// URLs, which every server undoes: as it was sent it is not judged.
     fn dig(&self, view: View<'_>, matched: &mut RuleSet, witness: &mut impl Witness) -> Asked {
         let mut text = Cow::Borrowed(view.text);
-        let mut asked = Asked::None;
-        for layer in 0..=LAYERS_MAX {
+        let (mut asked, mut layer) = (Asked::None, 0);
+        witness.layer(layer, &text);
+        if of_url(view.field)
+            && let Some(meant) = decode::url(&text, view.field)
+        {
+            (text, layer) = (Cow::Owned(meant), 1);
             witness.layer(layer, &text);
+        }
+        loop {
             asked = asked.max(self.judge(Place { view, layer, text: &text }, matched, witness));
             let deeper = if layer < LAYERS_MAX { decode::next(&text, view.field) } else { None };
             match deeper {
-                Some(deeper) => text = Cow::Owned(deeper),
-                None => break,
+                Some(deeper) => (text, layer) = (Cow::Owned(deeper), layer + 1),
+                None => return asked,
             }
+            witness.layer(layer, &text);
         }
-        asked
     }
 
     /// Asks the rules whose literals are in one text.
@@ -241,6 +248,11 @@ fn is_plain(view: &View<'_>) -> bool {
         Field::QueryKey => view.text.len() < 12 && view.text.iter().all(u8::is_ascii_alphanumeric),
         _ => false,
     }
+}
+
+/// Whether a part stands in the request's target.
+fn of_url(field: Field) -> bool {
+    matches!(field, Field::Path | Field::Query | Field::QueryKey)
 }
 
 /// Whether the same text comes with many requests: the names of browsers, and the pages
@@ -322,6 +334,12 @@ fn excerpt(text: &[u8], at: Range<usize>) -> String {
     let before = EXCERPT_CHARS_MAX.saturating_sub(at.len()) / 2;
     let start = at.start.saturating_sub(before);
     let end = text.len().min(start + 4 * EXCERPT_CHARS_MAX);
+    let short = &text[start..text.len().min(start + EXCERPT_CHARS_MAX)];
+    if let Ok(plain) = std::str::from_utf8(short)
+        && short.iter().all(|byte| (0x20..0x7f).contains(byte))
+    {
+        return plain.to_owned();
+    }
     let printable = |char: char| if char.is_control() { '\u{fffd}' } else { char };
     String::from_utf8_lossy(&text[start..end]).chars().map(printable).take(EXCERPT_CHARS_MAX).collect()
 }
