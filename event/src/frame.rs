@@ -174,6 +174,45 @@ pub struct Line<'a> {
     pub gap: Option<&'a str>,
 }
 
+/// Whether a row needs nothing but the line itself.
+fn tells_all(line: &Line<'_>) -> bool {
+    line.tells_time && line.length == line.line.len() as u64 && !line.cut && line.attack.is_none() && line.gap.is_none()
+}
+
+/// Whether a line holds printable ASCII alone, as Apache writes it.
+fn is_plain(line: &[u8]) -> bool {
+    line.iter().fold(true, |plain, byte| plain & (0x20..0x7f).contains(byte))
+}
+
+/// Writes what [`push_row`] would write for most lines, in a tenth of the time: of
+/// printable ASCII, JSON escapes two characters.
+fn push_plain(line: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"line\":\"");
+    let mut written = 0;
+    for at in memchr::memchr2_iter(b'"', b'\\', line) {
+        out.extend_from_slice(&line[written..at]);
+        out.push(b'\\');
+        written = at;
+    }
+    out.extend_from_slice(&line[written..]);
+    out.extend_from_slice(b"\"}");
+}
+
+fn push_row(line: &Line<'_>, follows: bool, out: &mut Vec<u8>) {
+    let (text, base64) = to_text(line.line);
+    let row = Row {
+        offset: (!follows).then_some(line.offset),
+        time: (!line.tells_time).then_some(line.time),
+        line: text,
+        line_b64: base64,
+        length: (line.length != line.line.len() as u64).then_some(line.length),
+        cut: line.cut,
+        attack: line.attack.map(verdict),
+        gap: line.gap.map(Cow::Borrowed),
+    };
+    serde_json::to_writer(out, &row).expect("plain data turns into JSON, and a Vec takes it");
+}
+
 /// The lines of a frame being written.
 #[derive(Debug, Default)]
 pub struct Body {
@@ -197,18 +236,12 @@ impl Body {
                 self.rules.insert(finding.rule.clone(), (finding.category, finding.confidence, finding.score));
             }
         }
-        let (text, base64) = to_text(line.line);
-        let row = Row {
-            offset: (line.offset != self.next && !self.ends.is_empty()).then_some(line.offset),
-            time: (!line.tells_time).then_some(line.time),
-            line: text,
-            line_b64: base64,
-            length: (line.length != line.line.len() as u64).then_some(line.length),
-            cut: line.cut,
-            attack: line.attack.map(verdict),
-            gap: line.gap.map(Cow::Borrowed),
-        };
-        serde_json::to_writer(&mut self.text, &row).expect("plain data turns into JSON, and a Vec takes it");
+        let follows = line.offset == self.next || self.ends.is_empty();
+        if follows && tells_all(&line) && is_plain(line.line) {
+            push_plain(line.line, &mut self.text);
+        } else {
+            push_row(&line, follows, &mut self.text);
+        }
         self.text.push(b'\n');
         self.ends.push(self.text.len());
         self.offsets.push(line.offset);
@@ -487,6 +520,19 @@ mod tests {
                 prop_assert_eq!(event.length, line.len() as u64 + u64::from(*cut));
                 prop_assert_eq!(event.attack.as_ref(), hit.then_some(&attack));
             }
+        }
+
+        #[test]
+        fn a_plain_line_is_written_as_any_other(line in r#"[ -~"\\]{0,60}"#) {
+            let line = Line {
+                offset: 0, length: line.len() as u64, line: line.as_bytes(), cut: false, time: 7, tells_time: true,
+                day: None, attack: None, gap: None,
+            };
+            let (mut plain, mut row) = (Vec::new(), Vec::new());
+            push_plain(line.line, &mut plain);
+            push_row(&line, true, &mut row);
+            prop_assert!(is_plain(line.line) && tells_all(&line));
+            prop_assert_eq!(plain, row);
         }
 
         #[test]
