@@ -185,8 +185,7 @@ impl<'a> Story<'a> {
             let mut status = Command::new("nsenter");
             status.args(["--user", "--mount", "--preserve-credentials", "--target", &agent.0.id().to_string()]);
             status.arg(&self.agent).args(["status", "--json", "--config"]).arg(self.config());
-            let output = status.output();
-            let output = output.expect("nsenter (util-linux) starts");
+            let output = status.output().expect("nsenter (util-linux) starts");
             let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
             report["spool"]["trouble"]["reason"].as_str().is_some_and(|told| told.contains(reason))
         })

@@ -29,7 +29,7 @@ pub fn url(text: &[u8], field: Field) -> Option<Vec<u8>> {
 }
 
 /// Undoes whatever else the text is wrapped in, one code of it.
-pub fn other(text: &[u8], field: Field) -> Option<Vec<u8>> {
+fn other(text: &[u8], field: Field) -> Option<Vec<u8>> {
     let text = bounded(text);
     overlong(text).or_else(|| escapes(text)).or_else(|| match field {
         Field::Query | Field::QueryKey => base64_text(text),
