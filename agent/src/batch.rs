@@ -11,38 +11,22 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Kinesis bills records by this many bytes of data and key (Kinesis pricing, PUT Payload
-/// Unit).
-const UNIT_BYTES: usize = 25_000;
-
 /// Text that a frame of log lines is expected to hold before the first one has been
 /// packed: lines pack to a seventh or less.
 const FIRST_TEXT_BYTES: usize = 6 * FRAME_BYTES_MAX;
 
-/// How much packing is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effort {
-    /// A small frame costs one PUT unit however it is packed.
-    Small,
-    /// A frame that was closed because its time was up.
-    Usual,
-    /// A frame that was closed because it is full: there is more to come, and each unit
-    /// costs money and a shard's capacity.
-    Full,
-    /// The stream is slower than we are: time is there, room is not.
-    Backlog,
-}
+/// From these shares of the spool on, the stream is slower than we are: time is there,
+/// room is not.
+const WAITING: f64 = 0.025;
+const BACKLOG: f64 = 0.1;
 
-impl Effort {
-    /// gzip's level. Measured on log lines with verdicts, zlib-rs takes 0.7, 1.2, 1.5 and
-    /// 2.2 us a line at levels 1, 3, 4 and 6, and makes 44, 32, 28 and 25 bytes of it.
-    fn level(self) -> u32 {
-        match self {
-            Effort::Small => 1,
-            Effort::Usual => 3,
-            Effort::Full => 4,
-            Effort::Backlog => 6,
-        }
+/// gzip's level for a spool that is full to the share `fill`. Of log lines with verdicts
+/// libdeflate makes 28, 26 and 22 bytes a line at these levels, in 0.5, 0.8 and 1.2 us.
+pub fn level(fill: f64) -> u8 {
+    match fill {
+        fill if fill >= BACKLOG => 6,
+        fill if fill >= WAITING => 3,
+        _ => 1,
     }
 }
 
@@ -105,7 +89,7 @@ impl Contents {
     }
 
     /// Writes the lines `from..to` as a record.
-    fn encode(&self, header: &Header, from: usize, to: usize, key: &str, level: u32) -> Vec<u8> {
+    fn encode(&self, header: &Header, from: usize, to: usize, key: &str, level: u8) -> Vec<u8> {
         match self {
             Contents::Frame(body) => {
                 let day = if from == 0 { header.day } else { body.day_before(from) };
@@ -121,6 +105,8 @@ impl Contents {
 }
 
 fn event(origin: &Arc<Origin>, line: Line<'_>) -> Event {
+    let parsed = origin.format.parse(line.line);
+    let attack = line.attack.zip(parsed.access()).map(|(verdict, access)| verdict.attack(access));
     Event {
         origin: Arc::clone(origin),
         offset: line.offset,
@@ -129,7 +115,7 @@ fn event(origin: &Arc<Origin>, line: Line<'_>) -> Event {
         cut: line.cut,
         time: line.time,
         day: line.day,
-        attack: line.attack.cloned(),
+        attack,
         gap: line.gap.map(str::to_owned),
     }
 }
@@ -170,7 +156,7 @@ impl Batch {
     /// Parses, classifies and appends one line that was read at `read`.
     pub fn push(&mut self, line: RawLine<'_>, classifier: &Classifier, read: Millis) {
         let parsed = self.origin.format.parse(line.text);
-        let attack = parsed.access().and_then(|access| classifier.classify(access));
+        let attack = parsed.access().and_then(|access| classifier.judge(access));
         self.day = day_of(&parsed, self.day);
         self.body.push(
             &self.origin,
@@ -231,39 +217,26 @@ impl Packer {
 
     /// Makes frames of a batch, one as a rule; more if it packs worse than expected. The
     /// last one moves lives as `marks` say.
-    pub fn pack(&mut self, batch: &Batch, marks: Vec<Mark>, effort: Effort) -> Vec<Parcel> {
+    pub fn pack(&mut self, batch: &Batch, marks: Vec<Mark>, level: u8) -> Vec<Parcel> {
         let header = Header::new(Origin::clone(&batch.origin), batch.day_before);
-        let effort = match effort {
-            _ if batch.bytes() < UNIT_BYTES => Effort::Small,
-            Effort::Usual if self.is_full(batch) => Effort::Full,
-            effort => effort,
-        };
         let mut parcels = Vec::new();
-        self.pack_lines(batch, &header, 0, batch.body.lines(), effort, &mut parcels);
+        self.pack_lines(batch, &header, 0, batch.body.lines(), level, &mut parcels);
         if let Some(last) = parcels.last_mut() {
             last.meta.marks = marks;
         }
         parcels
     }
 
-    fn pack_lines(
-        &mut self,
-        batch: &Batch,
-        header: &Header,
-        from: usize,
-        to: usize,
-        effort: Effort,
-        out: &mut Vec<Parcel>,
-    ) {
+    fn pack_lines(&mut self, batch: &Batch, header: &Header, from: usize, to: usize, level: u8, out: &mut Vec<Parcel>) {
         let key = self.key();
-        let bytes = batch.body.encode(header, from, to, &key, effort.level());
+        let bytes = batch.body.encode(header, from, to, &key, level);
         if from == 0 && to == batch.body.lines() {
             self.learn(batch.body.bytes(), bytes.len());
         }
         if bytes.len() > FRAME_BYTES_MAX && to - from > 1 {
             let middle = from + (to - from) / 2;
-            self.pack_lines(batch, header, from, middle, effort, out);
-            return self.pack_lines(batch, header, middle, to, effort, out);
+            self.pack_lines(batch, header, from, middle, level, out);
+            return self.pack_lines(batch, header, middle, to, level, out);
         }
         let meta = Meta { key, lines: to - from, marks: Vec::new() };
         out.push(Parcel { meta, payload: Bytes::from(bytes) });

@@ -171,7 +171,10 @@ pub fn explain(line: &[u8], format: Format, json: bool) -> anyhow::Result<()> {
 /// Prints the rules, a line each.
 pub fn list_rules() -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    for rule in Classifier::embedded().rules() {
+    let classifier = Classifier::embedded();
+    let mut rules: Vec<_> = classifier.rules().iter().collect();
+    rules.sort_by_key(|rule| (rule.category, &rule.id));
+    for rule in rules {
         writeln!(out, "{:<28} {:<14} {:>3}  {}", rule.id, rule.category, rule.score, rule.about)?;
     }
     Ok(out.flush()?)

@@ -133,6 +133,11 @@ pub enum Field {
 }
 
 impl Field {
+    /// Whether it stands in the request's target.
+    pub fn is_in_url(self) -> bool {
+        matches!(self, Field::Path | Field::Query | Field::QueryKey)
+    }
+
     /// The name that findings carry and rules write in `where`.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,30 +3,36 @@
 //! ```text
 //! {"twosec_frame":1,"host":{...},"path":"/var/log/apache2/access.log","life":"...","offset":512,...}
 //! {"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] ..."}
-//! {"line":"...","attack":[85,...]}
+//! {"line":"...","attack":[85,[["sqli-union-select",[2,1,0,3,24]]]]}
 //! ```
 //!
 //! `base64 -d | zcat | jq` shows it. Only what cannot be derived again is sent: gzip is
 //! most of the agent's work, and an id of random-looking digits would cost 20 bytes a
 //! line, an offset 5. So a line tells its offset only where it does not begin right
-//! behind the line before it, and ids are computed by whoever reads the frame.
+//! behind the line before it, ids are computed by whoever reads the frame, and a rule that
+//! matched tells its [`Spot`]: which part of the request, how often decoded, in which form,
+//! from which byte to which.
 
-use crate::attack::{Attack, Category, Confidence, Field, Finding};
+use crate::attack::{Attack, Category, Confidence};
+use crate::classify::{Spot, Verdict, evidence};
+use crate::format::Access;
+use crate::gzip::gzip;
 use crate::limits::DECODED_BYTES_MAX;
 use crate::line::{Event, Origin, day_of};
 use crate::time::{Day, Millis};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use flate2::Compression;
 use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::Arc;
 
 /// The frame version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
+
+/// What most headers take at most.
+const HEADER_BYTES: usize = 16 << 10;
 
 /// A frame's first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,65 +83,26 @@ struct Row<'a> {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cut: bool,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
-    attack: Option<Verdict<'a>>,
+    attack: Option<Hits<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gap: Option<Cow<'a, str>>,
 }
 
-/// An attack's score, and what was found in each part of the line.
-type Verdict<'a> = (u8, Vec<Part<'a>>);
+/// An attack's score, and which rule matched where, strongest first.
+type Hits<'a> = (u8, Vec<Matched<'a>>);
 
-/// Field, parameter, layer, excerpt, and the rules that matched there.
 #[derive(Debug, Serialize, Deserialize)]
-struct Part<'a>(
-    Field,
-    #[serde(borrow)] Option<Cow<'a, str>>,
-    u8,
-    #[serde(borrow)] Cow<'a, str>,
-    #[serde(borrow)] Vec<Cow<'a, str>>,
-);
+struct Matched<'a>(#[serde(borrow)] Cow<'a, str>, Spot);
 
-/// Findings in the same place stand together: most attacks match several rules there.
-fn verdict(attack: &Attack) -> Verdict<'_> {
-    let mut parts: Vec<Part<'_>> = Vec::new();
-    for finding in &attack.findings {
-        let parameter = finding.parameter.as_deref();
-        let same = |part: &&mut Part<'_>| {
-            (part.0, part.1.as_deref(), part.2, &*part.3)
-                == (finding.field, parameter, finding.layer, &*finding.excerpt)
-        };
-        match parts.iter_mut().find(same) {
-            Some(part) => part.4.push(Cow::Borrowed(&finding.rule)),
-            None => {
-                let (parameter, excerpt) = (parameter.map(Cow::Borrowed), Cow::Borrowed(&*finding.excerpt));
-                parts.push(Part(finding.field, parameter, finding.layer, excerpt, vec![Cow::Borrowed(&finding.rule)]));
-            }
-        }
-    }
-    (attack.score, parts)
+fn hits<'a>(verdict: &Verdict<'a>) -> Hits<'a> {
+    (verdict.score, verdict.hits.iter().map(|hit| Matched(Cow::Borrowed(&*hit.rule.id), hit.spot)).collect())
 }
 
-/// The verdict again, strongest finding first. `None` where a rule is not in the header.
-fn attack((score, parts): Verdict<'_>, rules: &BTreeMap<String, RuleFacts>) -> Option<Attack> {
-    let mut findings = Vec::new();
-    for Part(field, parameter, layer, excerpt, names) in &parts {
-        for name in names {
-            let (category, confidence, score) = *rules.get(&**name)?;
-            let (parameter, excerpt) = (parameter.as_deref().map(str::to_owned), excerpt.to_string());
-            findings.push(Finding {
-                rule: name.to_string(),
-                category,
-                confidence,
-                score,
-                field: *field,
-                parameter,
-                layer: *layer,
-                excerpt,
-            });
-        }
-    }
-    findings.sort_by_key(|finding| std::cmp::Reverse((finding.score, finding.confidence)));
-    Some(Attack { score, findings })
+/// The verdict again. `None` where a rule is not in the header.
+fn attack((score, hits): Hits<'_>, access: Option<&Access<'_>>, rules: &BTreeMap<String, RuleFacts>) -> Option<Attack> {
+    let finding =
+        |Matched(rule, spot): &Matched<'_>| Some(evidence::finding(access, rule, *rules.get(&**rule)?, *spot));
+    Some(Attack { score, findings: hits.iter().map(finding).collect::<Option<_>>()? })
 }
 
 /// Bytes as JSON can hold them: `line`, or `line_b64` where they are not UTF-8.
@@ -169,14 +136,14 @@ pub struct Line<'a> {
     pub tells_time: bool,
     /// Day of the last dated line of the life up to and with this one.
     pub day: Option<Day>,
-    pub attack: Option<&'a Attack>,
+    pub attack: Option<&'a Verdict<'a>>,
     /// Why the bytes were lost, where this stands for bytes that never were read.
     pub gap: Option<&'a str>,
 }
 
-/// Whether a row needs nothing but the line itself.
+/// Whether a row needs nothing but the line itself, and a verdict.
 fn tells_all(line: &Line<'_>) -> bool {
-    line.tells_time && line.length == line.line.len() as u64 && !line.cut && line.attack.is_none() && line.gap.is_none()
+    line.tells_time && line.length == line.line.len() as u64 && !line.cut && line.gap.is_none()
 }
 
 /// Whether a line holds printable ASCII alone, as Apache writes it.
@@ -186,7 +153,7 @@ fn is_plain(line: &[u8]) -> bool {
 
 /// Writes what [`push_row`] would write for most lines, without a look at each byte: of
 /// printable ASCII, JSON escapes two characters.
-fn push_plain(line: &[u8], out: &mut Vec<u8>) {
+fn push_plain(line: &[u8], verdict: Option<&Verdict<'_>>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"line\":\"");
     let mut written = 0;
     for at in memchr::memchr2_iter(b'"', b'\\', line) {
@@ -195,7 +162,16 @@ fn push_plain(line: &[u8], out: &mut Vec<u8>) {
         written = at;
     }
     out.extend_from_slice(&line[written..]);
-    out.extend_from_slice(b"\"}");
+    out.push(b'"');
+    if let Some(verdict) = verdict {
+        out.extend_from_slice(b",\"attack\":");
+        push_json(&hits(verdict), out);
+    }
+    out.push(b'}');
+}
+
+fn push_json(value: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("plain data turns into JSON, and a Vec takes it");
 }
 
 fn push_row(line: &Line<'_>, follows: bool, out: &mut Vec<u8>) {
@@ -207,10 +183,10 @@ fn push_row(line: &Line<'_>, follows: bool, out: &mut Vec<u8>) {
         line_b64: base64,
         length: (line.length != line.line.len() as u64).then_some(line.length),
         cut: line.cut,
-        attack: line.attack.map(verdict),
+        attack: line.attack.map(hits),
         gap: line.gap.map(Cow::Borrowed),
     };
-    serde_json::to_writer(out, &row).expect("plain data turns into JSON, and a Vec takes it");
+    push_json(&row, out);
 }
 
 /// The lines of a frame being written.
@@ -231,14 +207,14 @@ pub struct Body {
 impl Body {
     /// Appends a line.
     pub fn push(&mut self, line: Line<'_>) {
-        for finding in line.attack.iter().flat_map(|attack| &attack.findings) {
-            if !self.rules.contains_key(&finding.rule) {
-                self.rules.insert(finding.rule.clone(), (finding.category, finding.confidence, finding.score));
+        for rule in line.attack.iter().flat_map(|verdict| &verdict.hits).map(|hit| hit.rule) {
+            if !self.rules.contains_key(&rule.id) {
+                self.rules.insert(rule.id.clone(), rule.facts());
             }
         }
         let follows = line.offset == self.next || self.ends.is_empty();
         if follows && tells_all(&line) && is_plain(line.line) {
-            push_plain(line.line, &mut self.text);
+            push_plain(line.line, line.attack, &mut self.text);
         } else {
             push_row(&line, follows, &mut self.text);
         }
@@ -265,17 +241,17 @@ impl Body {
         self.text.len()
     }
 
-    /// Writes the lines `from..to` as a frame, gzip'd at `level` (0 to 9).
-    pub fn encode(&self, header: &Header, from: usize, to: usize, level: u32) -> Vec<u8> {
+    /// Writes the lines `from..to` as a frame, gzip'd at `level` (1 to 9).
+    pub fn encode(&self, header: &Header, from: usize, to: usize, level: u8) -> Vec<u8> {
         let start = |line: usize| if line == 0 { 0 } else { self.ends[line - 1] };
-        let text = &self.text[start(from)..start(to)];
-        let mut gzip = GzEncoder::new(Vec::with_capacity(text.len() / 4 + 512), Compression::new(level));
+        let lines = &self.text[start(from)..start(to)];
         let offset = self.offsets.get(from).copied().unwrap_or_default();
         let header = Header { offset, rules: self.rules.clone(), ..header.clone() };
-        let mut head = serde_json::to_vec(&header).expect("plain data turns into JSON");
-        head.push(b'\n');
-        gzip.write_all(&head).and_then(|()| gzip.write_all(text)).expect("a Vec takes all bytes");
-        gzip.finish().expect("a Vec takes all bytes")
+        let mut text = Vec::with_capacity(lines.len() + HEADER_BYTES);
+        push_json(&header, &mut text);
+        text.push(b'\n');
+        text.extend_from_slice(lines);
+        gzip(&text, level)
     }
 }
 
@@ -359,7 +335,8 @@ fn read_row(
     let line = from_text(row.line, row.line_b64).ok_or(FrameError::NoText { number })?;
     let parsed = origin.format.parse(&line);
     let time = parsed.time().map_or(row.time.unwrap_or_default(), |own| own.at);
-    let attack = row.attack.map(|found| attack(found, rules).ok_or(FrameError::NoRule { number })).transpose()?;
+    let attack = row.attack.map(|hits| attack(hits, parsed.access(), rules).ok_or(FrameError::NoRule { number }));
+    let attack = attack.transpose()?;
     let day = day_of(&parsed, before);
     Ok(Event {
         origin: Arc::clone(origin),
@@ -377,6 +354,9 @@ fn read_row(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attack::Field;
+    use crate::classify::decode::Form;
+    use crate::classify::{Hit, Rule, rules};
     use crate::format::Format;
     use crate::id::HostKey;
     use crate::line::Host;
@@ -396,19 +376,28 @@ mod tests {
         Header::new(origin, Some(Day(20_000)))
     }
 
-    fn attack() -> Attack {
-        let finding = Finding {
-            rule: "sqli-x".into(),
-            category: Category::Sqli,
-            confidence: Confidence::High,
-            score: 90,
-            field: Field::Query,
-            parameter: Some("id".into()),
-            layer: 1,
-            excerpt: "1' or".into(),
-        };
-        Attack { score: 90, findings: vec![finding] }
+    /// A rule, and a verdict that it matched in the target's first parameter.
+    fn rule() -> Rule {
+        let file = r#"
+            [[rule]]
+            id = "sqli-x"
+            about = "A quote."
+            category = "sqli"
+            confidence = "high"
+            score = 90
+            where = ["url.query"]
+            literals = ["'"]
+            examples = ["/?id='"]
+        "#;
+        rules::read(&[("test.toml", file)]).unwrap().remove(0)
     }
+
+    fn verdict(rule: &Rule) -> Verdict<'_> {
+        let spot = Spot { view: 2, layer: 1, form: Form::Whole, start: 1, end: 5 };
+        Verdict { score: 90, hits: vec![Hit { rule, spot }] }
+    }
+
+    const ATTACK: &[u8] = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?id=1'+or HTTP/1.1" 200 5 "-" "-""#;
 
     const DATED: &[u8] = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "-""#;
 
@@ -435,24 +424,26 @@ mod tests {
     #[test]
     fn a_frame_is_plain_text_inside() {
         let mut body = body(&[DATED]);
-        let cut = Line {
-            offset: 95,
-            length: 9,
-            line: b"\xff",
-            cut: true,
-            time: 8,
-            tells_time: false,
-            day: None,
-            attack: Some(&attack()),
-            gap: None,
-        };
-        body.push(cut);
-        let text = gunzip(&body.encode(&header(), 0, 2, 3)).unwrap();
+        let (rule, mut next) = (rule(), DATED.len() as u64 + 1);
+        let verdict = verdict(&rule);
+        for (line, cut, tells_time) in [(ATTACK, false, true), (b"\xff", true, false)] {
+            let length = line.len() as u64 + 8 * u64::from(cut);
+            let attack = Some(&verdict);
+            body.push(Line { offset: next, length, line, cut, time: 8, tells_time, day: None, attack, gap: None });
+            next += 100;
+        }
+        let record = body.encode(&header(), 0, 3, 3);
         let expected = r#"{"twosec_frame":1,"host":{"id":"4a5b","name":"web-1"},"path":"/var/log/apache2/access.log","life":"21a53db0ea7b092e1207d87d689776d3","format":"combined","ruleset":"2026.11.1","agent":"0.1.0","offset":0,"day":"2024-10-04","rules":{"sqli-x":["sqli","high",90]}}
 {"time":7,"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\""}
-{"offset":95,"time":8,"line_b64":"/w==","length":9,"cut":true,"attack":[90,[["url.query","id",1,"1' or",["sqli-x"]]]]}
+{"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET /?id=1'+or HTTP/1.1\" 200 5 \"-\" \"-\"","attack":[90,[["sqli-x",[2,1,0,1,5]]]]}
+{"offset":174,"time":8,"line_b64":"/w==","length":9,"cut":true,"attack":[90,[["sqli-x",[2,1,0,1,5]]]]}
 "#;
-        assert_eq!(String::from_utf8(text).unwrap(), expected);
+        assert_eq!(String::from_utf8(gunzip(&record).unwrap()).unwrap(), expected);
+        let (_, events) = decode(&record).unwrap();
+        let finding = |event: &Event| event.attack.as_ref().unwrap().findings[0].clone();
+        let (found, odd) = (finding(&events[1]), finding(&events[2]));
+        assert_eq!((found.field, found.parameter.as_deref(), &*found.excerpt), (Field::Query, Some("id"), "1' or"));
+        assert_eq!((odd.field, odd.parameter, &*odd.excerpt), (Field::RequestLine, None, ""));
     }
 
     #[test]
@@ -497,10 +488,11 @@ mod tests {
         #[test]
         fn what_goes_in_comes_out(
             lines in prop::collection::vec((any::<Vec<u8>>(), any::<bool>(), any::<bool>(), gap()), 1..30),
-            level in 0u32..=9,
+            level in 1u8..=9,
             split in 0usize..30,
         ) {
-            let attack = attack();
+            let rule = rule();
+            let attack = verdict(&rule);
             let (mut body, mut offsets, mut next) = (Body::default(), Vec::new(), 0);
             for (line, hit, cut, gap) in &lines {
                 let length = line.len() as u64 + u64::from(*cut);
@@ -518,18 +510,20 @@ mod tests {
                 prop_assert_eq!(&event.line, line);
                 prop_assert_eq!((event.offset, event.cut), (offset, *cut));
                 prop_assert_eq!(event.length, line.len() as u64 + u64::from(*cut));
-                prop_assert_eq!(event.attack.as_ref(), hit.then_some(&attack));
+                prop_assert_eq!(event.attack.as_ref().map(|attack| attack.score), hit.then_some(90));
             }
         }
 
         #[test]
-        fn a_plain_line_is_written_as_any_other(line in r#"[ -~"\\]{0,60}"#) {
+        fn a_plain_line_is_written_as_any_other(line in r#"[ -~"\\]{0,60}"#, hit: bool) {
+            let rule = rule();
+            let verdict = verdict(&rule);
             let line = Line {
                 offset: 0, length: line.len() as u64, line: line.as_bytes(), cut: false, time: 7, tells_time: true,
-                day: None, attack: None, gap: None,
+                day: None, attack: hit.then_some(&verdict), gap: None,
             };
             let (mut plain, mut row) = (Vec::new(), Vec::new());
-            push_plain(line.line, &mut plain);
+            push_plain(line.line, line.attack, &mut plain);
             push_row(&line, true, &mut row);
             prop_assert!(is_plain(line.line) && tells_all(&line));
             prop_assert_eq!(plain, row);
@@ -540,9 +534,7 @@ mod tests {
             let _ = decode(&bytes);
             bytes.splice(..0, [0x1f, 0x8b, 8, 0]);
             let _ = decode(&bytes);
-            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-            gzip.write_all(text.as_bytes()).unwrap();
-            let _ = decode(&gzip.finish().unwrap());
+            let _ = decode(&gzip(text.as_bytes(), 1));
         }
     }
 }

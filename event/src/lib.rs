@@ -18,6 +18,7 @@ pub mod id;
 pub mod attack;
 pub mod classify;
 pub mod line;
+pub mod gzip;
 pub mod frame;
 pub mod document;
 pub mod encoding;

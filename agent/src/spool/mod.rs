@@ -539,9 +539,12 @@ impl Spool {
         }
     }
 
-    /// Share of the spool that is in use, 0 to 1.
+    /// Share of the spool that waits for the stream, 0 to 1.
     pub fn fill(&self) -> f64 {
-        self.inner().bytes() as f64 / self.limits.max_bytes as f64
+        let inner = self.inner();
+        let Place { segment, at } = inner.cursor();
+        let waiting: u64 = inner.segments.range(segment..).map(|(_, segment)| segment.bytes).sum();
+        waiting.saturating_sub(at) as f64 / self.limits.max_bytes as f64
     }
 
     /// Tells of trouble when it comes, and of its end.

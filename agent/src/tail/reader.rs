@@ -4,7 +4,7 @@ use super::docker::{self, Group, Groups, Part, PartPlace};
 use super::file::{Follower, Look};
 use super::lines::{Lines, RawLine};
 use super::lives::{Known, Life, LifeNumber, Mark};
-use crate::batch::{Batch, Effort, Packer, Parcel};
+use crate::batch::{self, Batch, Packer, Parcel};
 use crate::meter::Meter;
 use crate::settings::{FileSettings, RecordFormat, Settings};
 use crate::spool::{Dropped, Spool, Stuck};
@@ -16,9 +16,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-/// From this share of the spool on, frames are packed as small as they get.
-const BACKLOG: f64 = 0.05;
 
 /// What stands for the AWS account where that is not known.
 const NO_ACCOUNT: &str = "000000000000";
@@ -37,7 +34,8 @@ pub struct Desk {
     pub groups: Groups,
     /// Frames that the spool has not taken yet.
     outbox: VecDeque<Parcel>,
-    effort: Effort,
+    /// gzip's level.
+    level: u8,
 }
 
 impl Desk {
@@ -50,7 +48,7 @@ impl Desk {
             packer: Packer::default(),
             groups: Groups::default(),
             outbox: VecDeque::new(),
-            effort: Effort::Usual,
+            level: batch::level(0.0),
             settings,
             spool,
             known,
@@ -76,8 +74,7 @@ impl Desk {
                 }
             }
         }
-        let full = self.spool.fill() > BACKLOG;
-        self.effort = if full { Effort::Backlog } else { Effort::Usual };
+        self.level = batch::level(self.spool.fill());
         true
     }
 
@@ -104,14 +101,14 @@ impl Desk {
         batch.push_gap(from, to, reason, now());
         life.given_up = life.given_up.max(to);
         let mark = Mark { from: life.position.offset, life };
-        self.outbox.extend(self.packer.pack(&batch, vec![mark], self.effort));
+        self.outbox.extend(self.packer.pack(&batch, vec![mark], self.level));
     }
 
     /// Makes a frame of its own of lines that were joined, or of what there is of them.
     pub fn emit(&mut self, group: &Group, at: Instant) {
         let mut batch = Batch::new(group.origin.clone(), self.encoding(), None, at);
         batch.push(group.line(), &self.classifier, group.time.unwrap_or_else(now));
-        self.outbox.extend(self.packer.pack(&batch, Vec::new(), self.effort));
+        self.outbox.extend(self.packer.pack(&batch, Vec::new(), self.level));
     }
 
     /// The encoding of records; `None` is our frame.
@@ -376,7 +373,7 @@ impl Reader {
         life.size = life.size.max(self.follower.life_bytes());
         let marks = vec![Mark { from, life: life.clone() }];
         match batch {
-            Some(batch) => desk.outbox.extend(desk.packer.pack(&batch, marks, desk.effort)),
+            Some(batch) => desk.outbox.extend(desk.packer.pack(&batch, marks, desk.level)),
             // Its lines went out with another file's.
             None => desk.outbox.push_back(Parcel::mark_only(marks)),
         }

@@ -45,7 +45,7 @@ fn matches(classifier: &Classifier, rule: &Rule, example: &Example) -> bool {
 /// The ids of the rules that matched.
 struct Ids(Vec<String>);
 
-impl Witness for Ids {
+impl Witness<'_> for Ids {
     fn found(&mut self, rule: &Rule, _place: &Place<'_>, _at: Range<usize>) {
         self.0.push(rule.id.clone());
     }

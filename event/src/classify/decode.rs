@@ -5,6 +5,7 @@
 //! to be text. One code at a time, the outermost first, so that the number of a layer
 //! says how deep the payload was hidden: normal clients need one, filters fall to two.
 
+use super::views::View;
 use crate::attack::Field;
 use crate::limits::VIEW_BYTES_MAX;
 use crate::unescape::hex;
@@ -13,9 +14,52 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem;
+use std::borrow::Cow;
 
 /// How often a value is decoded. No server we know of decodes more than twice.
 pub const LAYERS_MAX: u8 = 3;
+
+/// A part of a request, as it was sent and then decoded layer by layer.
+pub struct Layers<'a> {
+    /// How often the text has been decoded.
+    pub layer: u8,
+    text: Cow<'a, [u8]>,
+    field: Field,
+    /// The first layer of a URL's part that is wrapped in the code of URLs.
+    unwrapped: Option<Vec<u8>>,
+}
+
+impl<'a> Layers<'a> {
+    /// The part as it was sent.
+    pub fn new(view: &View<'a>) -> Layers<'a> {
+        let unwrapped = if view.field.is_in_url() { url(view.text, view.field) } else { None };
+        Layers { layer: 0, text: Cow::Borrowed(view.text), field: view.field, unwrapped }
+    }
+
+    /// The text of this layer.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether a server works with this text. A part of a URL is what stands behind the
+    /// code of URLs, which every server undoes: as it was sent it is not judged.
+    pub fn is_judged(&self) -> bool {
+        self.unwrapped.is_none()
+    }
+
+    /// Undoes one more code. False where there is none, or deep enough.
+    pub fn deeper(&mut self) -> bool {
+        let deeper = match self.unwrapped.take() {
+            None if self.layer >= LAYERS_MAX => None,
+            None if self.layer == 0 && self.field.is_in_url() => other(&self.text, self.field),
+            None => next(&self.text, self.field),
+            unwrapped => unwrapped,
+        };
+        let Some(deeper) = deeper else { return false };
+        (self.text, self.layer) = (Cow::Owned(deeper), self.layer + 1);
+        true
+    }
+}
 
 /// The text one layer deeper, or `None` when nothing in it is encoded.
 /// Never longer than what came in, nor than [`VIEW_BYTES_MAX`].
@@ -236,30 +280,38 @@ fn starts_as_text(text: &[u8]) -> bool {
         Ok(head) if head.iter().all(|b| matches!(b, b'\t' | b'\r' | b'\n' | 0x20..=0x7e)))
 }
 
-/// The ways in which a rule looks at one text. `lower` has the text's own length, so
-/// that a place in it is a place in the text.
-pub struct Forms {
-    pub lower: Vec<u8>,
-    /// Each SQL comment and each run of blanks one blank: `union/**/select`.
-    pub spaced: Option<Vec<u8>>,
-    /// Each SQL comment gone: `un/**/ion`.
-    pub joined: Option<Vec<u8>>,
+/// A way in which rules look at a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// As it is.
+    #[default]
+    Whole,
+    /// In lower case, look-alikes replaced, each SQL comment and each run of blanks one
+    /// blank: `union/**/select`.
+    Spaced,
+    /// The same, but each SQL comment gone: `un/**/ion`.
+    Joined,
 }
 
-/// Lower case, and what is left when comments and look-alikes are taken away.
-pub fn forms(text: &[u8]) -> Forms {
-    let lower = text.to_ascii_lowercase();
-    if !has_forms(text) {
-        return Forms { lower, spaced: None, joined: None };
+impl Form {
+    /// All forms, in the order of their numbers.
+    pub const ALL: [Form; 3] = [Form::Whole, Form::Spaced, Form::Joined];
+
+    /// The text in this form. `None` where it would be nothing new.
+    pub fn of(self, text: &[u8]) -> Option<Vec<u8>> {
+        if self == Form::Whole || !has_forms(text) {
+            return None;
+        }
+        let plain = plain(&text.to_ascii_lowercase());
+        match self {
+            Form::Joined if memmem::find(&plain, b"/*").is_none() => None,
+            Form::Joined => Some(single_blanks(&without_comments(&plain, b""))),
+            _ => Some(single_blanks(&without_comments(&plain, b" "))),
+        }
     }
-    let plain = plain(&lower);
-    let commented = memmem::find(&plain, b"/*").is_some();
-    let spaced = Some(single_blanks(&without_comments(&plain, b" ")));
-    let joined = commented.then(|| single_blanks(&without_comments(&plain, b"")));
-    Forms { lower, spaced, joined }
 }
 
-/// Whether [`forms`] would hold more than the lower-case text. Every text is asked, so
+/// Whether there are more forms of a text than the whole. Every text is asked, so
 /// the loop has no branches and the compiler makes it look at many bytes at a time.
 pub fn has_forms(text: &[u8]) -> bool {
     let odd = text.iter().fold(false, |odd, b| odd | !(0x20..0x7f).contains(b));
@@ -382,15 +434,14 @@ mod tests {
 
     #[test]
     fn a_comment_may_part_words_or_letters() {
-        let text = forms(b"UN/**/ION/*x*/ALL /*!50000select*/ 1");
-        assert_eq!(text.spaced.unwrap(), b"un ion all select 1");
-        assert_eq!(text.joined.unwrap(), b"unionall select 1");
+        let text = b"UN/**/ION/*x*/ALL /*!50000select*/ 1";
+        assert_eq!(Form::Spaced.of(text).unwrap(), b"un ion all select 1");
+        assert_eq!(Form::Joined.of(text).unwrap(), b"unionall select 1");
     }
 
     #[test]
     fn look_alikes_become_what_they_look_like() {
-        let text = forms("1＇ ＯＲ ‘1’＝‘1".as_bytes());
-        assert_eq!(text.spaced.unwrap(), b"1' or '1'='1");
+        assert_eq!(Form::Spaced.of("1＇ ＯＲ ‘1’＝‘1".as_bytes()).unwrap(), b"1' or '1'='1");
     }
 
     proptest! {
@@ -411,9 +462,9 @@ mod tests {
                 prop_assert!(deeper.len() <= text.len());
                 text = deeper;
             }
-            let all = forms(&text);
-            prop_assert_eq!(all.lower.len(), text.len());
-            prop_assert_eq!(all.spaced.is_some(), has_forms(&text));
+            let spaced = Form::Spaced.of(&text);
+            prop_assert_eq!(spaced.is_some(), has_forms(&text));
+            prop_assert!(spaced.is_none_or(|spaced| spaced.len() <= text.len()));
         }
 
         #[test]

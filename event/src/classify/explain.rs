@@ -1,8 +1,9 @@
 //! Why a request is, or is not, an attack.
 
+use super::evidence::{self, excerpt, parameter_name};
 use super::rules::Rule;
 use super::views::View;
-use super::{BAR, Classifier, Passed, Place, Witness, excerpt, finding, parameter_name, scores, verdict};
+use super::{BAR, Classifier, Passed, Place, Witness, scores};
 use crate::attack::{Attack, Category, Field, Finding};
 use crate::format::Access;
 use serde::Serialize;
@@ -65,27 +66,28 @@ pub struct Score {
 pub(super) fn explain(classifier: &Classifier, access: &Access<'_>) -> Explanation {
     let mut notes = Notes::default();
     classifier.walk(access, &mut notes);
-    let findings: Vec<Finding> = notes.matched.iter().map(|found| found.finding.clone()).collect();
+    let score = |(category, score)| Score { category, score };
     Explanation {
         ruleset: classifier.ruleset().to_owned(),
         bar: BAR,
+        scores: scores(notes.found.iter().copied()).into_iter().map(score).collect(),
         views: notes.views,
         matched: notes.matched,
         passed: notes.passed,
-        scores: scores(&findings).into_iter().map(|(category, score)| Score { category, score }).collect(),
-        verdict: verdict(findings),
+        verdict: classifier.classify(access),
     }
 }
 
 /// The walk, written down.
 #[derive(Default)]
-struct Notes {
+struct Notes<'r> {
     views: Vec<Seen>,
+    found: Vec<&'r Rule>,
     matched: Vec<Match>,
     passed: Vec<Pass>,
 }
 
-impl Witness for Notes {
+impl<'r> Witness<'r> for Notes<'r> {
     fn view(&mut self, view: &View<'_>) {
         let parameter = view.parameter.map(parameter_name);
         self.views.push(Seen { field: view.field, parameter, layers: Vec::new() });
@@ -114,10 +116,16 @@ impl Witness for Notes {
         }
     }
 
-    fn found(&mut self, rule: &Rule, place: &Place<'_>, at: Range<usize>) {
-        let finding = finding(rule, place, at);
+    fn found(&mut self, rule: &'r Rule, place: &Place<'_>, at: Range<usize>) {
+        let finding = Finding {
+            field: place.view.field,
+            parameter: place.view.parameter.map(parameter_name),
+            excerpt: excerpt(place.text, at.clone()),
+            ..evidence::finding(None, &rule.id, rule.facts(), place.spot(at))
+        };
         self.passed.retain(|pass| pass.rule != rule.id);
         self.matched.push(Match { about: rule.about.clone(), finding });
+        self.found.push(rule);
     }
 }
 

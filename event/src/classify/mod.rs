@@ -7,28 +7,32 @@
 //!
 //! Most lines end at the literals: one pass of Aho-Corasick over each part finds nothing
 //! and the line is clean. [`Classifier::explain`] takes the same walk and takes notes.
+//!
+//! A verdict says which rule matched where. What stands there is told by [`evidence`], from
+//! the line alone, so it need not travel.
 
 pub mod views;
 pub mod decode;
 pub mod rules;
 mod known;
+pub mod evidence;
 pub mod check;
 pub mod explain;
 
 pub use check::{Failure, check};
+pub use evidence::Spot;
 pub use explain::Explanation;
 pub use rules::{Rule, RuleError};
 
-use crate::attack::{Attack, Category, Field, Finding};
+use crate::attack::{Attack, Category, Field};
 use crate::format::Access;
 use aho_corasick::Anchored;
 use aho_corasick::automaton::Automaton;
 use aho_corasick::nfa::contiguous::NFA;
-use decode::{Forms, LAYERS_MAX};
+use decode::{Form, Layers};
 use known::Known;
 use memchr::memmem;
 use rules::RuleSet;
-use std::borrow::Cow;
 use std::ops::Range;
 use views::View;
 
@@ -36,11 +40,11 @@ use views::View;
 /// 50 or more and alerts by itself; hints score less, and two or three of them alert.
 pub const BAR: u8 = 50;
 
+/// A category that has come to this is certain enough: its other rules are not asked.
+pub const ENOUGH: u8 = 95;
+
 /// Findings that a verdict carries; the strongest are kept.
 pub const FINDINGS_MAX: usize = 8;
-
-/// Characters of an excerpt.
-pub const EXCERPT_CHARS_MAX: usize = 120;
 
 /// How many fields there are; `User` is the last.
 const FIELDS: usize = Field::User as usize + 1;
@@ -52,23 +56,59 @@ const RULESET: &str = "2026.11.1";
 #[derive(Debug)]
 pub struct Classifier {
     ruleset: String,
+    /// Strongest first.
     rules: Vec<Rule>,
     literals: NFA,
     of_literal: Vec<RuleSet>,
     /// For each field, the rules that look at it.
     of_field: [RuleSet; FIELDS],
-    /// User agents and referers that no rule asks about.
+    /// For each category, its rules.
+    of_category: [RuleSet; Category::ALL.len()],
+    /// Parts that came before and that no rule asks about.
     known: Known,
 }
 
+/// What was found in a line, as it is found: names and excerpts are left where they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict<'r> {
+    /// 1 to 100: how much all hits together say that somebody attacks.
+    pub score: u8,
+    /// Strongest first, never empty.
+    pub hits: Vec<Hit<'r>>,
+}
+
+/// A rule that matched, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Hit<'r> {
+    pub rule: &'r Rule,
+    pub spot: Spot,
+}
+
+impl PartialEq for Hit<'_> {
+    fn eq(&self, other: &Hit<'_>) -> bool {
+        (&self.rule.id, self.spot) == (&other.rule.id, other.spot)
+    }
+}
+
+impl Eq for Hit<'_> {}
+
+impl Verdict<'_> {
+    /// The verdict with all that it means, for the request that it was made on.
+    pub fn attack(&self, access: &Access<'_>) -> Attack {
+        let finding = |hit: &Hit<'_>| evidence::finding(Some(access), &hit.rule.id, hit.rule.facts(), hit.spot);
+        Attack { score: self.score, findings: self.hits.iter().map(finding).collect() }
+    }
+}
+
 /// What is told to whoever follows the walk over a request.
-trait Witness {
-    /// Whether it must be told of parts that were seen before and are known to be clean.
+trait Witness<'r> {
+    /// Whether it must be told of all that matches, also in parts that were seen before and
+    /// are known to be clean, and of categories of which enough is known.
     const THOROUGH: bool = true;
     fn view(&mut self, _view: &View<'_>) {}
     fn layer(&mut self, _layer: u8, _text: &[u8]) {}
     fn passed(&mut self, _rule: &Rule, _place: &Place<'_>, _why: Passed) {}
-    fn found(&mut self, rule: &Rule, place: &Place<'_>, at: Range<usize>);
+    fn found(&mut self, rule: &'r Rule, place: &Place<'_>, at: Range<usize>);
 }
 
 /// Whether a rule had to be asked about a part.
@@ -81,8 +121,11 @@ enum Asked {
 /// Where the walk is.
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
+    /// Which part of the request, in the order of [`views::each`].
+    number: u16,
     view: View<'a>,
     layer: u8,
+    form: Form,
     text: &'a [u8],
 }
 
@@ -94,6 +137,17 @@ enum Passed {
     Vetoed(String),
 }
 
+/// What the walk has come to so far.
+struct Walk<'w, W> {
+    witness: &'w mut W,
+    /// Parts seen.
+    parts: u16,
+    /// Rules that need not be asked any more.
+    settled: RuleSet,
+    /// For each category, the chance that all its findings are nothing.
+    doubt: [f64; Category::ALL.len()],
+}
+
 impl Classifier {
     /// The classifier with the rules that ship with the program.
     pub fn embedded() -> Classifier {
@@ -102,10 +156,12 @@ impl Classifier {
     }
 
     /// A classifier with rules of its own.
-    pub fn new(ruleset: String, rules: Vec<Rule>) -> Classifier {
+    pub fn new(ruleset: String, mut rules: Vec<Rule>) -> Classifier {
+        rules.sort_by_key(|rule| std::cmp::Reverse((rule.score, rule.confidence)));
         let mut texts: Vec<&str> = Vec::new();
         let mut of_literal: Vec<RuleSet> = Vec::new();
         let mut of_field = [RuleSet::default(); FIELDS];
+        let mut of_category = [RuleSet::default(); Category::ALL.len()];
         for (at, rule) in rules.iter().enumerate() {
             for literal in &rule.literals {
                 let place = texts.iter().position(|known| known == literal).unwrap_or(texts.len());
@@ -116,9 +172,10 @@ impl Classifier {
                 of_literal[place].insert(at);
             }
             rule.fields.iter().for_each(|field| of_field[*field as usize].insert(at));
+            of_category[rule.category as usize].insert(at);
         }
         let literals = automaton(&texts);
-        Classifier { ruleset, rules, literals, of_literal, of_field, known: Known::default() }
+        Classifier { ruleset, rules, literals, of_literal, of_field, of_category, known: Known::default() }
     }
 
     /// Version of the rules, such as `2026.11.1`.
@@ -126,16 +183,22 @@ impl Classifier {
         &self.ruleset
     }
 
-    /// The rules, in the order of their files.
+    /// The rules, strongest first.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// The verdict on a request; `None` when nothing in it reaches the bar.
+    /// The verdict on a request; `None` when nothing in it reaches the bar. Of a category
+    /// that comes to [`ENOUGH`] not all that could be found is looked for.
+    pub fn judge(&self, access: &Access<'_>) -> Option<Verdict<'_>> {
+        let mut hits = Vec::new();
+        self.walk(access, &mut hits);
+        verdict(hits)
+    }
+
+    /// The verdict on a request, with all that it means.
     pub fn classify(&self, access: &Access<'_>) -> Option<Attack> {
-        let mut found = Vec::new();
-        self.walk(access, &mut found);
-        verdict(found)
+        self.judge(access).map(|verdict| verdict.attack(access))
     }
 
     /// The verdict on a request with all that led to it.
@@ -144,62 +207,62 @@ impl Classifier {
     }
 
     /// Looks at each part of a request, with each rule until it has matched once.
-    fn walk(&self, access: &Access<'_>, witness: &mut impl Witness) {
-        let mut matched = RuleSet::default();
-        views::each(access, |view| self.look(view, &mut matched, witness));
+    fn walk<'r, W: Witness<'r>>(&'r self, access: &Access<'_>, witness: &mut W) {
+        let doubt = [1.0; Category::ALL.len()];
+        let mut walk = Walk { witness, parts: 0, settled: RuleSet::default(), doubt };
+        views::each(access, |view| {
+            self.look(view, &mut walk);
+            walk.parts = walk.parts.saturating_add(1);
+        });
     }
 
     /// Looks at one part, unless nothing can be in it.
-    fn look<W: Witness>(&self, view: View<'_>, matched: &mut RuleSet, witness: &mut W) {
-        witness.view(&view);
+    fn look<'r, W: Witness<'r>>(&'r self, view: View<'_>, walk: &mut Walk<'_, W>) {
+        walk.witness.view(&view);
         if is_plain(&view) {
-            return witness.layer(0, view.text);
+            return walk.witness.layer(0, view.text);
         }
         if W::THOROUGH || !comes_again(&view) {
-            self.dig(view, matched, witness);
+            self.dig(view, walk);
             return;
         }
         let name = self.known.name(&view);
-        if !self.known.holds(name) && self.dig(view, matched, witness) == Asked::None {
+        if !self.known.holds(name) && self.dig(view, walk) == Asked::None {
             self.known.keep(name);
         }
     }
 
-    /// Looks at one part, layer by layer. A URL's part is what stands behind the code of
-    /// URLs, which every server undoes: as it was sent it is not judged.
-    fn dig(&self, view: View<'_>, matched: &mut RuleSet, witness: &mut impl Witness) -> Asked {
-        let mut text = Cow::Borrowed(view.text);
-        let (mut asked, mut layer) = (Asked::None, 0);
-        witness.layer(layer, &text);
-        if of_url(view.field)
-            && let Some(meant) = decode::url(&text, view.field)
-        {
-            (text, layer) = (Cow::Owned(meant), 1);
-            witness.layer(layer, &text);
-        }
+    /// Looks at one part, layer by layer. What is wrapped in the code of URLs is not judged
+    /// as it was sent: every server undoes that.
+    fn dig<'r, W: Witness<'r>>(&'r self, view: View<'_>, walk: &mut Walk<'_, W>) -> Asked {
+        let mut asked = Asked::None;
+        let mut layers = Layers::new(&view);
         loop {
-            asked = asked.max(self.judge(Place { view, layer, text: &text }, matched, witness));
-            let deeper = if layer < LAYERS_MAX { decode::next(&text, view.field) } else { None };
-            match deeper {
-                Some(deeper) => (text, layer) = (Cow::Owned(deeper), layer + 1),
-                None => return asked,
+            walk.witness.layer(layers.layer, layers.text());
+            if layers.is_judged() {
+                let place =
+                    Place { number: walk.parts, view, layer: layers.layer, form: Form::Whole, text: layers.text() };
+                asked = asked.max(self.ask_about(place, walk));
             }
-            witness.layer(layer, &text);
+            if !layers.deeper() {
+                return asked;
+            }
         }
     }
 
     /// Asks the rules whose literals are in one text.
-    fn judge(&self, place: Place<'_>, matched: &mut RuleSet, witness: &mut impl Witness) -> Asked {
+    fn ask_about<'r, W: Witness<'r>>(&'r self, place: Place<'_>, walk: &mut Walk<'_, W>) -> Asked {
         let wanted = self.of_field[place.view.field as usize];
         let candidates = self.candidates(place.text).common(wanted);
-        if candidates.is_empty() && !decode::has_forms(place.text) {
+        let has_forms = decode::has_forms(place.text);
+        if candidates.is_empty() && !has_forms {
             return Asked::None;
         }
-        let Forms { lower, spaced, joined } = decode::forms(place.text);
-        self.ask(candidates, &place, &lower, matched, witness);
-        for form in [spaced, joined].into_iter().flatten() {
-            let candidates = self.candidates(&form).common(wanted);
-            self.ask(candidates, &Place { text: &form, ..place }, &form, matched, witness);
+        self.ask(candidates, &place, &place.text.to_ascii_lowercase(), walk);
+        for form in [Form::Spaced, Form::Joined].into_iter().filter(|_| has_forms) {
+            let Some(text) = form.of(place.text) else { continue };
+            let candidates = self.candidates(&text).common(wanted);
+            self.ask(candidates, &Place { form, text: &text, ..place }, &text, walk);
         }
         Asked::Some
     }
@@ -219,23 +282,32 @@ impl Classifier {
         rules
     }
 
-    /// Asks each candidate about `lower`, which is `place.text` in lower case.
-    fn ask(
-        &self,
-        candidates: RuleSet,
-        place: &Place<'_>,
-        lower: &[u8],
-        matched: &mut RuleSet,
-        witness: &mut impl Witness,
-    ) {
-        for at in candidates.iter().filter(|at| !matched.contains(*at)).collect::<Vec<_>>() {
-            match self.rules[at].matches(place.view.parameter, lower) {
-                Ok(range) => {
-                    matched.insert(at);
-                    witness.found(&self.rules[at], place, range);
-                }
-                Err(why) => witness.passed(&self.rules[at], place, why),
+    /// Asks each candidate about `lower`, which is `place.text` in lower case, the strongest
+    /// first.
+    fn ask<'r, W: Witness<'r>>(&'r self, candidates: RuleSet, place: &Place<'_>, lower: &[u8], walk: &mut Walk<'_, W>) {
+        for at in candidates.iter() {
+            if walk.settled.contains(at) {
+                continue;
             }
+            let rule = &self.rules[at];
+            match rule.matches(place.view.parameter, lower) {
+                Ok(range) => {
+                    walk.witness.found(rule, place, range);
+                    self.settle(at, walk);
+                }
+                Err(why) => walk.witness.passed(rule, place, why),
+            }
+        }
+    }
+
+    /// Notes that a rule has matched, and with it the whole category when that is enough.
+    fn settle<'r, W: Witness<'r>>(&'r self, at: usize, walk: &mut Walk<'_, W>) {
+        walk.settled.insert(at);
+        let rule = &self.rules[at];
+        let doubt = &mut walk.doubt[rule.category as usize];
+        *doubt *= 1.0 - f64::from(rule.score) / 100.0;
+        if !W::THOROUGH && *doubt * 100.0 <= f64::from(100 - ENOUGH) {
+            walk.settled.extend(self.of_category[rule.category as usize]);
         }
     }
 }
@@ -250,15 +322,15 @@ fn is_plain(view: &View<'_>) -> bool {
     }
 }
 
-/// Whether a part stands in the request's target.
-fn of_url(field: Field) -> bool {
-    matches!(field, Field::Path | Field::Query | Field::QueryKey)
-}
-
-/// Whether the same text comes with many requests: the names of browsers, and the pages
-/// of this site as referers.
+/// Whether the same text may well come with other requests: names of browsers, pages of
+/// this site and their parameters. A token does not come again.
 fn comes_again(view: &View<'_>) -> bool {
-    view.field == Field::UserAgent || view.field == Field::Referer && view.parameter.is_none()
+    match view.field {
+        Field::UserAgent | Field::Path => true,
+        Field::Referer => view.parameter.is_none(),
+        Field::Query | Field::QueryKey => view.text.len() < 16,
+        Field::Method | Field::RequestLine | Field::User => false,
+    }
 }
 
 /// Linked states rather than a table: with a thousand literals a table takes 6 MB, falls
@@ -301,67 +373,42 @@ impl Rule {
     }
 }
 
-/// The name of a query parameter as people read it.
-fn parameter_name(written: &[u8]) -> String {
-    let decoded = decode::next(written, Field::QueryKey);
-    excerpt(decoded.as_deref().unwrap_or(written), 0..0)
-}
-
-impl Witness for Vec<Finding> {
+impl<'r> Witness<'r> for Vec<Hit<'r>> {
     const THOROUGH: bool = false;
 
-    fn found(&mut self, rule: &Rule, place: &Place<'_>, at: Range<usize>) {
-        self.push(finding(rule, place, at));
+    fn found(&mut self, rule: &'r Rule, place: &Place<'_>, at: Range<usize>) {
+        self.push(Hit { rule, spot: place.spot(at) });
     }
 }
 
-fn finding(rule: &Rule, place: &Place<'_>, at: Range<usize>) -> Finding {
-    Finding {
-        rule: rule.id.clone(),
-        category: rule.category,
-        confidence: rule.confidence,
-        score: rule.score,
-        field: place.view.field,
-        parameter: place.view.parameter.map(parameter_name),
-        layer: place.layer,
-        excerpt: excerpt(place.text, at),
+impl Place<'_> {
+    fn spot(&self, at: Range<usize>) -> Spot {
+        Spot { view: self.number, layer: self.layer, form: self.form, start: at.start as u16, end: at.end as u16 }
     }
 }
 
-/// The text around a match, in at most [`EXCERPT_CHARS_MAX`] characters that are safe to
-/// print.
-fn excerpt(text: &[u8], at: Range<usize>) -> String {
-    let before = EXCERPT_CHARS_MAX.saturating_sub(at.len()) / 2;
-    let start = at.start.saturating_sub(before);
-    let end = text.len().min(start + 4 * EXCERPT_CHARS_MAX);
-    let short = &text[start..text.len().min(start + EXCERPT_CHARS_MAX)];
-    if let Ok(plain) = std::str::from_utf8(short)
-        && short.iter().all(|byte| (0x20..0x7f).contains(byte))
-    {
-        return plain.to_owned();
-    }
-    let printable = |char: char| if char.is_control() { '\u{fffd}' } else { char };
-    String::from_utf8_lossy(&text[start..end]).chars().map(printable).take(EXCERPT_CHARS_MAX).collect()
-}
+const _: () = assert!(crate::limits::VIEW_BYTES_MAX <= u16::MAX as usize, "a place in a view is a u16");
 
-/// The findings of the categories that reach the bar, strongest first.
-fn verdict(mut found: Vec<Finding>) -> Option<Attack> {
-    if found.is_empty() {
+/// The hits of the categories that reach the bar, strongest first.
+fn verdict(mut hits: Vec<Hit<'_>>) -> Option<Verdict<'_>> {
+    if hits.is_empty() {
         return None;
     }
-    let scores = scores(&found);
-    let reaches = |category| scores.iter().any(|(other, score)| *other == category && *score >= BAR);
-    found.retain(|finding| reaches(finding.category));
-    found.sort_by_key(|finding| std::cmp::Reverse((finding.score, finding.confidence)));
-    let score = noisy_or(found.iter().map(|finding| finding.score));
-    found.truncate(FINDINGS_MAX);
-    (!found.is_empty()).then_some(Attack { score, findings: found })
+    let scores = scores(hits.iter().map(|hit| hit.rule));
+    hits.retain(|hit| scores.iter().any(|(category, score)| *category == hit.rule.category && *score >= BAR));
+    hits.sort_by_key(|hit| std::cmp::Reverse((hit.rule.score, hit.rule.confidence)));
+    let score = noisy_or(hits.iter().map(|hit| hit.rule.score));
+    hits.truncate(FINDINGS_MAX);
+    (!hits.is_empty()).then_some(Verdict { score, hits })
 }
 
 /// The score of each category that was found, in the order of [`Category::ALL`].
-fn scores(found: &[Finding]) -> Vec<(Category, u8)> {
-    let of = |category| noisy_or(found.iter().filter(|f| f.category == category).map(|f| f.score));
-    Category::ALL.iter().map(|category| (*category, of(*category))).filter(|(_, score)| *score > 0).collect()
+fn scores<'r>(found: impl Iterator<Item = &'r Rule> + Clone) -> Vec<(Category, u8)> {
+    let mut categories: Vec<Category> = found.clone().map(|rule| rule.category).collect();
+    categories.sort_unstable();
+    categories.dedup();
+    let of = |category| noisy_or(found.clone().filter(|rule| rule.category == category).map(|rule| rule.score));
+    categories.into_iter().map(|category| (category, of(category))).collect()
 }
 
 /// Takes each score for the chance that its finding is an attack, all independent, and

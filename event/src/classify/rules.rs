@@ -6,6 +6,7 @@
 //! structure of an attack, because words occur in every shop and every forum.
 
 use crate::attack::{Category, Confidence, Field};
+use crate::frame::RuleFacts;
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
@@ -49,6 +50,13 @@ pub struct Rule {
     /// What makes the same structure harmless.
     pub not: Option<Regex>,
     pub examples: Vec<Example>,
+}
+
+impl Rule {
+    /// What is the same for all that it finds.
+    pub fn facts(&self) -> RuleFacts {
+        (self.category, self.confidence, self.score)
+    }
 }
 
 /// A request that a rule must or must not match.

@@ -49,8 +49,8 @@ pub fn push(event: &Event, out: &mut Vec<u8>) {
 }
 
 impl LogStream {
-    /// The envelope's text around its events, in pieces.
-    pub fn envelope(&self, events: &[&[u8]]) -> Vec<Vec<u8>> {
+    /// The envelope with its events.
+    pub fn envelope(&self, events: &[&[u8]]) -> Vec<u8> {
         let head = Head {
             message_type: "DATA_MESSAGE",
             owner: &self.owner,
@@ -58,9 +58,11 @@ impl LogStream {
             log_stream: &self.log_stream,
             subscription_filters: [FILTER],
         };
-        let mut head = serde_json::to_vec(&head).expect("plain data turns into JSON");
-        head.pop();
-        head.extend_from_slice(b",\"logEvents\":[");
-        vec![head, events.join(&b','), b"]}".to_vec()]
+        let mut text = serde_json::to_vec(&head).expect("plain data turns into JSON");
+        text.pop();
+        text.extend_from_slice(b",\"logEvents\":[");
+        text.extend(events.join(&b','));
+        text.extend_from_slice(b"]}");
+        text
     }
 }

@@ -9,10 +9,8 @@ mod kpl;
 pub use cloudwatch_logs::LogStream;
 
 use crate::document::Document;
+use crate::gzip::gzip;
 use crate::line::Event;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use std::io::Write;
 
 /// How events are written into a stream record, other than as our frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,20 +38,14 @@ impl Encoding {
     }
 
     /// Makes a record of parts. `partition_key` is the record's, which KPL repeats inside;
-    /// `level` is gzip's (0 to 9).
-    pub fn record(&self, parts: &[&[u8]], partition_key: &str, level: u32) -> Vec<u8> {
+    /// `level` is gzip's (1 to 9).
+    pub fn record(&self, parts: &[&[u8]], partition_key: &str, level: u8) -> Vec<u8> {
         match self {
-            Encoding::Ecs => gzip(parts.iter().copied(), level),
-            Encoding::CloudwatchLogs(stream) => gzip(stream.envelope(parts).iter().map(Vec::as_slice), level),
+            Encoding::Ecs => gzip(&parts.concat(), level),
+            Encoding::CloudwatchLogs(stream) => gzip(&stream.envelope(parts), level),
             Encoding::Kpl => kpl::aggregate(parts, partition_key),
         }
     }
-}
-
-fn gzip<'a>(parts: impl Iterator<Item = &'a [u8]>, level: u32) -> Vec<u8> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(level));
-    parts.into_iter().try_for_each(|part| gzip.write_all(part)).expect("a Vec takes all bytes");
-    gzip.finish().expect("a Vec takes all bytes")
 }
 
 #[cfg(test)]
