@@ -220,7 +220,9 @@ fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 #[cfg(feature = "aws")]
 fn run(path: &Path) -> anyhow::Result<()> {
     crate::logging::init();
-    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    // The tailer has a thread of its own; all else waits for the network most of the time,
+    // and for each other it need not wake a second thread.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let ended = runtime.block_on(crate::service::run(path));
     // What still hangs on a disk would hold the end up.
     runtime.shutdown_background();

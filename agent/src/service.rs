@@ -4,12 +4,12 @@
 use crate::meter::{About, Meter};
 use crate::sd_notify::{Notifier, watchdog_interval};
 use crate::settings::{Config, Settings};
-use crate::ship::kinesis::Kinesis;
+use crate::ship::kinesis::{self, Kinesis};
 use crate::signals::{reloads, stop_on_signals, within_grace};
 use crate::status::Reporter;
 use crate::{imds, prometheus, status};
 use anyhow::Context;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_kinesis::config::ProvideCredentials;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -76,7 +76,7 @@ async fn serve(
     path: &Path,
     notifier: &Arc<Notifier>,
 ) -> anyhow::Result<Option<Config>> {
-    let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let sdk = kinesis::sdk_config().await;
     let uplink = Arc::new(Kinesis::new(&sdk, &config.stream.name));
     make_state(&settings)?;
     let (leave, over) = (CancellationToken::new(), CancellationToken::new());

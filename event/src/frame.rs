@@ -164,10 +164,30 @@ fn push_plain(line: &[u8], verdict: Option<&Verdict<'_>>, out: &mut Vec<u8>) {
     out.extend_from_slice(&line[written..]);
     out.push(b'"');
     if let Some(verdict) = verdict {
-        out.extend_from_slice(b",\"attack\":");
-        push_json(&hits(verdict), out);
+        out.extend_from_slice(b",\"attack\":[");
+        push_number(verdict.score.into(), out);
+        for (at, hit) in verdict.hits.iter().enumerate() {
+            out.extend_from_slice(if at == 0 { b",[[\"" } else { b"]],[\"" });
+            // Letters, digits and `-`, as the rules' reader sees to.
+            out.extend_from_slice(hit.rule.id.as_bytes());
+            let Spot { view, layer, form, start, end } = hit.spot;
+            out.extend_from_slice(b"\",[");
+            push_number(view, out);
+            for number in [layer.into(), form as u16, start, end] {
+                out.push(b',');
+                push_number(number, out);
+            }
+        }
+        out.extend_from_slice(b"]]]]");
     }
     out.push(b'}');
+}
+
+fn push_number(number: u16, out: &mut Vec<u8>) {
+    if number >= 10 {
+        push_number(number / 10, out);
+    }
+    out.push(b'0' + (number % 10) as u8);
 }
 
 fn push_json(value: &impl Serialize, out: &mut Vec<u8>) {
@@ -515,9 +535,12 @@ mod tests {
         }
 
         #[test]
-        fn a_plain_line_is_written_as_any_other(line in r#"[ -~"\\]{0,60}"#, hit: bool) {
+        fn a_plain_line_is_written_as_any_other(line in r#"[ -~"\\]{0,60}"#, spots: Vec<(u16, u8, u16, u16)>, hit: bool) {
             let rule = rule();
-            let verdict = verdict(&rule);
+            let mut verdict = verdict(&rule);
+            for (view, layer, start, end) in spots {
+                verdict.hits.push(Hit { rule: &rule, spot: Spot { view, layer, form: Form::Joined, start, end } });
+            }
             let line = Line {
                 offset: 0, length: line.len() as u64, line: line.as_bytes(), cut: false, time: 7, tells_time: true,
                 day: None, attack: hit.then_some(&verdict), gap: None,

@@ -10,6 +10,8 @@ use aws_sdk_kinesis::config::Builder;
 use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry, Shard};
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use std::time::Duration;
 
 /// How long a connection may take to stand.
@@ -17,6 +19,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a call may take. A full one is 5.6 MB as base64: 45 s at 1 Mbit/s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Endpoint, region and credentials where the SDK's own chain finds them.
+///
+/// TLS comes from ring: against the SDK's own choice the program is a tenth smaller in
+/// memory, and starts without gathering a tenth of a second of random noise.
+pub async fn sdk_config() -> SdkConfig {
+    let https = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    aws_config::defaults(BehaviorVersion::latest()).http_client(https).load().await
+}
 
 /// A Kinesis data stream.
 #[derive(Debug, Clone)]
@@ -29,7 +40,7 @@ impl Kinesis {
     /// The stream of this name, where the SDK's own chain finds endpoint, region and
     /// credentials. No call to the stream is made yet.
     pub async fn connect(stream: &str) -> Kinesis {
-        Kinesis::new(&aws_config::load_defaults(BehaviorVersion::latest()).await, stream)
+        Kinesis::new(&sdk_config().await, stream)
     }
 
     /// The stream of this name, as `config` reaches it. The SDK makes no second try:

@@ -232,32 +232,40 @@ impl Shipper {
         self.spool.is_shipped() && self.accused.is_empty() && self.ready_at().is_none()
     }
 
-    /// Reads frames from the spool while there is room in memory.
+    /// Takes frames from the spool while there is room in memory: the newest as they are,
+    /// older ones from the disk.
     async fn load(&mut self) -> Result<(), ReadError> {
-        let (bytes, frames) =
-            (BYTES_UNDER_WAY_MAX.saturating_sub(self.under_way), FRAMES_UNDER_WAY_MAX.saturating_sub(self.frames));
-        if bytes == 0 || frames == 0 || self.spool.is_shipped() {
-            return Ok(());
+        while self.has_room() {
+            match self.spool.next_recent() {
+                Some(shipment) => self.add(shipment),
+                None if self.spool.is_shipped() => break,
+                None => return self.load_from_disk().await,
+            }
         }
+        Ok(())
+    }
+
+    async fn load_from_disk(&mut self) -> Result<(), ReadError> {
+        let (bytes, frames) = (BYTES_UNDER_WAY_MAX - self.under_way, FRAMES_UNDER_WAY_MAX - self.frames);
         let spool = Arc::clone(&self.spool);
         let read = tokio::task::spawn_blocking(move || read_frames(&spool, bytes, frames));
-        let shipments = match read.await.expect("reading the spool does not panic") {
+        match read.await.expect("reading the spool does not panic") {
             Err(error @ ReadError::Read(_)) => {
                 self.meter.stream_trouble(crate::full_text(&error));
                 tracing::error!(error = &error as &dyn std::error::Error, "will try again");
                 tokio::time::sleep(READ_PAUSE).await;
-                return Ok(());
             }
-            read => read?,
-        };
-        for shipment in shipments {
-            let Shipment { place, meta, payload } = shipment;
-            let frame = Frame { key: meta.key, hash_key: None, bytes: payload, lines: meta.lines };
-            self.under_way += weight(&frame);
-            self.frames += 1;
-            self.lanes.add(frame, Waiting { place, accused: None });
+            read => read?.into_iter().for_each(|shipment| self.add(shipment)),
         }
         Ok(())
+    }
+
+    fn add(&mut self, shipment: Shipment) {
+        let Shipment { place, meta, payload } = shipment;
+        let frame = Frame { key: meta.key, hash_key: None, bytes: payload, lines: meta.lines };
+        self.under_way += weight(&frame);
+        self.frames += 1;
+        self.lanes.add(frame, Waiting { place, accused: None });
     }
 
     fn next_call(&mut self) -> Option<Vec<Load>> {

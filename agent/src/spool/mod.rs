@@ -43,6 +43,10 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// a segment is the unit in which room is won back.
 const SEGMENT_BYTES: u64 = 8 << 20;
 
+/// Payload bytes of the newest frames that stay in memory, so that a shipper that keeps up
+/// need not read them again. One full frame, or some hundred small ones.
+const RECENT_BYTES_MAX: usize = 512 << 10;
+
 /// Bytes read at once before a record's length is known; most small records are whole.
 const FIRST_READ_BYTES: usize = 4 << 10;
 
@@ -178,6 +182,7 @@ struct Inner {
     unsafe_until_shipped: bool,
     /// The next frame to ship.
     next: Place,
+    recent: Recent,
     /// Frames under way, oldest first, and whether they have arrived.
     under_way: VecDeque<(Place, bool)>,
     /// The cursor as it was saved last.
@@ -185,6 +190,37 @@ struct Inner {
     quarantined: u64,
     dropped: u64,
     trouble: Option<Trouble>,
+}
+
+/// The newest frames, as they were appended, oldest first.
+#[derive(Debug, Default)]
+struct Recent {
+    /// Each with the bytes that its record takes.
+    frames: VecDeque<(Shipment, u64)>,
+    payload_bytes: usize,
+}
+
+impl Recent {
+    fn add(&mut self, shipment: Shipment, record_bytes: u64) {
+        self.payload_bytes += shipment.payload.len();
+        self.frames.push_back((shipment, record_bytes));
+        while self.payload_bytes > RECENT_BYTES_MAX && self.pop().is_some() {}
+    }
+
+    fn pop(&mut self) -> Option<(Shipment, u64)> {
+        let popped = self.frames.pop_front()?;
+        self.payload_bytes -= popped.0.payload.len();
+        Some(popped)
+    }
+
+    /// The frame at `place`, if it is here, with its record's bytes. Older ones go.
+    fn take(&mut self, place: Place) -> Option<(Shipment, u64)> {
+        while self.frames.front().is_some_and(|(shipment, _)| shipment.place < place) {
+            self.pop();
+        }
+        self.frames.front().filter(|(shipment, _)| shipment.place == place)?;
+        self.pop()
+    }
 }
 
 impl Inner {
@@ -199,6 +235,19 @@ impl Inner {
 
     fn end(&self) -> Place {
         self.segments.last_key_value().map_or(self.next, |(id, segment)| Place { segment: *id, at: segment.bytes })
+    }
+
+    /// Where the next record stands, and where its segment ends.
+    fn place_to_read(&mut self) -> Option<(Place, u64)> {
+        loop {
+            let next = self.next;
+            let end = self.segments.get(&next.segment).map_or(0, |segment| segment.bytes);
+            if next.at < end {
+                return Some((next, end));
+            }
+            let later = self.segments.range(SegmentId(next.segment.0 + 1)..).next().map(|(id, _)| *id)?;
+            self.next = Place { segment: later, at: 0 };
+        }
     }
 
     fn is_drained(&self) -> bool {
@@ -242,11 +291,17 @@ impl Spool {
     /// Adds a frame and moves its lives. `known` is what is known without it, in case
     /// that a new segment must begin. Returns what had to be dropped to make room.
     pub fn append(&self, meta: Meta, payload: Bytes, known: &Known) -> Result<Vec<Dropped>, Stuck> {
-        let record = Record::Frame(meta, payload).encode();
+        let frame = Record::Frame(meta, payload);
+        let record = frame.encode();
         let mut inner = self.inner();
         let snapshot = if self.needs_segment(&inner) { Record::Snapshot(known.clone()).encode().len() } else { 0 };
         let done = self.make_room(&mut inner, (record.len() + snapshot) as u64);
         let done = done.and_then(|dropped| self.write(&mut inner, &record, known).map(|()| dropped));
+        if let (Ok(_), Record::Frame(meta, payload)) = (&done, frame) {
+            let end = inner.end();
+            let place = Place { at: end.at - record.len() as u64, ..end };
+            inner.recent.add(Shipment { place, meta, payload }, record.len() as u64);
+        }
         self.note(&mut inner, done.as_ref().err());
         drop(inner);
         // Also in vain: a snapshot may have come that the shipper is to step over.
@@ -368,10 +423,20 @@ impl Spool {
         Ok(joined(lost.into_iter().flat_map(|meta| meta.marks).map(range)))
     }
 
+    /// The next frame to ship, where that is still in memory.
+    pub fn next_recent(&self) -> Option<Shipment> {
+        let mut inner = self.inner();
+        let (place, _) = inner.place_to_read()?;
+        let (shipment, record_bytes) = inner.recent.take(place)?;
+        inner.next.at += record_bytes;
+        inner.under_way.push_back((place, false));
+        Some(shipment)
+    }
+
     /// The next frame to ship; `None` if all are on their way. Blocks on the disk.
     pub fn next(&self) -> Result<Option<Shipment>, ReadError> {
         loop {
-            let Some((place, end)) = self.place_to_read() else { return Ok(None) };
+            let Some((place, end)) = self.inner().place_to_read() else { return Ok(None) };
             let (record, bytes) = match self.read(place, end) {
                 Ok(read) => read,
                 // Dropped meanwhile.
@@ -387,20 +452,6 @@ impl Spool {
                 inner.under_way.push_back((place, false));
                 return Ok(Some(Shipment { place, meta, payload }));
             }
-        }
-    }
-
-    /// Where the next record stands, and where its segment ends.
-    fn place_to_read(&self) -> Option<(Place, u64)> {
-        let mut inner = self.inner();
-        loop {
-            let next = inner.next;
-            let end = inner.segments.get(&next.segment).map_or(0, |segment| segment.bytes);
-            if next.at < end {
-                return Some((next, end));
-            }
-            let later = inner.segments.range(SegmentId(next.segment.0 + 1)..).next().map(|(id, _)| *id)?;
-            inner.next = Place { segment: later, at: 0 };
         }
     }
 
@@ -457,7 +508,7 @@ impl Spool {
 
     /// Tidies up whenever something has changed, until `done`, and then once more.
     pub async fn keep_tidy(self: Arc<Spool>, done: CancellationToken) {
-        let mut saved = Instant::now();
+        let (mut saved, mut end) = (Instant::now(), Place::default());
         while !done.is_cancelled() {
             tokio::select! {
                 () = self.changed.notified() => tokio::time::sleep(TIDY_EVERY).await,
@@ -470,8 +521,15 @@ impl Spool {
                 // Comes back until the cursor is written down.
                 self.changed.notify_one();
             }
-            let spool = Arc::clone(&self);
-            tokio::task::spawn_blocking(move || spool.tidy(save)).await.expect("tidying up does not panic");
+            // What was there at the last turn and is in the stream needs no disk to keep it.
+            let waits = {
+                let inner = self.inner();
+                inner.cursor() < std::mem::replace(&mut end, inner.end())
+            };
+            if save || waits {
+                let spool = Arc::clone(&self);
+                tokio::task::spawn_blocking(move || spool.tidy(save)).await.expect("tidying up does not panic");
+            }
         }
     }
 
@@ -664,6 +722,11 @@ mod tests {
         out
     }
 
+    /// The next frame as the shipper takes it.
+    fn take(spool: &Spool) -> Result<Option<Shipment>, ReadError> {
+        spool.next_recent().map_or_else(|| spool.next(), |shipment| Ok(Some(shipment)))
+    }
+
     fn offset(opened: &Opened) -> u64 {
         opened.known.life(LifeNumber(1)).map_or(0, |life| life.position.offset)
     }
@@ -678,7 +741,7 @@ mod tests {
                 next += 1;
             }
             if next % 3 == 0
-                && let Ok(Some(shipment)) = spool.next()
+                && let Ok(Some(shipment)) = take(spool)
             {
                 shipped.push(shipment.meta.key.parse().unwrap());
                 spool.settled(shipment.place);
@@ -831,6 +894,27 @@ mod tests {
         let again = open(&disk);
         assert_eq!((offset(&again), again.spool.report().quarantined), (3, 0));
         assert!(disk.kept_names().iter().any(|name| name.starts_with("quarantine-000001-")));
+    }
+
+    #[test]
+    fn frames_come_in_order_from_the_disk_and_then_from_memory() {
+        let limits = Limits { max_bytes: 16 << 20, ..LIMITS };
+        let spool = Spool::open(Arc::new(Memory::default()), Path::new("/spool"), limits).unwrap().spool;
+        let appended: Vec<(String, Bytes)> = (0..5u8).map(|n| (n.to_string(), vec![n; 200 << 10].into())).collect();
+        for (key, payload) in &appended {
+            let meta = Meta { key: key.clone(), lines: 1, marks: Vec::new() };
+            spool.append(meta, payload.clone(), &known(0)).unwrap();
+        }
+        let mut recent = 0;
+        let mut next = || {
+            let remembered = spool.next_recent();
+            recent += usize::from(remembered.is_some());
+            let shipment = remembered.or_else(|| spool.next().unwrap())?;
+            Some((shipment.meta.key, shipment.payload))
+        };
+        let shipped: Vec<(String, Bytes)> = std::iter::from_fn(&mut next).collect();
+        assert_eq!((shipped, recent), (appended, 2), "two of 200 KiB stay in memory");
+        assert!(spool.is_shipped());
     }
 
     #[test]

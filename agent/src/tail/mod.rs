@@ -55,7 +55,7 @@ const STUCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Reads until it is told to stop, or, unless it follows, to the end of all files.
 pub fn run(desk: Desk, wakes: Wakes, stop: CancellationToken) {
-    let watch = Watch::new(desk.settings.follow, wakes.sender);
+    let watch = Watch::new(desk.settings.follow, desk.settings.linger, wakes.sender);
     let mut tailer = Tailer::new(desk, watch);
     while !stop.is_cancelled() {
         let now = Instant::now();

@@ -4,6 +4,7 @@ use super::docker::{self, Group, Groups, Part, PartPlace};
 use super::file::{Follower, Look};
 use super::lines::{Lines, RawLine};
 use super::lives::{Known, Life, LifeNumber, Mark};
+use super::watch::hold;
 use crate::batch::{self, Batch, Packer, Parcel};
 use crate::meter::Meter;
 use crate::settings::{FileSettings, RecordFormat, Settings};
@@ -155,6 +156,8 @@ pub struct Reader {
     /// The life, and how far it is in frames; none before the first line.
     life: Option<Life>,
     batch: Option<Batch>,
+    /// When the file was looked at last.
+    looked: Instant,
     /// Who writes the file, where Docker does for a container.
     container: Option<Container>,
     /// Day of the last dated line.
@@ -171,7 +174,7 @@ impl Reader {
     /// A reader of a file that stands at its beginning.
     pub fn new(follower: Follower, live: PathBuf, path: PathBuf, settings: usize) -> Reader {
         let (life, batch, container, day, quiet_since, behind_since, told) = (None, None, None, None, None, None, None);
-        let modified = UNIX_EPOCH;
+        let (modified, looked) = (UNIX_EPOCH, Instant::now());
         Reader {
             follower,
             live,
@@ -180,6 +183,7 @@ impl Reader {
             settings,
             life,
             batch,
+            looked,
             container,
             day,
             quiet_since,
@@ -226,9 +230,13 @@ impl Reader {
     /// Reads a burst and takes its whole lines.
     pub fn read(&mut self, desk: &mut Desk, at: Instant) -> io::Result<Look> {
         let look = self.follower.look()?;
+        let before = std::mem::replace(&mut self.looked, at);
         if matches!(look, Look::Read(1..)) {
             self.quiet_since = None;
-            self.take_lines(desk, at);
+            // What was written since the last look may have waited since then, but no longer
+            // than changes are held back.
+            let held = at.checked_sub(hold(desk.settings.linger)).unwrap_or(at);
+            self.take_lines(desk, before.max(held));
         }
         self.note_lag();
         let state = (self.follower.progress(), self.safe().1, self.behind_since);

@@ -10,9 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-/// After each change the watcher pauses for so long. The kernel joins equal events that
-/// wait, so a busy log costs a hundred wake-ups a second and not one a line.
-const COALESCE: Duration = Duration::from_millis(10);
+/// Changed bytes are held back for no longer than this.
+const HOLD_MAX: Duration = Duration::from_millis(100);
+
+/// How long changed bytes are held back where a line may wait for `linger` anyway. The
+/// kernel joins equal events that wait, so a busy log costs ten wake-ups a second and not
+/// one a line, and each finds as much work as makes it worth its while.
+pub fn hold(linger: Duration) -> Duration {
+    linger.min(HOLD_MAX)
+}
+
+/// After files have come, gone or changed their names the watcher pauses for so long:
+/// whoever renames a thousand files a second costs a hundred sweeps and not a thousand.
+const NAMES_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why the tailer wakes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,22 +61,29 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(follow: bool, wake: SyncSender<Wake>) -> Watch {
+    /// Watches, where files are followed, for whoever lets lines wait for `linger`.
+    pub fn new(follow: bool, linger: Duration, wake: SyncSender<Wake>) -> Watch {
         let mut watch = Watch::none();
         if !follow {
             return watch;
         }
         let changed = Arc::clone(&watch.changed);
         let tell = move |event: notify::Result<Event>| {
-            match event.map(|event| (event.need_rescan(), event.kind)) {
+            let pause = match event.map(|event| (event.need_rescan(), event.kind)) {
                 Ok((false, EventKind::Access(_))) => return,
-                Ok((false, EventKind::Modify(ModifyKind::Data(_)))) => {}
+                Ok((false, EventKind::Modify(ModifyKind::Data(_)))) => {
+                    std::thread::sleep(hold(linger));
+                    Duration::ZERO
+                }
                 // Also when events were lost because there were too many.
-                _ => changed.store(true, Ordering::Release),
-            }
+                _ => {
+                    changed.store(true, Ordering::Release);
+                    NAMES_PAUSE
+                }
+            };
             // A wake-up that finds the queue full is not lost: one is waiting already.
             let _ = wake.try_send(Wake::Look);
-            std::thread::sleep(COALESCE);
+            std::thread::sleep(pause);
         };
         match notify::recommended_watcher(tell) {
             Ok(watcher) => watch.watcher = Some(watcher),

@@ -151,8 +151,7 @@ struct Walk<'w, W> {
 impl Classifier {
     /// The classifier with the rules that ship with the program.
     pub fn embedded() -> Classifier {
-        let rules = rules::read(rules::EMBEDDED).expect("our own rules are valid, or the tests are red");
-        Classifier::new(RULESET.to_owned(), rules)
+        Classifier::new(RULESET.to_owned(), rules::embedded())
     }
 
     /// A classifier with rules of its own.
@@ -337,7 +336,7 @@ fn comes_again(view: &View<'_>) -> bool {
 /// out of the processor's cache and is no faster.
 fn automaton(literals: &[&str]) -> NFA {
     NFA::builder()
-        .dense_depth(4)
+        .dense_depth(2)
         .ascii_case_insensitive(true)
         .build(literals)
         .expect("a few thousand short literals fit an automaton")

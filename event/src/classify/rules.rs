@@ -7,8 +7,9 @@
 
 use crate::attack::{Category, Confidence, Field};
 use crate::frame::RuleFacts;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{Match, Regex, RegexBuilder};
 use serde::Deserialize;
+use std::sync::OnceLock;
 
 /// The rules that ship with the program, one file a family.
 pub const EMBEDDED: &[(&str, &str)] = &[
@@ -46,9 +47,9 @@ pub struct Rule {
     /// One of these must occur, in any case of letters, before the rule is asked.
     pub literals: Vec<String>,
     /// The structure; a rule without one matches where a literal occurs.
-    pub regex: Option<Regex>,
+    pub regex: Option<Pattern>,
     /// What makes the same structure harmless.
-    pub not: Option<Regex>,
+    pub not: Option<Pattern>,
     pub examples: Vec<Example>,
 }
 
@@ -56,6 +57,14 @@ impl Rule {
     /// What is the same for all that it finds.
     pub fn facts(&self) -> RuleFacts {
         (self.category, self.confidence, self.score)
+    }
+
+    fn check(&self) -> Result<(), RuleError> {
+        for (key, pattern) in [("regex", &self.regex), ("not", &self.not)] {
+            let invalid = |cause| RuleError::Regex { rule: self.id.clone(), key, cause };
+            pattern.as_ref().map_or(Ok(()), Pattern::check).map_err(invalid)?;
+        }
+        Ok(())
     }
 }
 
@@ -154,8 +163,20 @@ struct Written {
     counter_examples_referer: Vec<String>,
 }
 
+/// The rules that ship with the program. That they are valid is shown by the tests, each
+/// time it would cost a tenth of a second.
+pub fn embedded() -> Vec<Rule> {
+    parse(EMBEDDED).expect("our own rules are valid, or the tests are red")
+}
+
 /// Reads files of rules, given as name and text.
 pub fn read(files: &[(&str, &str)]) -> Result<Vec<Rule>, RuleError> {
+    let rules = parse(files)?;
+    rules.iter().try_for_each(Rule::check)?;
+    Ok(rules)
+}
+
+fn parse(files: &[(&str, &str)]) -> Result<Vec<Rule>, RuleError> {
     let mut rules: Vec<Rule> = Vec::new();
     for (name, text) in files {
         let unreadable = |cause| RuleError::File { file: (*name).to_owned(), cause: Box::new(cause) };
@@ -183,8 +204,8 @@ impl Written {
         Ok(Rule {
             category,
             fields: fields.ok_or_else(|| missing("where"))?.to_vec(),
-            regex: compiled(&self.id, "regex", self.regex.as_deref())?,
-            not: compiled(&self.id, "not", self.not.as_deref())?,
+            regex: self.regex.as_deref().map(Pattern::new),
+            not: self.not.as_deref().map(Pattern::new),
             examples: self.examples(),
             id: self.id,
             about: self.about,
@@ -231,11 +252,35 @@ impl Written {
     }
 }
 
+/// A regex that is compiled when it is asked for the first time. Most never are on a host
+/// that nobody attacks, and all together take 4 MB.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    written: String,
+    compiled: OnceLock<Regex>,
+}
+
+impl Pattern {
+    fn new(written: &str) -> Pattern {
+        Pattern { written: written.to_owned(), compiled: OnceLock::new() }
+    }
+
+    /// Compiles it now, if it is valid.
+    fn check(&self) -> Result<(), Box<regex::Error>> {
+        let _ = self.compiled.set(compile(&self.written)?);
+        Ok(())
+    }
+
+    /// The first match in `text`.
+    pub fn find<'t>(&self, text: &'t [u8]) -> Option<Match<'t>> {
+        let compiled = || compile(&self.written).expect("users' rules were checked, and ours by the tests");
+        self.compiled.get_or_init(compiled).find(text)
+    }
+}
+
 /// Bytes, not characters: what arrives is not always UTF-8, and sets of ASCII are small.
-fn compiled(rule: &str, key: &'static str, regex: Option<&str>) -> Result<Option<Regex>, RuleError> {
-    let Some(regex) = regex else { return Ok(None) };
-    let invalid = |cause| RuleError::Regex { rule: rule.to_owned(), key, cause: Box::new(cause) };
-    RegexBuilder::new(regex).unicode(false).dot_matches_new_line(true).build().map(Some).map_err(invalid)
+fn compile(regex: &str) -> Result<Regex, Box<regex::Error>> {
+    RegexBuilder::new(regex).unicode(false).dot_matches_new_line(true).build().map_err(Box::new)
 }
 
 /// A set of rules, by their place in the list.

@@ -45,6 +45,30 @@ fn an_attack_is_found_however_it_is_written() {
 }
 
 #[test]
+fn the_rules_that_ship_are_valid() {
+    let rules = rules::read(rules::EMBEDDED).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(rules.len(), CLASSIFIER.rules().len());
+}
+
+#[test]
+fn a_regex_that_is_none_is_named_with_its_rule() {
+    let file = r#"
+        [[rule]]
+        id = "test-bracket"
+        about = "A bracket."
+        category = "recon"
+        confidence = "low"
+        score = 50
+        where = ["url.query"]
+        literals = ["("]
+        regex = "("
+        examples = ["/?q=("]
+    "#;
+    let error = rules::read(&[("test.toml", file)]).unwrap_err();
+    assert_eq!(error.to_string(), "rule `test-bracket`: `regex` is no valid regex");
+}
+
+#[test]
 fn a_word_alone_is_no_attack() {
     let targets = [
         "/search?q=drop+leaf+table",
