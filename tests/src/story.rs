@@ -83,6 +83,8 @@ pub struct Story<'a> {
     agent: PathBuf,
     reader: Reader,
     folder: tempfile::TempDir,
+    /// The URL of an instance metadata service, where the host is an EC2 instance.
+    imds: Option<String>,
 }
 
 /// An event as a reader sees it: the line and the id, or `None` for a gap.
@@ -92,20 +94,27 @@ impl<'a> Story<'a> {
     /// A host without a log.
     pub fn new(kinesis: &'a KinesisServer, stream: &str, agent: &str, reader: Reader) -> Story<'a> {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let story = Story { kinesis, stream: stream.to_owned(), agent: agent.into(), reader, folder };
+        let (stream, agent) = (stream.to_owned(), agent.into());
+        let story = Story { kinesis, stream, agent, reader, folder, imds: None };
         let format = match story.reader {
             Reader::Frames => "frame",
             Reader::Foreign { format } => format,
         };
         let config = format!(
-            "host_id = \"web-1\"\n[stream]\nname = \"{stream}\"\nformat = \"{format}\"\n\
+            "host_id = \"web-1\"\n[stream]\nname = \"{}\"\nformat = \"{format}\"\n\
              [[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
+            story.stream,
             story.log().display(),
             story.state().display()
         );
         fs::write(story.config(), config).expect("the configuration is written");
         fs::create_dir(story.state()).expect("a folder can be made");
         story
+    }
+
+    /// The same host as an EC2 instance: its keys come from the metadata service at `imds`.
+    pub fn on_ec2(self, imds: String) -> Story<'a> {
+        Story { imds: Some(imds), ..self }
     }
 
     fn log(&self) -> PathBuf {
@@ -122,6 +131,11 @@ impl<'a> Story<'a> {
 
     fn start(&self) -> Agent {
         let mut command = program(&self.agent, self.kinesis);
+        if let Some(imds) = &self.imds {
+            command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+            command.env("HOME", self.folder.path());
+            command.env("AWS_EC2_METADATA_DISABLED", "false").env("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds);
+        }
         Agent(command.args(["run", "--config"]).arg(self.config()).spawn().expect("the agent starts"))
     }
 

@@ -1,7 +1,7 @@
 //! The agent against a Kinesis server that somebody else wrote, through a proxy that
 //! makes trouble: `tests/live/servers up`, then `cargo test -p tests --features live
 //! --test live -- --nocapture --test-threads 1`. `TWOSEC_LIVE_SECONDS` sets how long each
-//! log is written (30).
+//! log is written (60).
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -13,7 +13,7 @@ const AGENT: &str = env!("CARGO_BIN_EXE_rig_agent");
 const LINES_A_SECOND: usize = 2_000;
 
 fn seconds() -> usize {
-    std::env::var("TWOSEC_LIVE_SECONDS").ok().map_or(30, |text| text.parse().unwrap())
+    std::env::var("TWOSEC_LIVE_SECONDS").ok().map_or(60, |text| text.parse().unwrap())
 }
 
 /// The server, and trouble in front of it.
@@ -96,4 +96,19 @@ async fn records_in_the_formats_of_others_are_read_by_the_libraries_of_others() 
         let plan = plan(rotation, Trouble::Kills(vec![Duration::from_secs(2); 2]));
         tell(&format.replace('_', "-"), Reader::Foreign { format }, plan).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_of_ec2_needs_no_keys_and_says_where_it_stands() {
+    let imds = std::env::var("TWOSEC_TEST_IMDS").expect("TWOSEC_TEST_IMDS names the service; see tests/live/servers");
+    let kinesis = kinesis();
+    let stream = stream(&kinesis, "imds").await;
+    let story = Story::new(&kinesis, &stream, AGENT, Reader::Frames).on_ec2(imds);
+    let trouble = Trouble::Kills(vec![Duration::from_secs(2); 2]);
+    story.tell(plan(Rotation::RenameAndCreate(Duration::from_secs(1)), trouble)).await.assert_exact();
+    let records = kinesis.records(&stream).await;
+    let clouds = records.iter().filter_map(|record| event::frame::decode(record).unwrap().0.origin.cloud);
+    let cloud = clouds.last().expect("later frames tell the instance");
+    assert_eq!((cloud.region.as_deref(), cloud.machine_type.as_deref()), (Some("us-east-1"), Some("t3.micro")));
+    assert!(cloud.instance_id.is_some_and(|id| id.starts_with("i-")));
 }
