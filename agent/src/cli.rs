@@ -110,7 +110,8 @@ struct ParseArgs {
     /// A log, gzip'd or not; standard input without one.
     #[arg(default_value = "-")]
     file: PathBuf,
-    /// How the lines are written: auto, combined, common or vhost_combined.
+    /// How the lines are written: auto, combined, common, vhost_combined, or Apache's own
+    /// LogFormat string, such as `%h %t "%r" %>s`.
     #[arg(long, default_value = "auto")]
     format: Format,
 }
@@ -125,7 +126,8 @@ struct ExplainArgs {
     /// Print all that was seen as JSON.
     #[arg(long)]
     json: bool,
-    /// How the lines are written: auto, combined, common or vhost_combined.
+    /// How the lines are written: auto, combined, common, vhost_combined, or Apache's own
+    /// LogFormat string, such as `%h %t "%r" %>s`.
     #[arg(long, default_value = "auto")]
     format: Format,
 }
@@ -179,7 +181,7 @@ fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     match (args.tsv, args.line.as_deref()) {
         (Some(file), _) => tools::detected(&file, args.format),
         (None, None | Some("-")) => tools::explain_all(args.format, args.json),
-        (None, Some(line)) => tools::explain(line.as_bytes(), args.format, args.json),
+        (None, Some(line)) => tools::explain(line.as_bytes(), &args.format, args.json),
     }
 }
 

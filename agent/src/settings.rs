@@ -73,8 +73,8 @@ pub struct StreamConfig {
 pub struct FileConfig {
     /// An absolute path, or a pattern with `*`, `?` and `[...]`.
     pub path: String,
-    /// `auto`, `combined`, `common` or `vhost_combined`; `docker` for the json-file logs of
-    /// containers.
+    /// `auto`, `combined`, `common`, `vhost_combined`, or Apache's own LogFormat string as it
+    /// stands in `httpd.conf`, in single quotes; `docker` for the json-file logs of containers.
     #[serde(default = "auto")]
     pub format: String,
     /// The folder that logrotate's `olddir` names, if files are moved to another one.
@@ -413,7 +413,7 @@ mod tests {
         let cases = [
             (
                 GOOD.replace("\"combined\"", "\"nginx\""),
-                "`file.format`: `nginx` is not a format: use auto, combined, common or vhost_combined, or docker",
+                "`file.format`: `nginx` is not a format: use auto, combined, common, vhost_combined, or Apache's own LogFormat string, or docker",
             ),
             (GOOD.replace("/var/log/apache2/*", ""), "`file.path` is `access.log`: it must be absolute"),
             (

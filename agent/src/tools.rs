@@ -120,7 +120,7 @@ impl Bench {
             container: None,
             path: self.path.clone(),
             life: self.key.life(&self.path, first_line),
-            format: self.format,
+            format: self.format.clone(),
             ruleset: self.classifier.ruleset().to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -146,11 +146,11 @@ pub fn detected(path: &Path, format: Format) -> anyhow::Result<()> {
 
 /// Explains every line on standard input.
 pub fn explain_all(format: Format, json: bool) -> anyhow::Result<()> {
-    each_line(Path::new("-"), |line| explain(line.text, format, json).map(|()| true))
+    each_line(Path::new("-"), |line| explain(line.text, &format, json).map(|()| true))
 }
 
 /// Explains one line.
-pub fn explain(line: &[u8], format: Format, json: bool) -> anyhow::Result<()> {
+pub fn explain(line: &[u8], format: &Format, json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match format.parse(line) {
         Parsed::Access(access) => {
@@ -198,8 +198,11 @@ pub fn check_files(files: &[FileSettings], out: &mut impl Write) -> anyhow::Resu
         if found.is_empty() {
             writeln!(out, "warning   {} matches no file yet", file.path)?;
         }
+        for warning in file.format.warnings() {
+            writeln!(out, "warning   the format of {}: {warning}", file.path)?;
+        }
         for path in found {
-            match first_lines(&path, file.format) {
+            match first_lines(&path, &file.format) {
                 Ok((0, _)) => writeln!(out, "found     {}: empty so far", path.display())?,
                 Ok((lines, odd)) => {
                     writeln!(out, "found     {}: {} of the first {lines} lines fit", path.display(), lines - odd)?
@@ -212,7 +215,7 @@ pub fn check_files(files: &[FileSettings], out: &mut impl Write) -> anyhow::Resu
 }
 
 /// How many of the first lines there are, and how many of them no format fits.
-fn first_lines(path: &Path, format: Format) -> anyhow::Result<(usize, usize)> {
+fn first_lines(path: &Path, format: &Format) -> anyhow::Result<(usize, usize)> {
     let (mut lines, mut odd) = (0, 0);
     each_line(path, |line| {
         lines += 1;

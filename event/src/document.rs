@@ -112,6 +112,9 @@ struct Meta<'a> {
     dataset: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
+    /// Nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     severity: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -282,6 +285,9 @@ struct Ours<'a> {
     cut_from: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gap: Option<GapFields<'a>>,
+    /// What a LogFormat tells beyond the fields of ECS, by its directive.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    fields: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
 }
 
 /// Bytes of a log that were lost before they could be read.
@@ -300,7 +306,7 @@ fn source<'a>(event: &'a Event, parsed: &'a Parsed<'a>, id: EventId) -> Source<'
         timestamp: rfc3339(event.time),
         ecs: Ecs { version: "8.11.0" },
         event: meta(event, access, id),
-        source: access.map(|a| endpoint(a.client)),
+        source: access.filter(|a| !a.client.is_empty()).map(|a| endpoint(a.client)),
         user: access.and_then(|a| a.user).map(|name| Name { name: user(name) }),
         url: access.and_then(url),
         http: access.map(http),
@@ -316,7 +322,12 @@ fn source<'a>(event: &'a Event, parsed: &'a Parsed<'a>, id: EventId) -> Source<'
         attack: attack.map(attack_fields),
         error: gap(event).or_else(|| odd(parsed)),
         related: access.and_then(related),
-        twosec: Ours { life: origin.life, cut_from: event.cut.then_some(event.length), gap: gap_fields(event) },
+        twosec: Ours {
+            life: origin.life,
+            cut_from: event.cut.then_some(event.length),
+            gap: gap_fields(event),
+            fields: access.map(other_fields).unwrap_or_default(),
+        },
     }
 }
 
@@ -348,6 +359,7 @@ fn meta<'a>(event: &'a Event, access: Option<&Access<'_>>, id: EventId) -> Meta<
         module: "apache",
         dataset: "apache.access",
         outcome,
+        duration: access.and_then(|a| a.duration_nanos),
         severity: attack.map(|a| a.severity().number()),
         risk_score: attack.map(|a| a.score),
         original: String::from_utf8_lossy(&event.line),
@@ -376,7 +388,10 @@ fn ip(client: &[u8]) -> Option<IpAddr> {
 }
 
 fn url<'a>(access: &Access<'a>) -> Option<Url<'a>> {
-    let original = text(access.request?.target?);
+    let original = match access.request.and_then(|request| request.target) {
+        Some(target) => text(target),
+        None => Cow::Owned(apart(access)?),
+    };
     let (scheme, rest) = match original.split_once("://") {
         Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) => (Some(scheme.to_owned()), rest),
         _ => (None, &*original),
@@ -396,6 +411,13 @@ fn url<'a>(access: &Access<'a>) -> Option<Url<'a>> {
         extension: extension(path),
         original,
     })
+}
+
+/// Path and query that the format tells apart, as one text again.
+fn apart(access: &Access<'_>) -> Option<String> {
+    let mut url = text(access.path?).into_owned();
+    url.extend(access.query.map(text));
+    Some(url)
 }
 
 /// What follows the last dot of the last segment, if it looks like a file's ending.
@@ -440,6 +462,10 @@ fn labels(cloud: &Cloud) -> BTreeMap<Cow<'_, str>, &str> {
 
 fn flat(key: &str) -> Cow<'_, str> {
     if key.contains('.') { Cow::Owned(key.replace('.', "_")) } else { Cow::Borrowed(key) }
+}
+
+fn other_fields<'a>(access: &Access<'a>) -> BTreeMap<Cow<'a, str>, Cow<'a, str>> {
+    access.others.iter().map(|(name, value)| (flat(name), text(value))).collect()
 }
 
 fn rule<'a>(attack: &'a Attack, ruleset: &'a str) -> Rule<'a> {

@@ -44,6 +44,12 @@ pub fn clf(text: &[u8]) -> Option<Millis> {
     Some((seconds - offset) * 1000)
 }
 
+/// Days since 1970-01-01 of a date; `None` if no calendar has it.
+pub fn civil(year: i64, month: i64, day: i64) -> Option<i64> {
+    let valid = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
+    valid.then(|| days_from_civil(year, month, day))
+}
+
 /// Writes a time as RFC 3339 in UTC with milliseconds: `2026-11-16T08:00:25.000Z`.
 pub fn rfc3339(at: Millis) -> String {
     let (days, rest) = (at.div_euclid(DAY_MILLIS), at.rem_euclid(DAY_MILLIS));
@@ -105,8 +111,7 @@ impl FromStr for Day {
             let shape = t.len() == 10 && t[4] == b'-' && t[7] == b'-';
             let (year, month, day) =
                 shape.then_some(()).and_then(|()| Some((digits(&t[..4])?, digits(&t[5..7])?, digits(&t[8..])?)))?;
-            let valid = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
-            valid.then(|| Day::of(days_from_civil(year, month, day) * DAY_MILLIS))
+            civil(year, month, day).map(|days| Day::of(days * DAY_MILLIS))
         };
         parse().ok_or_else(|| NotADay(text.to_owned()))
     }

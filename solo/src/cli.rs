@@ -69,7 +69,8 @@ struct RunArgs {
     /// The folder for archive, index and positions.
     #[arg(long, value_name = "DIR", default_value = "twosec-data")]
     data: PathBuf,
-    /// How the lines are written: auto, combined, common or vhost_combined.
+    /// How the lines are written: auto, combined, common, vhost_combined, or Apache's own
+    /// LogFormat string, such as `%h %t "%r" %>s`.
     #[arg(long, default_value = "auto")]
     format: Format,
     /// Port of the live page on this machine; 0 takes any free one.
@@ -142,7 +143,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 fn read(args: RunArgs) -> anyhow::Result<()> {
-    let files = args.files.iter().map(|file| input::check(file, args.format)).collect::<Result<Vec<_>, _>>()?;
+    let files = args.files.iter().map(|file| input::check(file, args.format.clone())).collect::<Result<Vec<_>, _>>()?;
     let plan =
         Plan { files, data: args.data, once: args.once, port: args.port, bar: args.once && io::stderr().is_terminal() };
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;

@@ -135,7 +135,7 @@ impl Desk {
             container,
             path: live.to_string_lossy().into_owned(),
             life,
-            format: file.format,
+            format: file.format.clone(),
             ruleset: self.classifier.ruleset().to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -32,6 +32,12 @@ pub fn each(access: &Access<'_>, mut look: impl FnMut(View<'_>)) {
             emit(Field::Method, None, &sent(method), &mut look);
         }
     }
+    if let Some(path) = access.path {
+        emit(Field::Path, None, &sent(path), &mut look);
+    }
+    if let Some(query) = access.query {
+        each_of_url(&sent(query), [Field::Path, Field::QueryKey, Field::Query], &mut look);
+    }
     if let Some(agent) = access.user_agent {
         emit(Field::UserAgent, None, &sent(agent), &mut look);
     }

@@ -7,6 +7,11 @@
 //! its quotes are escaped too. Splitting at blanks, as most shippers do, lets an
 //! attacker write his own fields.
 
+mod log_format;
+mod strftime;
+
+pub use log_format::{LogFormat, LogFormatError};
+
 use crate::time::{self, CLF_BYTES, Millis};
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take, take_while1};
@@ -15,13 +20,15 @@ use nom::combinator::{all_consuming, map_opt, recognize, value};
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// How the lines of a file are written. The names are those of Apache's own
-/// configuration (`LogFormat ... combined`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// configuration (`LogFormat ... combined`). It is written as such a name, or as the
+/// LogFormat string itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Format {
     /// Any of the formats below, recognised line by line.
     #[default]
@@ -32,7 +39,19 @@ pub enum Format {
     Common,
     /// `%v:%p ` and then combined.
     VhostCombined,
+    /// Any other.
+    Custom(Arc<LogFormat>),
 }
+
+/// Apache's own formats as `httpd.conf` and Debian's `apache2.conf` write them.
+const NAMED: [(&str, Format); 6] = [
+    (r#"%h %l %u %t "%r" %>s %b"#, Format::Common),
+    (r#"%h %l %u %t "%r" %>s %O"#, Format::Common),
+    (r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#, Format::Combined),
+    (r#"%h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i""#, Format::Combined),
+    (r#"%v:%p %h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#, Format::VhostCombined),
+    (r#"%v:%p %h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i""#, Format::VhostCombined),
+];
 
 impl Format {
     /// All formats by name.
@@ -45,21 +64,36 @@ impl Format {
 
     /// Reads one line, without its line feed. Never fails: what does not fit is
     /// [`Parsed::Odd`] with a reason.
-    pub fn parse(self, line: &[u8]) -> Parsed<'_> {
+    pub fn parse<'a>(&'a self, line: &'a [u8]) -> Parsed<'a> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let Format::Custom(format) = self {
+            return match format.parse(line) {
+                Ok(access) => Parsed::Access(access),
+                Err(_) if line.is_empty() => Parsed::Odd(Odd::Empty),
+                Err(odd) => Parsed::Odd(odd),
+            };
+        }
         match self.access(line) {
             Some(access) => Parsed::Access(access),
             None => Parsed::Odd(reason(line)),
         }
     }
 
-    fn access(self, line: &[u8]) -> Option<Access<'_>> {
+    fn access<'a>(&self, line: &'a [u8]) -> Option<Access<'a>> {
         match self {
             Format::Combined => whole(line, combined),
             Format::Common => whole(line, common),
             Format::VhostCombined => whole(line, vhost_combined),
             Format::Auto if starts_with_vhost(line) => whole(line, vhost_combined),
-            Format::Auto => whole(line, combined).or_else(|| whole(line, common)),
+            Format::Auto | Format::Custom(_) => whole(line, combined).or_else(|| whole(line, common)),
+        }
+    }
+
+    /// What a user should know of it, in sentences.
+    pub fn warnings(&self) -> &[String] {
+        match self {
+            Format::Custom(format) => format.warnings(),
+            _ => &[],
         }
     }
 }
@@ -67,23 +101,50 @@ impl Format {
 impl FromStr for Format {
     type Err = UnknownFormat;
 
-    fn from_str(name: &str) -> Result<Format, UnknownFormat> {
-        let found = Format::ALL.iter().find(|(known, _)| *known == name);
-        found.map(|(_, format)| *format).ok_or_else(|| UnknownFormat(name.to_owned()))
+    fn from_str(written: &str) -> Result<Format, UnknownFormat> {
+        if let Some((_, format)) = Format::ALL.iter().find(|(known, _)| *known == written) {
+            return Ok(format.clone());
+        }
+        if !written.contains('%') {
+            return Err(UnknownFormat::Name(written.to_owned()));
+        }
+        let compiled = LogFormat::compile(written);
+        let compiled = compiled.map_err(|cause| UnknownFormat::LogFormat { written: written.to_owned(), cause })?;
+        let named = NAMED.iter().find(|(named, _)| named.eq_ignore_ascii_case(compiled.written()));
+        Ok(named.map_or_else(|| Format::Custom(Arc::new(compiled)), |(_, format)| format.clone()))
     }
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Format::ALL.iter().find(|(_, format)| format == self);
-        f.pad(name.map_or("auto", |(name, _)| name))
+        match self {
+            Format::Custom(format) => f.pad(format.written()),
+            named => f.pad(Format::ALL.iter().find(|(_, format)| format == named).map_or("auto", |(name, _)| name)),
+        }
     }
 }
 
-/// A format name that nothing here knows.
+impl Serialize for Format {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Format {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Format, D::Error> {
+        let written = Cow::<str>::deserialize(from)?;
+        written.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A format that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a format: use auto, combined, common or vhost_combined")]
-pub struct UnknownFormat(String);
+pub enum UnknownFormat {
+    #[error("`{0}` is not a format: use auto, combined, common, vhost_combined, or Apache's own LogFormat string")]
+    Name(String),
+    #[error("the LogFormat `{written}` cannot be used: {cause}")]
+    LogFormat { written: String, cause: LogFormatError },
+}
 
 /// What a line turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +164,7 @@ impl<'a> Parsed<'a> {
 
     /// The line's own time, if it has one.
     pub fn time(&self) -> Option<&Time<'a>> {
-        self.access().map(|access| &access.time)
+        self.access().and_then(|access| access.time.as_ref())
     }
 }
 
@@ -116,6 +177,7 @@ pub enum Odd {
     NoTime,
     BadTime,
     AfterTime,
+    OtherFormat,
 }
 
 impl fmt::Display for Odd {
@@ -126,32 +188,41 @@ impl fmt::Display for Odd {
             Odd::NoTime => "no `[day/month/year:time zone] \"` was found",
             Odd::BadTime => "the time in brackets is no time of the calendar",
             Odd::AfterTime => "the fields around the time do not fit the format",
+            Odd::OtherFormat => "the line does not fit the LogFormat",
         })
     }
 }
 
 /// One request as the access log tells it. Text fields are slices of the line, still
 /// escaped: [`crate::unescape::unescape`] gives what the client sent. `None` stands for `-`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access<'a> {
-    /// `%v` and `%p` of `vhost_combined`.
+    /// `%v` and `%p`.
     pub vhost: Option<(&'a [u8], Option<u16>)>,
-    /// `%h`: address or name of the client.
+    /// `%h` or `%a`: address or name of the client; empty where the format has neither.
     pub client: &'a [u8],
     /// `%u`; an empty name is the two quotes that Apache writes for it.
     pub user: Option<&'a [u8]>,
     /// `%t`
-    pub time: Time<'a>,
-    /// `%r`
+    pub time: Option<Time<'a>>,
+    /// `%r`, or what `%m`, `%U%q` and `%H` tell of it.
     pub request: Option<Request<'a>>,
+    /// `%U`, where it stands by itself: the path, decoded by the server.
+    pub path: Option<&'a [u8]>,
+    /// `%q`, where it stands by itself, with its question mark.
+    pub query: Option<&'a [u8]>,
     /// `%>s`
     pub status: Option<u16>,
     /// `%b` or `%O`
     pub bytes: Option<u64>,
+    /// `%D` or `%T`: how long the request took.
+    pub duration_nanos: Option<u64>,
     /// `%{Referer}i`; a present but empty header is `Some` of nothing.
     pub referer: Option<&'a [u8]>,
     /// `%{User-Agent}i`
     pub user_agent: Option<&'a [u8]>,
+    /// All other fields that have a value, by their directive.
+    pub others: Vec<(&'a str, &'a [u8])>,
 }
 
 /// A time, as the line writes it and as it is meant.
@@ -224,8 +295,7 @@ fn common(line: &[u8]) -> Parse<'_, Access<'_>> {
     let (rest, status) = preceded(char(' '), status).parse(rest)?;
     let (rest, bytes) = preceded(char(' '), number).parse(rest)?;
     let request = given(request).map(Request::of);
-    let access = Access { vhost: None, client, user, time, request, status, bytes, referer: None, user_agent: None };
-    Ok((rest, access))
+    Ok((rest, Access { client, user, time: Some(time), request, status, bytes, ..Access::default() }))
 }
 
 fn word(input: &[u8]) -> Parse<'_, &[u8]> {
@@ -330,7 +400,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn access(format: Format, line: &str) -> Access<'_> {
+    fn access<'a>(format: &'a Format, line: &'a str) -> Access<'a> {
         match format.parse(line.as_bytes()) {
             Parsed::Access(access) => access,
             Parsed::Odd(odd) => panic!("{odd}: {line}"),
@@ -346,7 +416,7 @@ mod tests {
             vhost: None,
             client: b"192.0.2.7",
             user: Some(b"bob"),
-            time: Time { written: b"16/Nov/2026:08:00:25 +0000", at: 1_794_816_025_000 },
+            time: Some(Time { written: b"16/Nov/2026:08:00:25 +0000", at: 1_794_816_025_000 }),
             request: Some(Request {
                 line: b"GET /a?b=1 HTTP/1.1",
                 method: Some(b"GET"),
@@ -357,33 +427,34 @@ mod tests {
             bytes: Some(512),
             referer: Some(b"http://dev.lab/"),
             user_agent: Some(b"curl/7"),
+            ..Access::default()
         };
-        assert_eq!(access(Format::Combined, LINE), expected);
-        assert_eq!(access(Format::Auto, LINE), expected);
+        assert_eq!(access(&Format::Combined, LINE), expected);
+        assert_eq!(access(&Format::Auto, LINE), expected);
     }
 
     #[test]
     fn common_and_vhost_combined_are_recognised_line_by_line() {
         let common = r#"::1 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.0" 304 -"#;
-        assert_eq!(access(Format::Auto, common).bytes, None);
+        assert_eq!(access(&Format::Auto, common).bytes, None);
         let vhost = format!("dev.lab:8080 {LINE}");
-        assert_eq!(access(Format::Auto, &vhost).vhost, Some((&b"dev.lab"[..], Some(8080))));
-        assert_eq!(access(Format::Auto, &vhost).client, b"192.0.2.7");
+        assert_eq!(access(&Format::Auto, &vhost).vhost, Some((&b"dev.lab"[..], Some(8080))));
+        assert_eq!(access(&Format::Auto, &vhost).client, b"192.0.2.7");
     }
 
     #[test]
     fn a_user_name_cannot_forge_the_fields_after_it() {
         let user = r#"evil [01/Jan/2020:00:00:00 +0000] \"GET /fake HTTP/1.1\" 200 5 \"x"#;
         let line = LINE.replace("bob", user);
-        let access = access(Format::Combined, &line);
+        let access = access(&Format::Combined, &line);
         assert_eq!(access.user, Some(user.as_bytes()));
-        assert_eq!(access.time.written, b"16/Nov/2026:08:00:25 +0000");
+        assert_eq!(access.time.unwrap().written, b"16/Nov/2026:08:00:25 +0000");
     }
 
     #[test]
     fn an_escaped_quote_does_not_end_a_field() {
         let line = LINE.replace("curl/7", r#"a\"b\\"#);
-        assert_eq!(access(Format::Combined, &line).user_agent, Some(&br#"a\"b\\"#[..]));
+        assert_eq!(access(&Format::Combined, &line).user_agent, Some(&br#"a\"b\\"#[..]));
     }
 
     #[test]
@@ -407,7 +478,7 @@ mod tests {
     #[test]
     fn absent_and_empty_headers_are_not_the_same() {
         let line = LINE.replace("\"http://dev.lab/\"", "\"-\"").replace("\"curl/7\"", "\"\"");
-        let access = access(Format::Combined, &line);
+        let access = access(&Format::Combined, &line);
         assert_eq!((access.referer, access.user_agent), (None, Some(&b""[..])));
     }
 

@@ -1,0 +1,100 @@
+//! The same 266 requests in six formats, as one Apache wrote them: whatever a field holds,
+//! each format tells the same of a request.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+use event::format::Time;
+use event::unescape::unescape;
+use event::{Access, Format, Parsed};
+use std::path::Path;
+
+const CUSTOM1: &str = r#"%h %l %u [%{%Y-%m-%dT%H:%M:%S}t.%{usec_frac}t] "%m" "%U" "%q" %H %>s %B %D %X %k "%{X-Forwarded-For}i" "%{User-Agent}i""#;
+const CUSTOM2: &str = r#"%a %{c}a %A %p %P %{tid}P %V %v %{remote}p %{local}p %s %>s %b %I %O %T %{ms}T %f "%r" %L %R"#;
+const JSON1: &str = r#"{"t":"%{%Y-%m-%dT%H:%M:%S%z}t","ip":"%a","req":"%r","st":%>s,"b":%B,"us":%D,"ref":"%{Referer}i","ua":"%{User-Agent}i"}"#;
+
+fn lines(name: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/formats").join(name);
+    let text = std::fs::read(path).unwrap();
+    text.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+fn read<'a>(format: &'a Format, line: &'a [u8]) -> Access<'a> {
+    match format.parse(line) {
+        Parsed::Access(access) => access,
+        Parsed::Odd(odd) => panic!("{odd}: {}", String::from_utf8_lossy(line)),
+    }
+}
+
+fn second(access: &Access<'_>) -> Option<i64> {
+    access.time.map(|Time { at, .. }| at.div_euclid(1000))
+}
+
+/// The value of a directive that has no place of its own.
+fn other<'a>(access: &Access<'a>, directive: &str) -> Option<&'a [u8]> {
+    access.others.iter().find(|(name, _)| *name == directive).map(|(_, value)| *value)
+}
+
+#[test]
+fn six_formats_tell_the_same_of_each_request() {
+    let format = |written: &str| written.parse::<Format>().unwrap();
+    let formats =
+        [Format::Combined, Format::Common, Format::VhostCombined, format(CUSTOM1), format(CUSTOM2), format(JSON1)];
+    let names = ["combined", "common", "vhost_combined", "custom1", "custom2", "json1"];
+    let files = names.map(|name| lines(&format!("{name}.log")));
+    assert!(files.iter().all(|lines| lines.len() == 266));
+    for at in 0..266 {
+        let [combined, common, vhost, custom1, custom2, json] =
+            std::array::from_fn(|which| read(&formats[which], &files[which][at]));
+        let told = String::from_utf8_lossy(&files[0][at]);
+        for access in [&common, &vhost, &custom1, &custom2, &json] {
+            assert_eq!((access.client, access.status), (combined.client, combined.status), "{told}");
+        }
+        for access in [&common, &vhost, &custom1, &json] {
+            assert_eq!(second(access), second(&combined), "{told}");
+        }
+        assert_eq!(custom2.time, None, "that format has none");
+        for access in [&common, &vhost, &custom2, &json] {
+            assert_eq!(access.request, combined.request, "{told}");
+        }
+        for access in [&common, &vhost, &custom1] {
+            assert_eq!(access.user, combined.user, "{told}");
+        }
+        for access in [&vhost, &custom1, &json] {
+            assert_eq!(access.user_agent, combined.user_agent, "{told}");
+        }
+        assert_eq!((vhost.referer, json.referer), (combined.referer, combined.referer), "{told}");
+        // Bytes of the body; `%b` writes none as `-`, `%B` as 0.
+        assert_eq!((custom1.bytes, custom2.bytes.unwrap_or(0)), (json.bytes, json.bytes.unwrap()), "{told}");
+        let sent = other(&custom2, "%O").map(|digits| std::str::from_utf8(digits).unwrap().parse().unwrap());
+        assert_eq!(sent, combined.bytes, "{told}");
+        assert_eq!(custom1.duration_nanos, json.duration_nanos, "{told}");
+        let whole_millis = json.duration_nanos.map(|nanos| nanos / 1_000_000 * 1_000_000);
+        assert_eq!(custom2.duration_nanos, whole_millis, "{told}");
+        assert_eq!(custom2.vhost.unwrap().1, Some(80), "{told}");
+        let request = combined.request;
+        let method = custom1.request.and_then(|request| request.method);
+        assert!(
+            method.is_none() || request.and_then(|request| request.method).is_none_or(|told| Some(told) == method),
+            "{told}"
+        );
+        if let (Some(target), Some(path)) = (request.and_then(|r| r.target), custom1.path) {
+            let plain = !target.contains(&b'%') && target.starts_with(b"/");
+            let query = custom1.query.unwrap_or_default();
+            assert!(!plain || unescape(target) == [unescape(path), unescape(query)].concat(), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_format_of_our_own_is_what_apache_calls_it() {
+    for (name, written) in [
+        ("combined", r#"LogFormat "%h %l %u %t \"%r\" %>s %O \"%{Referer}i\" \"%{User-Agent}i\"" combined"#),
+        ("common", r#"%h %l %u %t \"%r\" %>s %b"#),
+        ("vhost_combined", r#"%v:%p %h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i""#),
+    ] {
+        assert_eq!(written.parse::<Format>().unwrap().to_string(), name);
+    }
+    let custom: Format = CUSTOM2.parse().unwrap();
+    assert_eq!(custom.to_string(), CUSTOM2);
+    assert_eq!(custom.to_string().parse::<Format>().unwrap(), custom);
+}
