@@ -64,6 +64,7 @@ mod tests {
         [stream]
         log_stream = "web-1"
         [[file]]
+        format_from = "/etc/apache2/apache2.conf"
         olddir = "/var/log/apache2/old"
         [metrics]
         prometheus = "127.0.0.1:9464"

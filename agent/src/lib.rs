@@ -11,6 +11,7 @@
 //! reading, and the log files are the buffer.
 
 pub mod settings;
+pub mod httpd;
 pub mod host;
 #[cfg(feature = "aws")]
 pub mod imds;

@@ -1,6 +1,7 @@
 //! What an operator wrote, and what it means once it has been checked.
 
 use crate::host;
+use crate::httpd::Httpd;
 use crate::meter::Meter;
 use crate::spool::{Limits, MAX_BYTES_MIN, OnFull};
 use event::Format;
@@ -77,6 +78,10 @@ pub struct FileConfig {
     /// stands in `httpd.conf`, in single quotes; `docker` for the json-file logs of containers.
     #[serde(default = "auto")]
     pub format: String,
+    /// Apache's configuration, which tells the format instead: the LogFormat of the CustomLog
+    /// whose file has the name that `path` has. What it includes is read, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format_from: Option<PathBuf>,
     /// The folder that logrotate's `olddir` names, if files are moved to another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub olddir: Option<PathBuf>,
@@ -346,10 +351,23 @@ impl FileConfig {
         if let Err(cause) = glob::Pattern::new(&self.path) {
             return Err(ConfigError::Value(format!("`file.path` is `{}`: {cause}", self.path)));
         }
-        // A container's output may be anything inside.
         let is_docker = self.format == DOCKER;
-        let format = if is_docker { Ok(Format::Auto) } else { self.format.parse() };
-        let format = format.map_err(|cause| ConfigError::Value(format!("`file.format`: {cause}, or {DOCKER}")))?;
+        let format = match &self.format_from {
+            Some(_) if self.format != auto() => {
+                let text = "`file.format` and `file.format_from` are both given: keep one of them";
+                return Err(ConfigError::Value(text.to_owned()));
+            }
+            Some(from) => Httpd::read(from).and_then(|httpd| httpd.format_of(&self.path)).map_err(|cause| {
+                let (from, cause) = (from.display(), crate::full_text(&cause));
+                ConfigError::Value(format!("`file.format_from` is `{from}`: {cause}"))
+            })?,
+            // A container's output may be anything inside.
+            None if is_docker => Format::Auto,
+            None => {
+                let refused = |cause| ConfigError::Value(format!("`file.format`: {cause}, or {DOCKER}"));
+                self.format.parse().map_err(refused)?
+            }
+        };
         Ok(FileSettings { path: self.path.clone(), format, is_docker, olddir: self.olddir.clone() })
     }
 }

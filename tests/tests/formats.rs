@@ -42,10 +42,10 @@ fn six_formats_tell_the_same_of_each_request() {
     let names = ["combined", "common", "vhost_combined", "custom1", "custom2", "json1"];
     let files = names.map(|name| lines(&format!("{name}.log")));
     assert!(files.iter().all(|lines| lines.len() == 266));
-    for at in 0..266 {
+    for (at, line) in files[0].iter().enumerate() {
         let [combined, common, vhost, custom1, custom2, json] =
             std::array::from_fn(|which| read(&formats[which], &files[which][at]));
-        let told = String::from_utf8_lossy(&files[0][at]);
+        let told = String::from_utf8_lossy(line);
         for access in [&common, &vhost, &custom1, &custom2, &json] {
             assert_eq!((access.client, access.status), (combined.client, combined.status), "{told}");
         }

@@ -128,6 +128,17 @@ pub enum ReadError {
     Read(#[source] io::Error),
 }
 
+/// Why a spool should be tidied up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Needs {
+    /// The cursor has moved since it was written down.
+    cursor: bool,
+    /// Frames have waited for the stream for a while and are not safe from power loss.
+    disk: bool,
+    /// Such frames have just come.
+    disk_later: bool,
+}
+
 /// Bytes of a life that were dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
@@ -508,29 +519,36 @@ impl Spool {
 
     /// Tidies up whenever something has changed, until `done`, and then once more.
     pub async fn keep_tidy(self: Arc<Spool>, done: CancellationToken) {
-        let (mut saved, mut end) = (Instant::now(), Place::default());
+        let (mut saved, mut end) = (None::<Instant>, Place::default());
         while !done.is_cancelled() {
             tokio::select! {
                 () = self.changed.notified() => tokio::time::sleep(TIDY_EVERY).await,
                 () = done.cancelled() => {}
             }
-            let save = done.is_cancelled() || saved.elapsed() >= SAVE_EVERY;
-            if save {
-                saved = Instant::now();
-            } else {
-                // Comes back until the cursor is written down.
-                self.changed.notify_one();
-            }
-            // What was there at the last turn and is in the stream needs no disk to keep it.
-            let waits = {
-                let inner = self.inner();
-                inner.cursor() < std::mem::replace(&mut end, inner.end())
-            };
-            if save || waits {
+            let needs = self.needs(&mut end);
+            let is_late = saved.is_none_or(|saved| saved.elapsed() >= SAVE_EVERY);
+            let save = done.is_cancelled() || needs.cursor && is_late;
+            if save || needs.disk {
                 let spool = Arc::clone(&self);
                 tokio::task::spawn_blocking(move || spool.tidy(save)).await.expect("tidying up does not panic");
             }
+            if save {
+                saved = Some(Instant::now());
+            } else if needs.cursor || needs.disk_later {
+                self.changed.notify_one();
+            }
         }
+    }
+
+    /// What is to be done now. `end` is the spool's end at the last call, and becomes the
+    /// one of now: what was there before and is in the stream needs no disk to keep it.
+    fn needs(&self, end: &mut Place) -> Needs {
+        let inner = self.inner();
+        let cursor = inner.cursor();
+        let is_dirty = inner.segments.values().any(|segment| segment.synced < segment.bytes);
+        let disk = is_dirty && cursor < *end;
+        *end = inner.end();
+        Needs { cursor: cursor != inner.saved, disk, disk_later: is_dirty && !disk && cursor < *end }
     }
 
     fn sync(&self) {
@@ -894,6 +912,35 @@ mod tests {
         let again = open(&disk);
         assert_eq!((offset(&again), again.spool.report().quarantined), (3, 0));
         assert!(disk.kept_names().iter().any(|name| name.starts_with("quarantine-000001-")));
+    }
+
+    #[test]
+    fn what_is_in_the_stream_needs_no_disk_and_what_waits_does() {
+        let spool = open(&Memory::default()).spool;
+        let mut end = Place::default();
+        append(&spool, 0).unwrap();
+        assert_eq!(spool.needs(&mut end), Needs { cursor: false, disk: false, disk_later: true });
+        assert_eq!(spool.needs(&mut end), Needs { cursor: false, disk: true, disk_later: false });
+        assert_eq!(ship(&spool), [0]);
+        assert_eq!(spool.needs(&mut end), Needs { cursor: true, disk: false, disk_later: false });
+        spool.tidy(true);
+        assert_eq!(spool.needs(&mut end), Needs { cursor: false, disk: false, disk_later: false });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_frames_to_arrive_are_written_down_at_once() {
+        let disk = Memory::default();
+        let (spool, done) = (Arc::new(open(&disk).spool), CancellationToken::new());
+        let tidy = tokio::spawn(Arc::clone(&spool).keep_tidy(done.clone()));
+        append(&spool, 0).unwrap();
+        assert_eq!(ship(&spool), [0]);
+        while disk.kept(CURSOR).unwrap().is_none() {
+            tokio::time::sleep(TIDY_EVERY / 2).await;
+        }
+        let again = open(&disk).spool;
+        assert!(again.is_shipped(), "an agent that dies young does not send all again");
+        done.cancel();
+        tidy.await.unwrap();
     }
 
     #[test]

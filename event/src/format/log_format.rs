@@ -6,9 +6,9 @@
 //! backslash precedes. What stands bare and may hold anything, such as a user name, ends
 //! where all that follows it fits. A format in which that is not one place is refused.
 
-use super::strftime::Strftime;
+use super::strftime::{Moment, Strftime};
 use super::{Access, Odd, Request, Time, ascii_number, clf, given};
-use crate::time::{CLF_BYTES, Millis};
+use crate::time::CLF_BYTES;
 use memchr::memmem;
 use std::ops::Range;
 
@@ -26,6 +26,8 @@ const TRIES_MAX: usize = 20_000;
 pub struct LogFormat {
     written: String,
     tokens: Vec<Token>,
+    /// Whether date and time can be told from its fields.
+    is_dated: bool,
     warnings: Vec<String>,
 }
 
@@ -134,8 +136,8 @@ impl LogFormat {
             _ => return Err(LogFormatError::TooLong),
         }
         check(&tokens)?;
-        let warnings = warnings(&tokens);
-        Ok(LogFormat { written: text, tokens, warnings })
+        let (is_dated, warnings) = (is_dated(&tokens), warnings(&tokens));
+        Ok(LogFormat { written: text, tokens, is_dated, warnings })
     }
 
     /// The format, without what stood around it.
@@ -164,7 +166,9 @@ impl LogFormat {
                 fill(&mut access, &mut clock, field, &line[value])?;
             }
         }
-        access.time = clock.time();
+        if self.is_dated {
+            access.time = Some(clock.time().ok_or(Odd::BadTime)?);
+        }
         Ok(access)
     }
 }
@@ -379,6 +383,19 @@ const KNOWN: [&str; 34] = [
     "k", "X", "L", "R", "f", "i", "o", "e", "n", "C", "x",
 ];
 
+/// All strftime formats of a format, as one.
+fn joined(tokens: &[Token]) -> Strftime {
+    Strftime::joined(tokens.iter().filter_map(Token::field).filter_map(|field| match &field.shape {
+        Shape::Strftime(format) => Some(format),
+        _ => None,
+    }))
+}
+
+fn is_dated(tokens: &[Token]) -> bool {
+    let tells = |field: &Field| field.shape == Shape::Clf || matches!(field.role, Role::Epoch(_));
+    joined(tokens).is_whole() || tokens.iter().filter_map(Token::field).any(tells)
+}
+
 fn warnings(tokens: &[Token]) -> Vec<String> {
     let mut out = Vec::new();
     let fields = || tokens.iter().filter_map(Token::field);
@@ -389,19 +406,12 @@ fn warnings(tokens: &[Token]) -> Vec<String> {
         if !known {
             out.push(format!("`{}` is not known; it is kept under its own name", field.name));
         }
-        if let Shape::Strftime(time) = &field.shape
-            && time.is_whole()
-            && !time.tells_zone()
-        {
-            out.push(format!("`{}` tells no offset from UTC; its times are taken for UTC: add `%z`", field.name));
-        }
     }
-    let tells = |field: &Field| match &field.shape {
-        Shape::Clf => true,
-        Shape::Strftime(time) => time.is_whole(),
-        _ => matches!(field.role, Role::Epoch(_)),
-    };
-    if !fields().any(tells) {
+    let time = joined(tokens);
+    if time.is_whole() && !time.tells_zone() {
+        out.push("its times tell no offset from UTC and are taken for UTC: add `%{%z}t`".to_owned());
+    }
+    if !is_dated(tokens) {
         out.push("it has no field that tells date and time; lines are dated by when they are read".to_owned());
     }
     if !fields().any(|field| field.role == Role::Client) {
@@ -445,9 +455,11 @@ impl Fit<'_> {
             Shape::Digits(count) => {
                 text.get(..*count).filter(|digits| digits.iter().all(u8::is_ascii_digit)).map(<[u8]>::len)
             }
+            // Apache writes an empty user name as two quotes, also between quotes.
+            Shape::Quoted if field.role == Role::User && text.starts_with(b"\"\"\"") => Some(2),
             Shape::Quoted => Some(quote_at(text)).filter(|end| *end < text.len()),
             Shape::Clf => is_clf(text).then_some(CLF_BYTES + 2),
-            Shape::Strftime(format) => format.read(text).map(|(bytes, _)| bytes),
+            Shape::Strftime(format) => format.read(text, &mut Moment::default()),
             Shape::Word | Shape::Free => return self.search(field, token, at),
         };
         end.is_some_and(|end| self.ends(token, at, at + end))
@@ -504,17 +516,29 @@ fn is_clf(text: &[u8]) -> bool {
 /// The time of a line, gathered from its fields.
 #[derive(Default)]
 struct Clock<'a> {
+    /// From a field that tells all.
     main: Option<Time<'a>>,
+    /// From fields that tell parts, and the first of them.
+    moment: Moment,
+    first: Option<&'a [u8]>,
     fraction_millis: i64,
 }
 
 impl<'a> Clock<'a> {
     fn time(&self) -> Option<Time<'a>> {
-        self.main.map(|time| Time { at: time.at + self.fraction_millis, ..time })
+        let gathered = || Some(Time { written: self.first?, at: self.moment.time()? });
+        let Time { written, at } = self.main.or_else(gathered)?;
+        Some(Time { written, at: at + self.fraction_millis })
     }
 
-    fn take(&mut self, written: &'a [u8], at: Option<Millis>) {
-        self.main = self.main.or(at.map(|at| Time { written, at }));
+    /// Takes a part in, unless it is another whole time: a request's end beside its begin.
+    fn take(&mut self, format: &Strftime, value: &'a [u8]) -> bool {
+        let is_free = self.moment.time().is_none() || !format.is_whole();
+        if is_free {
+            self.first = self.first.or(Some(value));
+            format.read(value, &mut self.moment);
+        }
+        is_free
     }
 }
 
@@ -522,79 +546,71 @@ impl<'a> Clock<'a> {
 /// others, by its name.
 fn fill<'a>(access: &mut Access<'a>, clock: &mut Clock<'a>, field: &'a Field, value: &'a [u8]) -> Result<(), Odd> {
     let number = ascii_number(value);
+    let small = number.and_then(|number| u16::try_from(number).ok());
+    let there = given(value);
     let taken = match field.role {
-        Role::Client => access.client.is_empty().then(|| access.client = value),
-        Role::User => access.user.is_none().then(|| access.user = given(value)),
-        Role::Request => {
-            let is_free = access.request.is_none_or(|request| request.line.is_empty());
-            is_free.then(|| access.request = given(value).map(Request::of))
+        Role::Client if access.client.is_empty() => {
+            access.client = value;
+            true
         }
-        Role::Path => access.path.is_none().then(|| access.path = given(value)),
-        Role::Query => access.query.is_none().then(|| access.query = given(value).filter(|query| !query.is_empty())),
-        Role::Referer => access.referer.is_none().then(|| access.referer = given(value)),
-        Role::UserAgent => access.user_agent.is_none().then(|| access.user_agent = given(value)),
-        Role::Status => {
-            access.status.is_none().then(|| access.status = number.and_then(|status| status.try_into().ok()))
+        Role::Client | Role::Other => false,
+        Role::User => set(&mut access.user, there),
+        Role::Request if access.request.is_none_or(|request| request.line.is_empty()) => {
+            access.request = there.map(Request::of).or(access.request);
+            true
         }
-        Role::Bytes => access.bytes.is_none().then(|| access.bytes = number),
-        Role::Host => access.vhost.is_none().then(|| access.vhost = given(value).map(|name| (name, None))),
-        Role::Port => match &mut access.vhost {
-            Some((_, port @ None)) => {
-                *port = number.and_then(|port| port.try_into().ok());
-                Some(())
-            }
-            _ => None,
-        },
+        Role::Request => false,
+        Role::Method => set(&mut request(access).method, there),
+        Role::Target => set(&mut request(access).target, there),
+        Role::Protocol => {
+            let version = there.map(|text| text.strip_prefix(b"HTTP/").unwrap_or(text));
+            set(&mut request(access).version, version)
+        }
+        Role::Path => set(&mut access.path, there),
+        Role::Query => set(&mut access.query, there.filter(|query| !query.is_empty())),
+        Role::Referer => set(&mut access.referer, there),
+        Role::UserAgent => set(&mut access.user_agent, there),
+        Role::Status => set(&mut access.status, small),
+        Role::Bytes => set(&mut access.bytes, number),
+        Role::Host => set(&mut access.vhost, there.map(|name| (name, None))),
+        Role::Port => access.vhost.as_mut().is_some_and(|(_, port)| set(port, small)),
         // The finest unit that there is tells most.
         Role::Duration(unit) => {
             let span = number.and_then(|count| count.checked_mul(unit));
             access.duration_nanos = access.duration_nanos.max(span);
-            Some(())
+            true
         }
-        Role::Method => {
-            let method = &mut request(access).method;
-            method.is_none().then(|| *method = given(value))
-        }
-        Role::Protocol => {
-            let version = &mut request(access).version;
-            version.is_none().then(|| *version = given(value).map(|text| text.strip_prefix(b"HTTP/").unwrap_or(text)))
-        }
-        Role::Target => {
-            let target = &mut request(access).target;
-            target.is_none().then(|| *target = given(value))
-        }
-        Role::Time => {
-            let at = read_time(&field.shape, value)?;
-            let written = if field.shape == Shape::Clf { &value[1..=CLF_BYTES] } else { value };
-            Some(clock.take(written, at))
-        }
+        Role::Time => match &field.shape {
+            Shape::Strftime(format) => clock.take(format, value),
+            _ => set(&mut clock.main, Some(clf(&value[1..=CLF_BYTES]).map_err(|_| Odd::BadTime)?.1)),
+        },
         Role::Epoch(unit) => {
             let at = number.and_then(|count| i64::try_from(u128::from(count) * 1_000 / u128::from(unit)).ok());
-            Some(clock.take(value, at))
+            set(&mut clock.main, at.map(|at| Time { written: value, at }))
         }
-        Role::Fraction(unit) => Some(clock.fraction_millis = number.map_or(0, |count| (count * 1_000 / unit) as i64)),
-        Role::Other => None,
+        Role::Fraction(unit) => {
+            clock.fraction_millis = number.map_or(0, |count| (count * 1_000 / unit) as i64);
+            true
+        }
     };
-    if taken.is_none() && given(value).is_some() {
+    if !taken && there.is_some() {
         access.others.push((&field.name, value));
     }
     Ok(())
 }
 
+/// Fills a place that is free. False if it was not.
+fn set<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+    let is_free = place.is_none();
+    if is_free {
+        *place = value;
+    }
+    is_free
+}
+
 /// The request, of which no whole line was written, or not yet.
 fn request<'r, 'a>(access: &'r mut Access<'a>) -> &'r mut Request<'a> {
     access.request.get_or_insert(Request { line: b"", method: None, target: None, version: None })
-}
-
-fn read_time(shape: &Shape, value: &[u8]) -> Result<Option<Millis>, Odd> {
-    match shape {
-        Shape::Clf => clf(&value[1..=CLF_BYTES]).map(|(_, time)| Some(time.at)).map_err(|_| Odd::BadTime),
-        Shape::Strftime(format) => match format.read(value) {
-            Some((_, None)) if format.is_whole() => Err(Odd::BadTime),
-            read => Ok(read.and_then(|(_, at)| at)),
-        },
-        _ => Ok(None),
-    }
 }
 
 #[cfg(test)]
@@ -638,6 +654,10 @@ mod tests {
         }
         let empty = format.parse(b"::1 - \"\" [2026-11-16 08:00:25] \"-\"").unwrap();
         assert_eq!((empty.user, empty.request), (Some(&b"\"\""[..]), None));
+        let quoted = compile(r#"# "%u" %h"#);
+        for (line, user) in [(&b"# \"\"\"\" ::1"[..], &b"\"\""[..]), (br#"# "a \"b" ::1"#, br#"a \"b"#)] {
+            assert_eq!(quoted.parse(line).unwrap().user, Some(user));
+        }
     }
 
     #[test]
@@ -648,11 +668,15 @@ mod tests {
             ("%{usec}t %h", "1794816025123456 ::1", 1_794_816_025_123),
             ("%{sec}t.%{msec_frac}t %h", "1794816025.250 ::1", 1_794_816_025_250),
             ("%t %h", "[16/Nov/2026:08:00:25 +0000] ::1", 1_794_816_025_000),
+            ("%{%d/%b/%Y %T}t.%{msec_frac}t %{%z}t %h", "16/Nov/2026 09:00:25.250 +0100 ::1", 1_794_816_025_250),
+            ("%{%F}t %{%T}t %{end:%F %T}t %h", "2026-11-16 08:00:25 2026-11-16 08:00:26 ::1", 1_794_816_025_000),
         ] {
             assert_eq!(compile(format).parse(line.as_bytes()).unwrap().time.unwrap().at, at, "{format}");
         }
         assert_eq!(compile("%t %h").parse(b"[31/Feb/2026:08:00:25 +0000] ::1"), Err(Odd::BadTime));
+        assert_eq!(compile("%{%F %T}t %h").parse(b"2026-02-31 08:00:00 ::1"), Err(Odd::BadTime));
         assert_eq!(compile("%h").parse(b"::1").unwrap().time, None);
+        assert_eq!(compile("%{%F}t %h").parse(b"2026-11-16 ::1").unwrap().time, None, "a day is no time");
     }
 
     #[test]
@@ -702,8 +726,8 @@ mod tests {
         assert_eq!(
             compile("%{%F %T}t %y \"%r\"").warnings(),
             [
-                "`%{%F %T}t` tells no offset from UTC; its times are taken for UTC: add `%z`",
                 "`%y` is not known; it is kept under its own name",
+                "its times tell no offset from UTC and are taken for UTC: add `%{%z}t`",
                 "it has no address of the client, `%h` or `%a`",
             ]
         );

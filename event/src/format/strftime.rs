@@ -60,9 +60,9 @@ const MONTHS: [&str; 12] = [
 ];
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
-/// What has been read of a time.
-#[derive(Debug, Default)]
-struct Read {
+/// What has been read of a time, perhaps from several fields.
+#[derive(Debug, Clone, Default)]
+pub struct Moment {
     year: Option<i64>,
     month: Option<i64>,
     day: Option<i64>,
@@ -111,14 +111,15 @@ impl Strftime {
         self.0.iter().any(|piece| matches!(piece, Piece::Zone | Piece::Epoch))
     }
 
-    /// Reads a time at the start of `text`: how many bytes it has, and when it is. `None`
-    /// where no time of this format stands there; without a date the time is `None`.
-    pub fn read(&self, text: &[u8]) -> Option<(usize, Option<Millis>)> {
-        let (mut read, mut at) = (Read::default(), 0);
-        for piece in &self.0 {
-            at += step(piece, &text[at..], &mut read)?;
-        }
-        Some((at, read.time()))
+    /// All that these formats tell together.
+    pub fn joined<'a>(formats: impl Iterator<Item = &'a Strftime>) -> Strftime {
+        Strftime(formats.flat_map(|format| format.0.clone()).collect())
+    }
+
+    /// Reads a time at the start of `text` into `moment`. Returns how many bytes it has;
+    /// `None` where no time of this format stands there.
+    pub fn read(&self, text: &[u8], moment: &mut Moment) -> Option<usize> {
+        self.0.iter().try_fold(0, |at, piece| Some(at + step(piece, &text[at..], moment)?))
     }
 }
 
@@ -168,7 +169,7 @@ fn expand(conversion: u8, pieces: &mut Vec<Piece>) -> Result<(), String> {
 }
 
 /// Reads one piece. Returns its bytes.
-fn step(piece: &Piece, text: &[u8], read: &mut Read) -> Option<usize> {
+fn step(piece: &Piece, text: &[u8], read: &mut Moment) -> Option<usize> {
     match piece {
         Piece::Text(byte) => (text.first() == Some(byte)).then_some(1),
         Piece::Number { part, digits } => {
@@ -223,7 +224,7 @@ fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
 }
 
-impl Read {
+impl Moment {
     /// Takes a number in. `None` if it cannot be one of its kind.
     fn set(&mut self, part: Part, number: i64) -> Option<()> {
         let within = |first, last| (first..=last).contains(&number).then_some(number);
@@ -242,7 +243,9 @@ impl Read {
         Some(())
     }
 
-    fn time(&self) -> Option<Millis> {
+    /// When it is; `None` as long as day or year are missing, or for a day that no calendar
+    /// has.
+    pub fn time(&self) -> Option<Millis> {
         if let Some(epoch) = self.epoch {
             return Some(epoch * 1000);
         }
@@ -262,8 +265,9 @@ mod tests {
     use super::*;
 
     fn read(format: &str, text: &str) -> Option<(usize, Option<String>)> {
-        let (bytes, at) = Strftime::compile(format).unwrap().read(text.as_bytes())?;
-        Some((bytes, at.map(crate::time::rfc3339)))
+        let mut moment = Moment::default();
+        let bytes = Strftime::compile(format).unwrap().read(text.as_bytes(), &mut moment)?;
+        Some((bytes, moment.time().map(crate::time::rfc3339)))
     }
 
     #[test]
