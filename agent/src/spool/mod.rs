@@ -164,6 +164,7 @@ pub struct Spool {
     inner: Mutex<Inner>,
     appended: Notify,
     changed: Notify,
+    arrived: Notify,
 }
 
 impl std::fmt::Debug for Spool {
@@ -293,6 +294,7 @@ impl Spool {
             inner: Mutex::new(inner),
             appended: Notify::new(),
             changed: Notify::new(),
+            arrived: Notify::new(),
         };
         // A cursor behind the end would pass over what comes next there.
         spool.save_cursor().map_err(failed)?;
@@ -491,6 +493,7 @@ impl Spool {
         }
         while inner.under_way.pop_front_if(|(_, arrived)| *arrived).is_some() {}
         self.changed.notify_one();
+        self.arrived.notify_one();
     }
 
     /// Whether all frames are on their way.
@@ -522,7 +525,11 @@ impl Spool {
         let (mut saved, mut end) = (None::<Instant>, Place::default());
         while !done.is_cancelled() {
             tokio::select! {
-                () = self.changed.notified() => tokio::time::sleep(TIDY_EVERY).await,
+                () = self.changed.notified() => tokio::select! {
+                    () = tokio::time::sleep(TIDY_EVERY) => {}
+                    // Or an agent that is killed again and again would send all again each time.
+                    () = self.arrived.notified(), if saved.is_none() => {}
+                },
                 () = done.cancelled() => {}
             }
             let needs = self.needs(&mut end);
