@@ -28,6 +28,8 @@ pub struct LogFormat {
     tokens: Vec<Token>,
     /// Whether date and time can be told from its fields.
     is_dated: bool,
+    /// How many fields have no place of their own.
+    others: usize,
     warnings: Vec<String>,
 }
 
@@ -136,8 +138,9 @@ impl LogFormat {
             _ => return Err(LogFormatError::TooLong),
         }
         check(&tokens)?;
+        let others = tokens.iter().filter_map(Token::field).filter(|field| field.role == Role::Other).count();
         let (is_dated, warnings) = (is_dated(&tokens), warnings(&tokens));
-        Ok(LogFormat { written: text, tokens, is_dated, warnings })
+        Ok(LogFormat { written: text, tokens, is_dated, others, warnings })
     }
 
     /// The format, without what stood around it.
@@ -159,7 +162,7 @@ impl LogFormat {
         if !fit.rest(0, 0) {
             return Err(Odd::OtherFormat);
         }
-        let mut access = Access::default();
+        let mut access = Access { others: Vec::with_capacity(self.others), ..Access::default() };
         let mut clock = Clock::default();
         for (token, value) in self.tokens.iter().zip(fit.values) {
             if let Token::Field(field) = token {
@@ -323,8 +326,17 @@ fn join_targets(tokens: &mut Vec<Token>) {
 }
 
 /// Where a format tells a thing twice, one of them is the one that is meant: the last
-/// status, and the bytes of the body.
+/// status, the bytes of the body, and the time when the request came.
 fn settle_rivals(tokens: &mut [Token]) {
+    let is_end = |token: &Token| token.field().is_some_and(|field| field.name.starts_with("%{end:"));
+    let others: Vec<Token> = tokens.iter().filter(|token| !is_end(token)).cloned().collect();
+    if is_dated(&others) {
+        for token in tokens.iter_mut().filter(|token| is_end(token)) {
+            if let Token::Field(field) = token {
+                field.role = Role::Other;
+            }
+        }
+    }
     for (role, meant) in [(Role::Status, &["%>s"][..]), (Role::Bytes, &["%b", "%B", "%>b", "%>B"])] {
         let is_meant = |field: &Field| field.role == role && meant.contains(&field.name.as_str());
         if !tokens.iter().filter_map(Token::field).any(is_meant) {
@@ -481,12 +493,22 @@ impl Fit<'_> {
             let whole = field.shape == Shape::Free || limit == text.len();
             return whole && text.len() >= shortest && self.ends(token, at, self.line.len());
         };
-        if field.shape == Shape::Free && next.starts_with(b"\"") {
-            return self.ends(token, at, at + limit);
+        let only = match field.shape {
+            Shape::Free => next.starts_with(b"\""),
+            _ => next.starts_with(b" "),
+        };
+        if only {
+            return limit >= shortest && self.ends(token, at, at + limit);
         }
         let window = &text[..text.len().min(limit + next.len())];
-        let places: Vec<usize> = memmem::find_iter(window, next).filter(|end| *end >= shortest).collect();
-        places.into_iter().any(|end| self.ends(token, at, at + end))
+        let mut from = shortest;
+        while let Some(found) = window.get(from..).and_then(|rest| memmem::find(rest, next)) {
+            if self.ends(token, at, at + from + found) {
+                return true;
+            }
+            from += found + 1;
+        }
+        false
     }
 }
 
@@ -522,23 +544,20 @@ struct Clock<'a> {
     moment: Moment,
     first: Option<&'a [u8]>,
     fraction_millis: i64,
+    /// Whether the main field tells its fraction itself.
+    is_fine: bool,
 }
 
 impl<'a> Clock<'a> {
     fn time(&self) -> Option<Time<'a>> {
         let gathered = || Some(Time { written: self.first?, at: self.moment.time()? });
         let Time { written, at } = self.main.or_else(gathered)?;
-        Some(Time { written, at: at + self.fraction_millis })
+        Some(Time { written, at: at + if self.is_fine { 0 } else { self.fraction_millis } })
     }
 
-    /// Takes a part in, unless it is another whole time: a request's end beside its begin.
-    fn take(&mut self, format: &Strftime, value: &'a [u8]) -> bool {
-        let is_free = self.moment.time().is_none() || !format.is_whole();
-        if is_free {
-            self.first = self.first.or(Some(value));
-            format.read(value, &mut self.moment);
-        }
-        is_free
+    fn take(&mut self, format: &Strftime, value: &'a [u8]) {
+        self.first = self.first.or(Some(value));
+        format.read(value, &mut self.moment);
     }
 }
 
@@ -581,11 +600,15 @@ fn fill<'a>(access: &mut Access<'a>, clock: &mut Clock<'a>, field: &'a Field, va
             true
         }
         Role::Time => match &field.shape {
-            Shape::Strftime(format) => clock.take(format, value),
+            Shape::Strftime(format) => {
+                clock.take(format, value);
+                true
+            }
             _ => set(&mut clock.main, Some(clf(&value[1..=CLF_BYTES]).map_err(|_| Odd::BadTime)?.1)),
         },
         Role::Epoch(unit) => {
             let at = number.and_then(|count| i64::try_from(u128::from(count) * 1_000 / u128::from(unit)).ok());
+            clock.is_fine |= clock.main.is_none() && unit > 1;
             set(&mut clock.main, at.map(|at| Time { written: value, at }))
         }
         Role::Fraction(unit) => {
@@ -669,6 +692,8 @@ mod tests {
             ("%{sec}t.%{msec_frac}t %h", "1794816025.250 ::1", 1_794_816_025_250),
             ("%t %h", "[16/Nov/2026:08:00:25 +0000] ::1", 1_794_816_025_000),
             ("%{%d/%b/%Y %T}t.%{msec_frac}t %{%z}t %h", "16/Nov/2026 09:00:25.250 +0100 ::1", 1_794_816_025_250),
+            ("%{%F %T}t.%{msec_frac}t %{end:msec}t %h", "2026-11-16 08:00:25.250 1794816025999 ::1", 1_794_816_025_250),
+            ("%{msec}t %{msec_frac}t %h", "1794816025250 250 ::1", 1_794_816_025_250),
             ("%{%F}t %{%T}t %{end:%F %T}t %h", "2026-11-16 08:00:25 2026-11-16 08:00:26 ::1", 1_794_816_025_000),
         ] {
             assert_eq!(compile(format).parse(line.as_bytes()).unwrap().time.unwrap().at, at, "{format}");
