@@ -21,7 +21,7 @@ const WAITING: f64 = 0.025;
 const BACKLOG: f64 = 0.1;
 
 /// gzip's level for a spool that is full to the share `fill`. Of log lines with verdicts
-/// libdeflate makes 28, 26 and 22 bytes a line at these levels, in 0.5, 0.8 and 1.2 us.
+/// libdeflate makes 30, 28 and 23 bytes a line at levels 1, 3 and 6, in 0.5, 0.8 and 1.2 us.
 pub fn level(fill: f64) -> u8 {
     match fill {
         fill if fill >= BACKLOG => 6,

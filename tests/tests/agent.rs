@@ -114,6 +114,17 @@ async fn sigterm_flushes_what_was_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lines_that_were_written_just_before_sigterm_are_shipped() {
+    let host = Host::new().await;
+    let agent = host.run();
+    host.append("access.log", 1);
+    host.wait_for(1).await;
+    host.append("access.log", 200);
+    assert_eq!(agent.stop(), Some(0));
+    assert_eq!(host.records().await, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_agent_is_told_who_has_the_spool() {
     let host = Host::new().await;
     let agent = host.run();

@@ -107,8 +107,8 @@ async fn a_host_of_ec2_needs_no_keys_and_says_where_it_stands() {
     let trouble = Trouble::Kills(vec![Duration::from_secs(2); 2]);
     story.tell(plan(Rotation::RenameAndCreate(Duration::from_secs(1)), trouble)).await.assert_exact();
     let records = kinesis.records(&stream).await;
-    let clouds = records.iter().filter_map(|record| event::frame::decode(record).unwrap().0.origin.cloud);
-    let cloud = clouds.last().expect("later frames tell the instance");
+    let mut clouds = records.iter().filter_map(|record| event::frame::decode(record).unwrap().0.origin.cloud);
+    let cloud = clouds.next_back().expect("later frames tell the instance");
     assert_eq!((cloud.region.as_deref(), cloud.machine_type.as_deref()), (Some("us-east-1"), Some("t3.micro")));
     assert!(cloud.instance_id.is_some_and(|id| id.starts_with("i-")));
 }

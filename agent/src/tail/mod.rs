@@ -70,6 +70,8 @@ pub fn run(desk: Desk, wakes: Wakes, stop: CancellationToken) {
             Ok(Wake::Look) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
+    // What was held back until now: on a host that goes down there may be no next time.
+    tailer.round(Instant::now());
     tailer.close_all();
 }
 

@@ -1,7 +1,7 @@
 //! Texts that were looked at before and hold nothing.
 //!
-//! A site sees a few hundred user agents and pages over and over. Half of the bytes of a
-//! line are such texts, and to look them up costs a fifth of looking at them.
+//! A site sees a few hundred user agents, pages and parameters over and over. Most bytes of
+//! a line are such texts, and to look them up costs a fifth of looking at them.
 
 use super::views::View;
 use std::hash::{BuildHasher, RandomState};
