@@ -61,12 +61,10 @@ fn bodies(lines: &[&[u8]], classifier: &Classifier) -> Vec<Body> {
                 offset,
                 length,
                 line,
-                cut: false,
                 time,
                 tells_time: true,
-                day: None,
                 attack: attack.as_ref(),
-                gap: None,
+                ..Line::default()
             });
             offset += length + 1;
         }
@@ -76,16 +74,9 @@ fn bodies(lines: &[&[u8]], classifier: &Classifier) -> Vec<Body> {
 }
 
 fn header() -> Header {
-    let origin = Origin {
-        host: Host { id: "bench".into(), name: "bench".into() },
-        cloud: None,
-        container: None,
-        path: "/var/log/apache2/access.log".into(),
-        life: HostKey::derive("bench").life("/var/log/apache2/access.log", b"first"),
-        format: Format::Combined,
-        ruleset: "bench".into(),
-        agent: "bench".into(),
-    };
+    let path = "/var/log/apache2/access.log";
+    let host = Host { id: "bench".into(), name: "bench".into() };
+    let origin = Origin::new(host, path, HostKey::derive("bench").life(path, b"first"), Format::Combined);
     Header::new(origin, None)
 }
 

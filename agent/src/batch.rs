@@ -1,11 +1,13 @@
 //! Lines into frames: parse, classify, append; close when full or late.
 
+use crate::redaction::Redaction;
 use crate::spool::Meta;
 use crate::tail::{Mark, RawLine};
 use bytes::Bytes;
 use event::frame::{Body, Header, Line};
 use event::limits::{FRAME_BYTES_MAX, FRAME_TEXT_BYTES_MAX, LINE_BYTES_MAX, PARTITION_KEY_BYTES};
 use event::line::day_of;
+use event::redact::masked;
 use event::{Classifier, Day, Encoding, Event, Millis, Origin};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -105,7 +107,8 @@ impl Contents {
 }
 
 fn event(origin: &Arc<Origin>, line: Line<'_>) -> Event {
-    let parsed = origin.format.parse(line.line);
+    let shown = masked(line.line, line.masks);
+    let parsed = origin.parse(&shown);
     let attack = line.attack.zip(parsed.access()).map(|(verdict, access)| verdict.attack(access));
     Event {
         origin: Arc::clone(origin),
@@ -116,8 +119,17 @@ fn event(origin: &Arc<Origin>, line: Line<'_>) -> Event {
         time: line.time,
         day: line.day,
         attack,
+        duplicate_of: line.duplicate_of.map(str::to_owned),
+        masks: line.masks.to_vec(),
         gap: line.gap.map(str::to_owned),
     }
+}
+
+/// What is asked about each line on its way into a frame.
+#[derive(Debug, Clone)]
+pub struct Inspector {
+    pub classifier: Arc<Classifier>,
+    pub redaction: Redaction,
 }
 
 /// Lines of one life that will be a record.
@@ -153,22 +165,25 @@ impl Batch {
         self.body.bytes()
     }
 
-    /// Parses, classifies and appends one line that was read at `read`.
-    pub fn push(&mut self, line: RawLine<'_>, classifier: &Classifier, read: Millis) {
-        let parsed = self.origin.format.parse(line.text);
-        let attack = parsed.access().and_then(|access| classifier.judge(access));
+    /// Parses, classifies, masks and appends one line that was read at `read`.
+    pub fn push(&mut self, line: RawLine<'_>, duplicate_of: Option<&str>, inspector: &Inspector, read: Millis) {
+        let parsed = self.origin.parse(line.text);
+        let attack = parsed.access().and_then(|access| inspector.classifier.judge(access));
+        let (text, masks) = inspector.redaction.apply(line.text, &parsed);
         self.day = day_of(&parsed, self.day);
         self.body.push(
             &self.origin,
             Line {
                 offset: line.offset,
                 length: line.length,
-                line: line.text,
+                line: &text,
                 cut: line.is_cut,
                 time: parsed.time().map_or(read, |own| own.at),
                 tells_time: parsed.time().is_some(),
                 day: self.day,
                 attack: attack.as_ref(),
+                duplicate_of,
+                masks: &masks,
                 gap: None,
             },
         );
@@ -176,21 +191,8 @@ impl Batch {
 
     /// Appends an event that stands for lost bytes.
     pub fn push_gap(&mut self, from: u64, to: u64, reason: &str, noticed: Millis) {
-        let (offset, length, day) = (from, to - from, self.day);
-        self.body.push(
-            &self.origin,
-            Line {
-                offset,
-                length,
-                line: b"",
-                cut: false,
-                time: noticed,
-                tells_time: false,
-                day,
-                attack: None,
-                gap: Some(reason),
-            },
-        );
+        let (offset, length, day, gap) = (from, to - from, self.day, Some(reason));
+        self.body.push(&self.origin, Line { offset, length, time: noticed, day, gap, ..Line::default() });
     }
 }
 

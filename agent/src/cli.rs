@@ -1,13 +1,14 @@
 //! The command line of `twosec-agent`.
 
+use crate::host;
 use crate::init::{self, InitError};
-use crate::settings::{Config, ConfigError};
+use crate::settings::{Config, ConfigError, LineFormat};
 use crate::status::{self, StatusError};
 use crate::tools;
 #[cfg(feature = "aws")]
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use event::Format;
+use event::Zone;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ Examples:
   twosec-agent run                              tail and ship, as the systemd unit does
   twosec-agent status                           does it keep up? what stands in the way?
   twosec-agent parse access.log | jq .source.ip
+  twosec-agent parse --format error --timezone Europe/Berlin error.log
   tail -1 access.log | twosec-agent explain -   why is this line an attack, or not?
   twosec-agent explain --tsv access.log         line number and categories of each attack
   twosec-agent rules list";
@@ -110,10 +112,20 @@ struct ParseArgs {
     /// A log, gzip'd or not; standard input without one.
     #[arg(default_value = "-")]
     file: PathBuf,
-    /// How the lines are written: auto, combined, common, vhost_combined, or Apache's own
-    /// LogFormat string, such as `%h %t "%r" %>s`.
+    #[command(flatten)]
+    reading: ReadingArgs,
+}
+
+#[derive(Debug, Args)]
+struct ReadingArgs {
+    /// How the lines are written: auto, combined, common, vhost_combined, error, docker, or
+    /// Apache's own LogFormat string, such as `%h %t "%r" %>s`.
     #[arg(long, default_value = "auto")]
-    format: Format,
+    format: LineFormat,
+    /// The zone of times that tell none: Europe/Berlin, or a rule such as
+    /// CET-1CEST,M3.5.0,M10.5.0/3; the default is the host's own, for docker UTC.
+    #[arg(long, value_name = "ZONE", value_parser = host::zone_named)]
+    timezone: Option<Zone>,
 }
 
 #[derive(Debug, Args)]
@@ -126,10 +138,8 @@ struct ExplainArgs {
     /// Print all that was seen as JSON.
     #[arg(long)]
     json: bool,
-    /// How the lines are written: auto, combined, common, vhost_combined, or Apache's own
-    /// LogFormat string, such as `%h %t "%r" %>s`.
-    #[arg(long, default_value = "auto")]
-    format: Format,
+    #[command(flatten)]
+    reading: ReadingArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -167,7 +177,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check(&args.config).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => status(&args),
-        Command::Parse(args) => tools::parse(&args.file, args.format).map(|()| ExitCode::SUCCESS),
+        Command::Parse(args) => tools::parse(&args.file, args.reading.into()).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain(args).map(|()| ExitCode::SUCCESS),
         Command::Rules(RulesCommand::List) => tools::list_rules().map(|()| ExitCode::SUCCESS),
         Command::Rules(RulesCommand::Check) => {
@@ -178,10 +188,18 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn explain(args: ExplainArgs) -> anyhow::Result<()> {
+    let reading = args.reading.into();
     match (args.tsv, args.line.as_deref()) {
-        (Some(file), _) => tools::detected(&file, args.format),
-        (None, None | Some("-")) => tools::explain_all(args.format, args.json),
-        (None, Some(line)) => tools::explain(line.as_bytes(), &args.format, args.json),
+        (Some(file), _) => tools::detected(&file, &reading),
+        (None, None | Some("-")) => tools::explain_all(&reading, args.json),
+        (None, Some(line)) => tools::explain(line.as_bytes(), &reading, args.json),
+    }
+}
+
+impl From<ReadingArgs> for tools::Reading {
+    fn from(args: ReadingArgs) -> tools::Reading {
+        let default = if args.format.is_docker { Zone::UTC } else { host::zone() };
+        tools::Reading { lines: args.format, zone: args.timezone.unwrap_or(default) }
     }
 }
 

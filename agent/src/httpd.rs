@@ -1,5 +1,6 @@
 //! The format of a log, as the web server's own configuration tells it (Apache HTTP Server
-//! 2.4, mod_log_config: `LogFormat`, `CustomLog`, `TransferLog`; core: `Include`).
+//! 2.4, mod_log_config: `LogFormat`, `CustomLog`, `TransferLog`; core: `ErrorLog`,
+//! `ErrorLogFormat`, `Include`).
 
 use event::Format;
 use event::format::UnknownFormat;
@@ -23,7 +24,7 @@ pub enum HttpdError {
         #[source]
         cause: io::Error,
     },
-    #[error("no CustomLog there writes a file like `{wanted}`; the logs it names: {}", list(.there))]
+    #[error("no CustomLog or ErrorLog there writes a file like `{wanted}`; the logs it names: {}", list(.there))]
     NoLog { wanted: String, there: BTreeSet<String> },
     #[error("several formats are written into files like `{wanted}`: {}; give each log a `[[file]]` of its own", list(.formats))]
     Several { wanted: String, formats: BTreeSet<String> },
@@ -47,6 +48,9 @@ pub struct Httpd {
     usual: Option<String>,
     /// Each log's path, with its format or the nickname of it.
     logs: Vec<(String, Option<String>)>,
+    /// Paths of error logs, and the format of all that have one.
+    error_logs: Vec<String>,
+    error_format: Option<String>,
     root: Option<PathBuf>,
 }
 
@@ -83,10 +87,12 @@ impl Httpd {
             .iter()
             .filter(|(path, _)| fits(path))
             .map(|(_, format)| self.written(format.as_deref()))
+            .chain(self.error_logs.iter().filter(|path| fits(path)).map(|_| self.written_error()))
             .collect();
         let wanted = pattern.to_owned();
+        let there = || self.logs.iter().map(|(path, _)| path).chain(&self.error_logs).cloned().collect();
         match formats.len() {
-            0 => Err(HttpdError::NoLog { wanted, there: self.logs.iter().map(|(path, _)| path.clone()).collect() }),
+            0 => Err(HttpdError::NoLog { wanted, there: there() }),
             1 => formats.first().expect("there is one").parse().map_err(HttpdError::Format),
             _ => Err(HttpdError::Several { wanted, formats }),
         }
@@ -96,6 +102,10 @@ impl Httpd {
         let usual = || self.usual.as_deref().unwrap_or(COMMON);
         let format = format.unwrap_or_else(usual);
         self.formats.get(format).map_or(format, String::as_str).to_owned()
+    }
+
+    fn written_error(&self) -> String {
+        self.error_format.as_ref().map_or_else(|| "error".to_owned(), |format| format!("ErrorLogFormat {format}"))
     }
 
     /// Takes the directives of one file. Returns what it includes.
@@ -112,6 +122,10 @@ impl Httpd {
                 ("customlog" | "transferlog" | "globallog", Some(path), _) if path.starts_with('|') => {}
                 ("customlog" | "globallog", Some(path), Some(format)) => self.logs.push((path, Some(format))),
                 ("transferlog", Some(path), _) => self.logs.push((path, None)),
+                ("errorlog", Some(path), _) if path.starts_with('|') || path.starts_with("syslog") => {}
+                ("errorlog", Some(path), _) => self.error_logs.push(path),
+                // With a first word it is a format for once a connection or a request.
+                ("errorlogformat", Some(format), None) => self.error_format = Some(format),
                 ("include" | "includeoptional", Some(pattern), _) => includes.push(pattern),
                 ("serverroot", Some(root), _) => self.root = Some(PathBuf::from(root)),
                 _ => {}
@@ -178,7 +192,7 @@ mod tests {
             LogFormat \"%h %D \\\n  \\\"%r\\\"\" short\nIncludeOptional sites-enabled/*.conf\nInclude missing.conf\n";
         fs::write(folder.path().join("apache2.conf"), main.replace("HERE", folder.path().to_str().unwrap())).unwrap();
         let site = "<VirtualHost *:80>\n\tCustomLog ${APACHE_LOG_DIR}/access.log combined env=!quiet\n\
-            \tcustomlog logs/shop_access.log short\n\tTransferLog plain.log\n\
+            \tcustomlog logs/shop_access.log short\n\tTransferLog plain.log\n\tErrorLog error.log\n\
             \tCustomLog \"|/usr/bin/rotatelogs /var/log/access.log 86400\" short\n</VirtualHost>\n";
         fs::write(folder.path().join("sites-enabled/000-default.conf"), site).unwrap();
         folder
@@ -194,6 +208,7 @@ mod tests {
     fn a_log_is_found_by_its_name_and_its_format_by_its_nickname() {
         assert_eq!(format_of("/var/log/apache2/access.log").unwrap(), "combined");
         assert_eq!(format_of("/var/log/apache2/shop_*.log").unwrap(), "%h %D    \"%r\"");
+        assert_eq!(format_of("/var/log/apache2/error.log").unwrap(), "error");
         assert_eq!(format_of("/srv/plain.log").unwrap(), "common", "what mod_log_config writes by itself");
     }
 
@@ -201,8 +216,8 @@ mod tests {
     fn a_log_that_is_not_there_or_not_one_is_named() {
         assert_eq!(
             format_of("/var/log/apache2/other.log").unwrap_err(),
-            "no CustomLog there writes a file like `/var/log/apache2/other.log`; the logs it names: \
-             `${APACHE_LOG_DIR}/access.log`, `logs/shop_access.log`, `plain.log`"
+            "no CustomLog or ErrorLog there writes a file like `/var/log/apache2/other.log`; the logs it names: \
+             `${APACHE_LOG_DIR}/access.log`, `error.log`, `logs/shop_access.log`, `plain.log`"
         );
         assert!(format_of("/var/log/apache2/*access.log").unwrap_err().contains("several formats"));
     }

@@ -65,6 +65,8 @@ mod tests {
         log_stream = "web-1"
         [[file]]
         format_from = "/etc/apache2/apache2.conf"
+        timezone = "Europe/Berlin"
+        container_dir = "/var/log/apache2"
         olddir = "/var/log/apache2/old"
         [metrics]
         prometheus = "127.0.0.1:9464"

@@ -15,6 +15,7 @@ pub mod httpd;
 pub mod host;
 #[cfg(feature = "aws")]
 pub mod imds;
+pub mod redaction;
 pub mod lock;
 pub mod meter;
 pub mod report;
@@ -35,7 +36,9 @@ pub mod service;
 pub mod tools;
 pub mod cli;
 
+use crate::batch::Inspector;
 use crate::lock::{Lock, LockError};
+use crate::redaction::Redaction;
 use crate::settings::Settings;
 use crate::ship::{DeadLetters, Uplink};
 use crate::spool::{Folder, OpenError, Spool};
@@ -96,7 +99,9 @@ async fn pipeline(
     let opened = Spool::open(Arc::new(folder), &settings.state, settings.spool).map_err(RunError::Spool)?;
     let spool = Arc::new(opened.spool);
     settings.meter.watch_spool(&spool);
-    let desk = Desk::new(settings.clone(), Arc::clone(classifier), Arc::clone(&spool), opened.known);
+    let redaction = Redaction::open(&settings.redact, &settings.state).map_err(RunError::Folder)?;
+    let inspector = Inspector { classifier: Arc::clone(classifier), redaction };
+    let desk = Desk::new(settings.clone(), inspector, Arc::clone(&spool), opened.known);
     let wakes = Wakes::new();
     let (stop, read, shipped) = (stop.child_token(), CancellationToken::new(), CancellationToken::new());
 

@@ -3,14 +3,17 @@
 use crate::host;
 use crate::httpd::Httpd;
 use crate::meter::Meter;
+use crate::redaction::RedactSettings;
 use crate::spool::{Limits, MAX_BYTES_MIN, OnFull};
-use event::Format;
+use event::format::UnknownFormat;
 use event::line::{Cloud, Host};
+use event::{Format, Zone};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -39,6 +42,8 @@ pub struct Config {
     /// The files to read.
     #[serde(default)]
     pub file: Vec<FileConfig>,
+    #[serde(default)]
+    pub redact: RedactConfig,
     #[serde(default)]
     pub spool: SpoolConfig,
     #[serde(default)]
@@ -74,17 +79,65 @@ pub struct StreamConfig {
 pub struct FileConfig {
     /// An absolute path, or a pattern with `*`, `?` and `[...]`.
     pub path: String,
-    /// `auto`, `combined`, `common`, `vhost_combined`, or Apache's own LogFormat string as it
-    /// stands in `httpd.conf`, in single quotes; `docker` for the json-file logs of containers.
+    /// `auto`, `combined`, `common`, `vhost_combined`, `error`, or Apache's own LogFormat or
+    /// ErrorLogFormat as it stands in `httpd.conf`, in single quotes; `docker` for the json-file
+    /// logs of containers.
     #[serde(default = "auto")]
     pub format: String,
-    /// Apache's configuration, which tells the format instead: the LogFormat of the CustomLog
-    /// whose file has the name that `path` has. What it includes is read, too.
+    /// Apache's configuration, which tells the format instead: that of the CustomLog or
+    /// ErrorLog whose file has the name that `path` has. What it includes is read, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format_from: Option<PathBuf>,
+    /// The zone of times that tell none, as in error logs: a name of the zone database, or a
+    /// rule such as `CET-1CEST,M3.5.0,M10.5.0/3`. The default is the host's own zone; for
+    /// `docker`, UTC. Of an hour that comes twice in autumn the first one is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// The folder in which a container sees these files, where its `tail -f` prints them,
+    /// too: then what it prints of them is archived and not indexed again. The default is
+    /// what Docker tells of its mounts, or else the same folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_dir: Option<PathBuf>,
     /// The folder that logrotate's `olddir` names, if files are moved to another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub olddir: Option<PathBuf>,
+}
+
+/// `[redact]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedactConfig {
+    /// Parameters, cookies and headers whose values are masked before anything leaves the
+    /// host, in any case of letters; `[]` masks nothing. Equal values have equal masks.
+    pub keys: Vec<String>,
+    /// Whether the archive is masked, too. With `false` it keeps the original lines, and
+    /// whoever may read the stream or the archive reads passwords.
+    pub archive: bool,
+    /// Whether clients' addresses are shortened to their network: 24 bits, or 48 of IPv6.
+    pub shorten_addresses: bool,
+}
+
+impl Default for RedactConfig {
+    fn default() -> RedactConfig {
+        let RedactSettings { keys, archive, shorten_addresses } = RedactSettings::default();
+        RedactConfig { keys, archive, shorten_addresses }
+    }
+}
+
+impl RedactConfig {
+    fn check(&self) -> Result<RedactSettings, ConfigError> {
+        if let Some(odd) = self.keys.iter().find(|key| !(1..=64).contains(&key.len()) || !key.bytes().all(is_of_a_key))
+        {
+            let text = format!("`redact.keys` holds `{odd}`: write up to 64 letters, digits, `_` or `-`");
+            return Err(ConfigError::Value(text));
+        }
+        let RedactConfig { keys, archive, shorten_addresses } = self.clone();
+        Ok(RedactSettings { keys, archive, shorten_addresses })
+    }
+}
+
+fn is_of_a_key(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-".contains(&byte)
 }
 
 /// `[spool]`
@@ -147,6 +200,7 @@ pub struct Settings {
     pub cloud: Arc<RwLock<Option<Cloud>>>,
     pub files: Vec<FileSettings>,
     pub format: RecordFormat,
+    pub redact: RedactSettings,
     /// The folder for the spool and dead letters.
     pub state: PathBuf,
     pub spool: Limits,
@@ -178,14 +232,38 @@ pub enum RecordFormat {
     Kpl,
 }
 
+/// How the lines of a file are written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LineFormat {
+    pub format: Format,
+    /// Whether each line is wrapped in JSON by Docker. Inside it may be anything.
+    pub is_docker: bool,
+}
+
+impl FromStr for LineFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LineFormat, String> {
+        if text == DOCKER {
+            return Ok(LineFormat { format: Format::Auto, is_docker: true });
+        }
+        let format = text.parse().map_err(|cause: UnknownFormat| format!("{cause}, or {DOCKER}"))?;
+        Ok(LineFormat { format, is_docker: false })
+    }
+}
+
 /// Files to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSettings {
     /// An absolute path or pattern.
     pub path: String,
     pub format: Format,
+    /// The zone of times that tell none.
+    pub timezone: Zone,
     /// Whether each line is wrapped in JSON by Docker.
     pub is_docker: bool,
+    /// The folder in which a container sees the files.
+    pub container_dir: Option<PathBuf>,
     /// Where rotated files go, if not beside the live one.
     pub olddir: Option<PathBuf>,
 }
@@ -241,6 +319,7 @@ impl Config {
             cloud: Arc::default(),
             files: self.file.iter().map(FileConfig::check).collect::<Result<_, _>>()?,
             format,
+            redact: self.redact.check()?,
             state: self.spool.path.clone(),
             spool: self.spool.check()?,
             request_bytes: self.stream.check_request_bytes()?,
@@ -351,24 +430,37 @@ impl FileConfig {
         if let Err(cause) = glob::Pattern::new(&self.path) {
             return Err(ConfigError::Value(format!("`file.path` is `{}`: {cause}", self.path)));
         }
-        let is_docker = self.format == DOCKER;
-        let format = match &self.format_from {
+        let LineFormat { format, is_docker } = match &self.format_from {
             Some(_) if self.format != auto() => {
                 let text = "`file.format` and `file.format_from` are both given: keep one of them";
                 return Err(ConfigError::Value(text.to_owned()));
             }
-            Some(from) => Httpd::read(from).and_then(|httpd| httpd.format_of(&self.path)).map_err(|cause| {
-                let (from, cause) = (from.display(), crate::full_text(&cause));
-                ConfigError::Value(format!("`file.format_from` is `{from}`: {cause}"))
-            })?,
-            // A container's output may be anything inside.
-            None if is_docker => Format::Auto,
-            None => {
-                let refused = |cause| ConfigError::Value(format!("`file.format`: {cause}, or {DOCKER}"));
-                self.format.parse().map_err(refused)?
+            Some(from) => {
+                let format = Httpd::read(from).and_then(|httpd| httpd.format_of(&self.path)).map_err(|cause| {
+                    let (from, cause) = (from.display(), crate::full_text(&cause));
+                    ConfigError::Value(format!("`file.format_from` is `{from}`: {cause}"))
+                })?;
+                LineFormat { format, is_docker: false }
             }
+            None => self.format.parse().map_err(|cause| ConfigError::Value(format!("`file.format`: {cause}")))?,
         };
-        Ok(FileSettings { path: self.path.clone(), format, is_docker, olddir: self.olddir.clone() })
+        let timezone = match &self.timezone {
+            Some(name) => {
+                host::zone_named(name).map_err(|cause| ConfigError::Value(format!("`file.timezone`: {cause}")))?
+            }
+            None if is_docker => Zone::UTC,
+            None => host::zone(),
+        };
+        let (path, container_dir, olddir) = (self.path.clone(), self.container_dir.clone(), self.olddir.clone());
+        Ok(FileSettings { format, timezone, is_docker, container_dir, olddir, ..FileSettings::new(path) })
+    }
+}
+
+impl FileSettings {
+    /// A file or pattern whose lines may be anything, in the host's zone.
+    pub fn new(path: String) -> FileSettings {
+        let (container_dir, olddir) = (None, None);
+        FileSettings { path, format: Format::Auto, timezone: host::zone(), is_docker: false, container_dir, olddir }
     }
 }
 
@@ -380,8 +472,14 @@ impl Settings {
         let _ = writeln!(text, "spool     {} (at most {} bytes)", self.state.display(), self.spool.max_bytes);
         let _ = writeln!(text, "linger    {} ms", self.linger.as_millis());
         for file in &self.files {
-            let _ = writeln!(text, "file      {} ({})", file.path, file.format);
+            let zone = if file.format.tells_zone() { String::new() } else { format!(", times of {}", file.timezone) };
+            let _ = writeln!(text, "file      {} ({}{zone})", file.path, file.format);
         }
+        let whereabouts = if self.redact.archive { "index and archive" } else { "the index, not in the archive" };
+        let _ = match self.redact.keys.len() {
+            0 => writeln!(text, "redact    nothing"),
+            keys => writeln!(text, "redact    values of {keys} keys in {whereabouts}"),
+        };
         if let Some(address) = self.metrics.prometheus {
             let _ = writeln!(text, "metrics   http://{address}/metrics, for {}", readers(address));
         }
@@ -431,7 +529,7 @@ mod tests {
         let cases = [
             (
                 GOOD.replace("\"combined\"", "\"nginx\""),
-                "`file.format`: `nginx` is not a format: use auto, combined, common, vhost_combined, or Apache's own LogFormat string, or docker",
+                "`file.format`: `nginx` is not a format: use auto, combined, common, vhost_combined, error, or Apache's own LogFormat string, or docker",
             ),
             (GOOD.replace("/var/log/apache2/*", ""), "`file.path` is `access.log`: it must be absolute"),
             (

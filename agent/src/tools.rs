@@ -2,13 +2,18 @@
 //! `check` says of the files.
 
 use crate::host;
-use crate::settings::FileSettings;
-use crate::tail::{self, Lines, RawLine};
+use crate::settings::{FileSettings, LineFormat};
+use crate::tail::{self, Lines, Part, RawLine};
 use anyhow::Context;
 use event::classify::check::check;
+use event::format::Odd;
+use event::line::Container;
 use event::line::day_of;
-use event::{Classifier, Day, Document, Event, Format, HostKey, Origin, Parsed};
+use event::{Classifier, Day, Document, Event, Format, HostKey, Millis, Origin, Parsed, Zone};
 use flate2::read::MultiGzDecoder;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -41,6 +46,35 @@ fn open(path: &Path) -> Result<Box<dyn Read>, InputError> {
     Ok(if magic == [0x1f, 0x8b] { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
+/// How a log is read.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    pub lines: LineFormat,
+    /// The zone of times that tell none.
+    pub zone: Zone,
+}
+
+/// A line, taken out of what Docker wraps around it.
+struct Unwrapped<'a> {
+    text: Cow<'a, [u8]>,
+    /// When Docker took it.
+    time: Option<Millis>,
+}
+
+impl Reading {
+    fn unwrap<'a>(&self, line: &'a [u8]) -> Unwrapped<'a> {
+        let part = if self.lines.is_docker { Part::read(line) } else { None };
+        match part {
+            Some(part) => Unwrapped { time: part.time(), text: Cow::Owned(part.text().0.as_bytes().to_vec()) },
+            None => Unwrapped { text: Cow::Borrowed(line), time: None },
+        }
+    }
+
+    fn parse<'a>(&'a self, line: &'a [u8]) -> Parsed<'a> {
+        self.lines.format.parse_in(line, &self.zone)
+    }
+}
+
 /// Gives every line of a log to `take`, which says whether to go on.
 fn each_line(path: &Path, mut take: impl FnMut(RawLine<'_>) -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let mut source = open(path)?;
@@ -57,9 +91,9 @@ fn each_line(path: &Path, mut take: impl FnMut(RawLine<'_>) -> anyhow::Result<bo
 }
 
 /// Prints one document for each line.
-pub fn parse(path: &Path, format: Format) -> anyhow::Result<()> {
+pub fn parse(path: &Path, reading: Reading) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut bench = Bench::new(path, format);
+    let mut bench = Bench::new(path, reading);
     each_line(path, |line| {
         out.write_all(&Document::of(&bench.event(line)).body)?;
         out.write_all(b"\n")?;
@@ -74,13 +108,13 @@ struct Bench {
     key: HostKey,
     origin: Option<Arc<Origin>>,
     path: String,
-    format: Format,
+    reading: Reading,
     host: event::line::Host,
     day: Option<Day>,
 }
 
 impl Bench {
-    fn new(path: &Path, format: Format) -> Bench {
+    fn new(path: &Path, reading: Reading) -> Bench {
         let host = host::here(host::id(None).unwrap_or_else(|| "unknown".to_owned()));
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         Bench {
@@ -88,7 +122,7 @@ impl Bench {
             key: HostKey::derive(&host.id),
             origin: None,
             path: event::id::family(&path.to_string_lossy()).to_owned(),
-            format,
+            reading,
             host,
             day: None,
         }
@@ -96,45 +130,40 @@ impl Bench {
 
     fn event(&mut self, line: RawLine<'_>) -> Event {
         let origin = self.origin.take().unwrap_or_else(|| Arc::new(self.origin(line.text)));
-        let parsed = self.format.parse(line.text);
+        let unwrapped = self.reading.unwrap(line.text);
+        let parsed = self.reading.parse(&unwrapped.text);
         self.day = day_of(&parsed, self.day);
-        let event = Event {
-            origin: origin.clone(),
-            offset: line.offset,
-            length: line.length,
-            line: line.text.to_vec(),
-            cut: line.is_cut,
-            time: parsed.time().map_or_else(tail::now, |own| own.at),
-            day: self.day,
-            attack: parsed.access().and_then(|access| self.classifier.classify(access)),
-            gap: None,
-        };
+        let time = parsed.time().map(|own| own.at).or(unwrapped.time).unwrap_or_else(tail::now);
+        let attack = parsed.access().and_then(|access| self.classifier.classify(access));
+        let event = Event::new(origin.clone(), line.offset, unwrapped.text.to_vec(), time);
         self.origin = Some(origin);
-        event
+        Event { length: line.length, cut: line.is_cut, day: self.day, attack, ..event }
     }
 
     fn origin(&self, first_line: &[u8]) -> Origin {
+        let life = self.key.life(&self.path, first_line);
+        let LineFormat { format, is_docker } = self.reading.lines.clone();
+        let id = || Path::new(&self.path).file_name()?.to_str()?.strip_suffix("-json.log").map(str::to_owned);
+        let container = || Container { id: id().unwrap_or_default(), name: None, labels: Default::default() };
         Origin {
-            host: self.host.clone(),
-            cloud: None,
-            container: None,
-            path: self.path.clone(),
-            life: self.key.life(&self.path, first_line),
-            format: self.format.clone(),
+            container: is_docker.then(container),
+            timezone: self.reading.zone.clone(),
             ruleset: self.classifier.ruleset().to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Origin::new(self.host.clone(), &self.path, life, format)
         }
     }
 }
 
 /// Prints `line number, categories` of each line that is an attack.
-pub fn detected(path: &Path, format: Format) -> anyhow::Result<()> {
+pub fn detected(path: &Path, reading: &Reading) -> anyhow::Result<()> {
     let classifier = Classifier::embedded();
     let mut out = BufWriter::new(io::stdout().lock());
     let mut number = 0u64;
     each_line(path, |line| {
         number += 1;
-        let parsed = format.parse(line.text);
+        let unwrapped = reading.unwrap(line.text);
+        let parsed = reading.parse(&unwrapped.text);
         if let Some(attack) = parsed.access().and_then(|access| classifier.classify(access)) {
             let categories: Vec<_> = attack.categories().iter().map(|category| category.name()).collect();
             writeln!(out, "{number}\t{}", categories.join(","))?;
@@ -145,14 +174,15 @@ pub fn detected(path: &Path, format: Format) -> anyhow::Result<()> {
 }
 
 /// Explains every line on standard input.
-pub fn explain_all(format: Format, json: bool) -> anyhow::Result<()> {
-    each_line(Path::new("-"), |line| explain(line.text, &format, json).map(|()| true))
+pub fn explain_all(reading: &Reading, json: bool) -> anyhow::Result<()> {
+    each_line(Path::new("-"), |line| explain(line.text, reading, json).map(|()| true))
 }
 
 /// Explains one line.
-pub fn explain(line: &[u8], format: &Format, json: bool) -> anyhow::Result<()> {
+pub fn explain(line: &[u8], reading: &Reading, json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    match format.parse(line) {
+    let unwrapped = reading.unwrap(line);
+    let why = match reading.parse(&unwrapped.text) {
         Parsed::Access(access) => {
             let explanation = Classifier::embedded().explain(&access);
             if json {
@@ -161,9 +191,18 @@ pub fn explain(line: &[u8], format: &Format, json: bool) -> anyhow::Result<()> {
             } else {
                 write!(out, "{explanation}")?;
             }
+            return Ok(());
         }
-        Parsed::Odd(odd) if json => writeln!(out, "{}", serde_json::json!({"odd": odd, "reason": odd.to_string()}))?,
-        Parsed::Odd(odd) => writeln!(out, "This line is kept, but cannot be judged: {odd}.")?,
+        Parsed::Error(_) => ("error_log", "it is of an error log, and the rules are about requests".to_owned()),
+        Parsed::TailHeader(_) => ("tail_header", "it names the log that the next lines are of".to_owned()),
+        Parsed::Odd(odd) if json => {
+            return Ok(writeln!(out, "{}", serde_json::json!({"odd": odd, "reason": odd.to_string()}))?);
+        }
+        Parsed::Odd(odd) => ("odd", odd.to_string()),
+    };
+    match why {
+        (kind, reason) if json => writeln!(out, "{}", serde_json::json!({"odd": kind, "reason": reason}))?,
+        (_, reason) => writeln!(out, "This line is kept, but cannot be judged: {reason}.")?,
     }
     Ok(())
 }
@@ -202,10 +241,13 @@ pub fn check_files(files: &[FileSettings], out: &mut impl Write) -> anyhow::Resu
             writeln!(out, "warning   the format of {}: {warning}", file.path)?;
         }
         for path in found {
-            match first_lines(&path, &file.format) {
-                Ok((0, _)) => writeln!(out, "found     {}: empty so far", path.display())?,
-                Ok((lines, odd)) => {
-                    writeln!(out, "found     {}: {} of the first {lines} lines fit", path.display(), lines - odd)?
+            match first_lines(&path, file) {
+                Ok(seen) if seen.lines == 0 => writeln!(out, "found     {}: empty so far", path.display())?,
+                Ok(seen) => {
+                    writeln!(out, "found     {}: {seen}", path.display())?;
+                    if seen.may_repeat(file, files) {
+                        writeln!(out, "warning   {}", seen.repetition(&path))?;
+                    }
                 }
                 Err(error) => writeln!(out, "warning   {error:#}")?,
             }
@@ -214,13 +256,75 @@ pub fn check_files(files: &[FileSettings], out: &mut impl Write) -> anyhow::Resu
     Ok(())
 }
 
-/// How many of the first lines there are, and how many of them no format fits.
-fn first_lines(path: &Path, format: &Format) -> anyhow::Result<(usize, usize)> {
-    let (mut lines, mut odd) = (0, 0);
+/// What the first lines of a file are.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    lines: usize,
+    /// Each kind of line, and how many are of it.
+    kinds: BTreeMap<&'static str, usize>,
+}
+
+const TAIL_HEADER: &str = "header of tail -f";
+const BLANK: &str = "blank";
+const NOTHING: &str = "fit nothing";
+
+impl Seen {
+    /// Whether requests that a container prints may be those of a log that is read, too, and
+    /// nothing tells.
+    fn may_repeat(&self, file: &FileSettings, files: &[FileSettings]) -> bool {
+        let requests = |kind: &&str| ["combined", "common", "vhost_combined"].contains(kind);
+        let others = files.iter().any(|other| !other.is_docker && other != file);
+        file.is_docker && others && !self.kinds.contains_key(TAIL_HEADER) && self.kinds.keys().any(requests)
+    }
+
+    fn repetition(&self, path: &Path) -> String {
+        format!(
+            "{} has requests and no `==> FILE <==` before them: if a log that is read by itself has the same ones, \
+             each is two events; then leave one of the two files out",
+            path.display()
+        )
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of the first {} lines", self.lines)?;
+        for (at, (kind, count)) in self.kinds.iter().enumerate() {
+            write!(f, "{} {count} {kind}", if at == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+fn first_lines(path: &Path, file: &FileSettings) -> anyhow::Result<Seen> {
+    let lines = LineFormat { format: file.format.clone(), is_docker: file.is_docker };
+    let reading = Reading { lines, zone: file.timezone.clone() };
+    let mut seen = Seen::default();
     each_line(path, |line| {
-        lines += 1;
-        odd += usize::from(format.parse(line.text).access().is_none());
-        Ok(lines < LINES_CHECKED)
+        seen.lines += 1;
+        let unwrapped = reading.unwrap(line.text);
+        *seen.kinds.entry(kind(&reading, &unwrapped.text)).or_default() += 1;
+        Ok(seen.lines < LINES_CHECKED)
     })?;
-    Ok((lines, odd))
+    Ok(seen)
+}
+
+/// What a line is.
+fn kind(reading: &Reading, line: &[u8]) -> &'static str {
+    match reading.parse(line) {
+        Parsed::Access(_) => match &reading.lines.format {
+            Format::Auto => {
+                let fits =
+                    |(_, format): &&(&str, Format)| *format != Format::Auto && format.parse(line).access().is_some();
+                Format::ALL.iter().find(fits).map_or("requests", |(name, _)| name)
+            }
+            Format::Custom(_) => "requests",
+            named => Format::ALL.iter().find(|(_, format)| format == named).map_or("requests", |(name, _)| name),
+        },
+        Parsed::Error(error) if error.time.is_none() && error.level.is_none() => "error without head",
+        Parsed::Error(_) => "error",
+        Parsed::TailHeader(_) => TAIL_HEADER,
+        Parsed::Odd(Odd::Empty) => BLANK,
+        Parsed::Odd(_) => NOTHING,
+    }
 }

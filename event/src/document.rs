@@ -4,9 +4,10 @@
 //! One function builds it, so the same line is the same document everywhere.
 
 use crate::attack::{Attack, Category, Confidence, Finding, Severity};
-use crate::format::{Access, Parsed};
+use crate::format::{Access, ErrorLine, Parsed};
 use crate::id::{EventId, LifeId};
 use crate::line::{Cloud, Container, Event, Host};
+use crate::redact;
 use crate::time::{Day, rfc3339};
 use crate::unescape::unescape;
 use serde::Serialize;
@@ -26,12 +27,26 @@ pub struct Document {
 }
 
 impl Document {
-    /// Builds the document of an event.
+    /// Builds the document of an event, with its masks on.
     pub fn of(event: &Event) -> Document {
+        Document::build(event, &event.parsed())
+    }
+
+    /// As [`Document::of`]; none for an event that is for the archive alone.
+    pub fn for_index(event: &Event) -> Option<Document> {
         let parsed = event.parsed();
-        let id = event.id(&parsed);
-        let body = serde_json::to_vec(&source(event, &parsed, id)).expect("plain data turns into JSON");
-        Document { id, day: event.day, body }
+        event.is_for_index(&parsed).then(|| Document::build(event, &parsed))
+    }
+
+    fn build(event: &Event, parsed: &Parsed<'_>) -> Document {
+        let id = event.id(parsed);
+        let body = if event.masks.is_empty() {
+            serde_json::to_vec(&source(event, &event.line, parsed, id))
+        } else {
+            let shown = event.shown();
+            serde_json::to_vec(&source(event, &shown, &event.origin.parse(&shown), id))
+        };
+        Document { id, day: event.day, body: body.expect("plain data turns into JSON") }
     }
 }
 
@@ -63,6 +78,8 @@ struct Source<'a> {
     #[serde(rename = "@timestamp")]
     timestamp: String,
     ecs: Ecs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Cow<'a, str>>,
     event: Meta<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<Endpoint<'a>>,
@@ -82,6 +99,8 @@ struct Source<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<&'a Container>,
     log: Log<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
     agent: AgentFields<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<Rule<'a>>,
@@ -90,7 +109,7 @@ struct Source<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     attack: Option<AttackFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorFields>,
+    error: Option<ErrorFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     related: Option<Related<'a>>,
     twosec: Ours<'a>,
@@ -127,6 +146,8 @@ struct Endpoint<'a> {
     address: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
 }
 
 #[derive(Serialize)]
@@ -198,12 +219,6 @@ struct CloudFields<'a> {
     instance: Option<Id<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<Machine<'a>>,
-    /// Not in ECS, but Beats writes the image under this name too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<Id<'a>>,
-    /// Not in ECS.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vpc: Option<Id<'a>>,
 }
 
 #[derive(Serialize)]
@@ -220,7 +235,13 @@ struct Id<'a> {
 #[derive(Serialize)]
 struct Log<'a> {
     file: File<'a>,
-    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<Cow<'a, str>>,
+    /// The module of Apache that writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logger: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<CodePlace>,
 }
 
 #[derive(Serialize)]
@@ -265,8 +286,21 @@ struct AttackFields<'a> {
 }
 
 #[derive(Serialize)]
-struct ErrorFields {
-    message: String,
+struct ErrorFields<'a> {
+    /// Apache's number of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<Cow<'a, str>>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<Cow<'a, str>>,
+    message: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack_trace: Option<String>,
+}
+
+impl ErrorFields<'static> {
+    fn message(message: String) -> ErrorFields<'static> {
+        ErrorFields { code: None, kind: None, message: Cow::Owned(message), stack_trace: None }
+    }
 }
 
 #[derive(Serialize)]
@@ -280,6 +314,8 @@ struct Related<'a> {
 #[derive(Serialize)]
 struct Ours<'a> {
     life: LifeId,
+    /// Where the line begins in its life.
+    offset: u64,
     /// Raw length of a line that was cut at the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     cut_from: Option<u64>,
@@ -288,6 +324,52 @@ struct Ours<'a> {
     /// What a LogFormat tells beyond the fields of ECS, by its directive.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     fields: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// What ModSecurity tells of a rule that matched.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    modsecurity: BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>>,
+    /// Secrets that were masked, as `key=digits of a hash`: equal ones are equal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    redacted: Vec<String>,
+    /// The log that holds the same line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<&'a str>,
+    /// What ECS has no fields for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloud: Option<OtherCloud<'a>>,
+}
+
+#[derive(Serialize)]
+struct OtherCloud<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vpc_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Process {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<Thread>,
+}
+
+#[derive(Serialize)]
+struct Thread {
+    id: u64,
+}
+
+/// Where in a program a message came from.
+#[derive(Serialize)]
+struct CodePlace {
+    file: CodeFile,
+}
+
+#[derive(Serialize)]
+struct CodeFile {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
 }
 
 /// Bytes of a log that were lost before they could be read.
@@ -298,37 +380,83 @@ struct GapFields<'a> {
     reason: &'a str,
 }
 
-fn source<'a>(event: &'a Event, parsed: &'a Parsed<'a>, id: EventId) -> Source<'a> {
-    let access = parsed.access();
+fn source<'a>(event: &'a Event, shown: &'a [u8], parsed: &'a Parsed<'a>, id: EventId) -> Source<'a> {
+    let (access, error) = (parsed.access(), parsed.error());
     let origin = &event.origin;
     let attack = event.attack.as_ref();
     Source {
         timestamp: rfc3339(event.time),
         ecs: Ecs { version: "8.11.0" },
-        event: meta(event, access, id),
-        source: access.filter(|a| !a.client.is_empty()).map(|a| endpoint(a.client)),
+        message: error.map(|e| text(e.message)),
+        event: meta(event, shown, parsed, id),
+        source: endpoint(parsed),
         user: access.and_then(|a| a.user).map(|name| Name { name: user(name) }),
         url: access.and_then(url),
-        http: access.map(http),
+        http: access.map(http).or_else(|| error.and_then(|e| e.referer).map(asked_from)),
         user_agent: access.and_then(|a| a.user_agent).map(|ua| UserAgent { original: text(ua) }),
         host: &origin.host,
         cloud: origin.cloud.as_ref().map(cloud),
         labels: origin.cloud.as_ref().map(labels).unwrap_or_default(),
         container: origin.container.as_ref(),
-        log: Log { file: File { path: &origin.path }, offset: event.offset },
+        log: log(event, error),
+        process: error.and_then(process),
         agent: AgentFields { kind: "twosec-agent", version: &origin.agent },
         rule: attack.map(|a| rule(a, &origin.ruleset)),
         threat: attack.map(threat),
         attack: attack.map(attack_fields),
-        error: gap(event).or_else(|| odd(parsed)),
-        related: access.and_then(related),
+        error: gap(event).or_else(|| odd(parsed)).or_else(|| error.and_then(error_fields)),
+        related: related(parsed),
         twosec: Ours {
             life: origin.life,
+            offset: event.offset,
             cut_from: event.cut.then_some(event.length),
             gap: gap_fields(event),
-            fields: access.map(other_fields).unwrap_or_default(),
+            fields: other_fields(parsed),
+            modsecurity: error.map(modsecurity).unwrap_or_default(),
+            redacted: redact::secrets(shown),
+            duplicate_of: event.duplicate_of.as_deref(),
+            cloud: origin.cloud.as_ref().and_then(other_cloud),
         },
     }
+}
+
+fn log<'a>(event: &'a Event, error: Option<&ErrorLine<'a>>) -> Log<'a> {
+    Log {
+        file: File { path: &event.origin.path },
+        level: error.and_then(|e| e.level).map(text),
+        logger: error.and_then(|e| e.module).map(text),
+        origin: error.and_then(code_place),
+    }
+}
+
+/// Where a message came from: the line of PHP that failed, else Apache's own.
+fn code_place(error: &ErrorLine<'_>) -> Option<CodePlace> {
+    let place = |name: String, line| CodePlace { file: CodeFile { name, line } };
+    if let Some(php) = error.php() {
+        return php.file.map(|file| place(file, php.line));
+    }
+    error.source.map(|(file, line)| place(text(file).into_owned(), Some(line)))
+}
+
+fn process(error: &ErrorLine<'_>) -> Option<Process> {
+    let process = Process { pid: error.pid, thread: error.tid.map(|id| Thread { id }) };
+    (process.pid.is_some() || process.thread.is_some()).then_some(process)
+}
+
+fn error_fields<'a>(error: &ErrorLine<'a>) -> Option<ErrorFields<'a>> {
+    let php = error.php();
+    Some(ErrorFields {
+        code: error.code().map(text),
+        kind: php.as_ref().map(|php| Cow::Owned(php.kind.clone().into_owned())),
+        message: text(error.message),
+        stack_trace: php.and_then(|php| php.stack_trace),
+    })
+}
+
+fn modsecurity<'a>(error: &ErrorLine<'a>) -> BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>> {
+    let mut out: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    error.modsecurity().into_iter().for_each(|(name, value)| out.entry(name).or_default().push(value));
+    out
 }
 
 fn gap_fields(event: &Event) -> Option<GapFields<'_>> {
@@ -336,33 +464,40 @@ fn gap_fields(event: &Event) -> Option<GapFields<'_>> {
     event.gap.as_deref().map(|reason| GapFields { from: event.offset, to, reason })
 }
 
-fn gap(event: &Event) -> Option<ErrorFields> {
+fn gap(event: &Event) -> Option<ErrorFields<'static>> {
     let gap = gap_fields(event)?;
     let message =
         format!("bytes {} to {} of this log were lost before they were read: {}", gap.from, gap.to, gap.reason);
-    Some(ErrorFields { message })
+    Some(ErrorFields::message(message))
 }
 
-fn meta<'a>(event: &'a Event, access: Option<&Access<'_>>, id: EventId) -> Meta<'a> {
-    let attack = event.attack.as_ref();
-    let kind = match (access, attack) {
-        (_, Some(_)) => "alert",
-        (Some(_), None) => "event",
-        (None, None) => "pipeline_error",
+fn meta<'a>(event: &Event, shown: &'a [u8], parsed: &Parsed<'_>, id: EventId) -> Meta<'a> {
+    let (access, attack) = (parsed.access(), event.attack.as_ref());
+    let kind = match parsed {
+        _ if attack.is_some() => "alert",
+        Parsed::Odd(_) => "pipeline_error",
+        Parsed::Access(_) | Parsed::Error(_) | Parsed::TailHeader(_) => "event",
     };
     let outcome = access.and_then(|a| a.status).map(|status| if status < 400 { "success" } else { "failure" });
+    let is_error = parsed.error().is_some();
+    let is_container = event.origin.container.is_some();
+    let (module, dataset) = match parsed {
+        Parsed::Error(_) => ("apache", "apache.error"),
+        Parsed::Odd(_) | Parsed::TailHeader(_) if is_container => ("docker", "docker.container_logs"),
+        _ => ("apache", "apache.access"),
+    };
     Meta {
         id,
         kind,
         category: if attack.is_some() { &["web", "intrusion_detection"] } else { &["web"] },
-        types: &["access"],
-        module: "apache",
-        dataset: "apache.access",
+        types: if is_error { &["error"] } else { &["access"] },
+        module,
+        dataset,
         outcome,
         duration: access.and_then(|a| a.duration_nanos),
         severity: attack.map(|a| a.severity().number()),
         risk_score: attack.map(|a| a.score),
-        original: String::from_utf8_lossy(&event.line),
+        original: String::from_utf8_lossy(shown),
     }
 }
 
@@ -379,8 +514,17 @@ fn user(name: &[u8]) -> Cow<'_, str> {
     if name == b"\"\"" { Cow::Borrowed("") } else { text(name) }
 }
 
-fn endpoint(client: &[u8]) -> Endpoint<'_> {
-    Endpoint { address: text(client), ip: ip(client) }
+/// The client: its address or name, and its port where that is told.
+fn client<'a>(parsed: &Parsed<'a>) -> Option<(&'a [u8], Option<u16>)> {
+    match parsed {
+        Parsed::Access(access) => (!access.client.is_empty()).then_some((access.client, None)),
+        Parsed::Error(error) => error.client,
+        Parsed::TailHeader(_) | Parsed::Odd(_) => None,
+    }
+}
+
+fn endpoint<'a>(parsed: &Parsed<'a>) -> Option<Endpoint<'a>> {
+    client(parsed).map(|(client, port)| Endpoint { address: text(client), ip: ip(client), port })
 }
 
 fn ip(client: &[u8]) -> Option<IpAddr> {
@@ -438,6 +582,12 @@ fn http<'a>(access: &Access<'a>) -> Http<'a> {
     }
 }
 
+/// What an error log tells of the request.
+fn asked_from(referer: &[u8]) -> Http<'_> {
+    let request = HttpRequest { method: None, referrer: Some(text(referer)) };
+    Http { version: None, request, response: HttpResponse { status_code: None, body: None } }
+}
+
 fn cloud(cloud: &Cloud) -> CloudFields<'_> {
     CloudFields {
         provider: &cloud.provider,
@@ -446,9 +596,12 @@ fn cloud(cloud: &Cloud) -> CloudFields<'_> {
         account: cloud.account_id.as_deref().map(|id| Id { id }),
         instance: cloud.instance_id.as_deref().map(|id| Id { id }),
         machine: cloud.machine_type.as_deref().map(|kind| Machine { kind }),
-        image: cloud.image_id.as_deref().map(|id| Id { id }),
-        vpc: cloud.vpc_id.as_deref().map(|id| Id { id }),
     }
+}
+
+fn other_cloud(cloud: &Cloud) -> Option<OtherCloud<'_>> {
+    let other = OtherCloud { image_id: cloud.image_id.as_deref(), vpc_id: cloud.vpc_id.as_deref() };
+    (other.image_id.is_some() || other.vpc_id.is_some()).then_some(other)
 }
 
 /// The machine's tags. ECS keeps `labels` for keys and values of the user's own, flat
@@ -464,8 +617,19 @@ fn flat(key: &str) -> Cow<'_, str> {
     if key.contains('.') { Cow::Owned(key.replace('.', "_")) } else { Cow::Borrowed(key) }
 }
 
-fn other_fields<'a>(access: &Access<'a>) -> BTreeMap<Cow<'a, str>, Cow<'a, str>> {
-    access.others.iter().map(|(name, value)| (flat(name), text(value))).collect()
+fn other_fields<'a>(parsed: &Parsed<'a>) -> BTreeMap<Cow<'a, str>, Cow<'a, str>> {
+    let fields =
+        |others: &[(&'a str, &'a [u8])]| others.iter().map(|(name, value)| (flat(name), text(value))).collect();
+    match parsed {
+        Parsed::Access(access) => fields(&access.others),
+        Parsed::Error(error) => {
+            let mut out: BTreeMap<_, _> = fields(&error.others);
+            out.extend(error.status.map(|status| (Cow::Borrowed("%E"), text(status))));
+            out.extend(error.before.map(|before| (Cow::Borrowed("before"), text(before))));
+            out
+        }
+        Parsed::TailHeader(_) | Parsed::Odd(_) => BTreeMap::new(),
+    }
 }
 
 fn rule<'a>(attack: &'a Attack, ruleset: &'a str) -> Rule<'a> {
@@ -501,16 +665,17 @@ fn union<T: Copy + PartialEq>(attack: &Attack, table: fn(Category) -> &'static [
     all
 }
 
-fn odd(parsed: &Parsed<'_>) -> Option<ErrorFields> {
+fn odd(parsed: &Parsed<'_>) -> Option<ErrorFields<'static>> {
     match parsed {
-        Parsed::Odd(odd) => Some(ErrorFields { message: odd.to_string() }),
-        Parsed::Access(_) => None,
+        Parsed::Odd(odd) => Some(ErrorFields::message(odd.to_string())),
+        _ => None,
     }
 }
 
-fn related<'a>(access: &Access<'a>) -> Option<Related<'a>> {
-    let related = Related { ip: ip(access.client).map(|ip| [ip]), user: access.user.map(|name| [user(name)]) };
-    (related.ip.is_some() || related.user.is_some()).then_some(related)
+fn related<'a>(parsed: &Parsed<'a>) -> Option<Related<'a>> {
+    let ip = client(parsed).and_then(|(client, _)| ip(client)).map(|ip| [ip]);
+    let user = parsed.access().and_then(|access| access.user).map(|name| [user(name)]);
+    (ip.is_some() || user.is_some()).then_some(Related { ip, user })
 }
 
 #[cfg(test)]
@@ -523,31 +688,13 @@ mod tests {
     use std::sync::Arc;
 
     fn event(line: &[u8]) -> Event {
-        let origin = Origin {
-            host: Host { id: "4a5b".into(), name: "web-1".into() },
-            cloud: None,
-            container: None,
-            path: "/var/log/apache2/access.log".into(),
-            life: HostKey::derive("4a5b").life("/var/log/apache2/access.log", line),
-            format: Format::Auto,
-            ruleset: "2026.11.1".into(),
-            agent: "0.1.0".into(),
-        };
+        let path = "/var/log/apache2/access.log";
+        let life = HostKey::derive("4a5b").life(path, line);
+        let host = Host { id: "4a5b".into(), name: "web-1".into() };
+        let origin = Origin { agent: "0.1.0".into(), ..Origin::new(host, path, life, Format::Auto) };
         let parsed = Format::Auto.parse(line);
         let time = parsed.time().map_or(7, |time| time.at);
-        let day = day_of(&parsed, None);
-        let length = line.len() as u64;
-        Event {
-            origin: Arc::new(origin),
-            offset: 9,
-            length,
-            cut: false,
-            time,
-            day,
-            attack: None,
-            gap: None,
-            line: line.to_vec(),
-        }
+        Event { day: day_of(&parsed, None), ..Event::new(Arc::new(origin), 9, line.to_vec(), time) }
     }
 
     fn body(document: &Document) -> Value {
@@ -571,10 +718,10 @@ mod tests {
             "http": {"version": "1.1", "request": {"method": "GET"}, "response": {"status_code": 404, "body": {"bytes": 512}}},
             "user_agent": {"original": "a\"bé"},
             "host": {"id": "4a5b", "name": "web-1"},
-            "log": {"file": {"path": "/var/log/apache2/access.log"}, "offset": 9},
+            "log": {"file": {"path": "/var/log/apache2/access.log"}},
             "agent": {"type": "twosec-agent", "version": "0.1.0"},
             "related": {"ip": ["192.0.2.7"], "user": ["bob"]},
-            "twosec": {"life": event(line).origin.life},
+            "twosec": {"life": event(line).origin.life, "offset": 9},
         });
         assert_eq!(body(&document), expected);
     }
@@ -599,9 +746,9 @@ mod tests {
         let expected = json!({
             "provider": "aws", "region": "eu-central-1", "availability_zone": "eu-central-1b",
             "account": {"id": "123456789012"}, "instance": {"id": "i-0123"}, "machine": {"type": "c7g.large"},
-            "image": {"id": "ami-0abc"}, "vpc": {"id": "vpc-0fed"},
         });
         assert_eq!(body["cloud"], expected);
+        assert_eq!(body["twosec"]["cloud"], json!({"image_id": "ami-0abc", "vpc_id": "vpc-0fed"}));
         assert_eq!(body["labels"], json!({"team": "shop", "team_name": "a.b", "aws:x": ""}));
     }
 
@@ -613,6 +760,51 @@ mod tests {
         assert_eq!(body["event"]["original"], "\u{fffd}hello");
         assert_eq!(body["error"]["message"], "no `[day/month/year:time zone] \"` was found");
         assert_eq!(body["@timestamp"], "1970-01-01T00:00:00.007Z");
+    }
+
+    #[test]
+    fn a_line_of_an_error_log_is_told_in_ecs_fields() {
+        let line = br#"[Mon Nov 23 01:49:33.005699 2026] [php:error] [pid 788:tid 789] [client 67.43.156.143:26325] PHP Fatal error:  Uncaught E: \"x in /a.php:2\nStack trace:\n#0 {main}\n  thrown in /a.php on line 2, referer: http://dev.lab/?token=REDACTED-0123456789abcdef"#;
+        let document = Document::of(&event(line));
+        let message =
+            "PHP Fatal error:  Uncaught E: \"x in /a.php:2\nStack trace:\n#0 {main}\n  thrown in /a.php on line 2";
+        let expected = json!({
+            "@timestamp": "2026-11-23T01:49:33.005Z",
+            "ecs": {"version": "8.11.0"},
+            "message": message,
+            "event": {
+                "id": document.id, "kind": "event", "category": ["web"], "type": ["error"], "module": "apache",
+                "dataset": "apache.error", "original": String::from_utf8_lossy(line),
+            },
+            "source": {"address": "67.43.156.143", "ip": "67.43.156.143", "port": 26325},
+            "http": {"request": {"referrer": "http://dev.lab/?token=REDACTED-0123456789abcdef"}, "response": {}},
+            "host": {"id": "4a5b", "name": "web-1"},
+            "log": {
+                "file": {"path": "/var/log/apache2/access.log"}, "level": "error", "logger": "php",
+                "origin": {"file": {"name": "/a.php", "line": 2}},
+            },
+            "process": {"pid": 788, "thread": {"id": 789}},
+            "agent": {"type": "twosec-agent", "version": "0.1.0"},
+            "error": {
+                "type": "PHP Fatal error", "message": message,
+                "stack_trace": "#0 {main}\n  thrown in /a.php on line 2",
+            },
+            "related": {"ip": ["67.43.156.143"]},
+            "twosec": {"life": event(line).origin.life, "offset": 9, "redacted": ["token=0123456789abcdef"]},
+        });
+        assert_eq!(body(&document), expected);
+    }
+
+    #[test]
+    fn what_is_masked_is_nowhere_in_the_document() {
+        let line = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?password=letmein HTTP/1.1" 200 5 "-" "-""#;
+        let mut event = event(line);
+        let plain = Document::of(&event);
+        event.masks = redact::Redactor::new(redact::KEYS, [7; 32]).masks(&event.line, &event.parsed());
+        let document = Document::of(&event);
+        assert_eq!(document.id, plain.id);
+        assert!(!String::from_utf8_lossy(&document.body).contains("letmein"));
+        assert_eq!(body(&document)["url"]["query"], format!("password={}", event.masks[0].with));
     }
 
     #[test]

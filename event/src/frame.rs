@@ -19,6 +19,7 @@ use crate::format::Access;
 use crate::gzip::gzip;
 use crate::limits::DECODED_BYTES_MAX;
 use crate::line::{Event, Origin, day_of};
+use crate::redact::{Mask, masked};
 use crate::time::{Day, Millis};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::read::GzDecoder;
@@ -85,6 +86,10 @@ struct Row<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     attack: Option<Hits<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "<[Mask]>::is_empty")]
+    masks: Cow<'a, [Mask]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     gap: Option<Cow<'a, str>>,
 }
 
@@ -123,7 +128,7 @@ pub(crate) fn from_text(line: Option<Cow<'_, str>>, line_b64: Option<String>) ->
 }
 
 /// One line for [`Body::push`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Line<'a> {
     pub offset: u64,
     /// Raw length in the file, without the line feed.
@@ -137,13 +142,18 @@ pub struct Line<'a> {
     /// Day of the last dated line of the life up to and with this one.
     pub day: Option<Day>,
     pub attack: Option<&'a Verdict<'a>>,
+    /// The log that holds the same line.
+    pub duplicate_of: Option<&'a str>,
+    /// What an index must not show of the line.
+    pub masks: &'a [Mask],
     /// Why the bytes were lost, where this stands for bytes that never were read.
     pub gap: Option<&'a str>,
 }
 
 /// Whether a row needs nothing but the line itself, and a verdict.
 fn tells_all(line: &Line<'_>) -> bool {
-    line.tells_time && line.length == line.line.len() as u64 && !line.cut && line.gap.is_none()
+    let has_more = line.cut || line.gap.is_some() || line.duplicate_of.is_some() || !line.masks.is_empty();
+    line.tells_time && line.length == line.line.len() as u64 && !has_more
 }
 
 /// Whether a line holds printable ASCII alone, as Apache writes it.
@@ -204,6 +214,8 @@ fn push_row(line: &Line<'_>, follows: bool, out: &mut Vec<u8>) {
         length: (line.length != line.line.len() as u64).then_some(line.length),
         cut: line.cut,
         attack: line.attack.map(hits),
+        duplicate_of: line.duplicate_of.map(Cow::Borrowed),
+        masks: Cow::Borrowed(line.masks),
         gap: line.gap.map(Cow::Borrowed),
     };
     push_json(&row, out);
@@ -353,10 +365,12 @@ fn read_row(
 ) -> Result<Event, FrameError> {
     let row: Row<'_> = serde_json::from_slice(row).map_err(|cause| FrameError::Line { number, cause })?;
     let line = from_text(row.line, row.line_b64).ok_or(FrameError::NoText { number })?;
-    let parsed = origin.format.parse(&line);
+    let parsed = origin.parse(&line);
     let time = parsed.time().map_or(row.time.unwrap_or_default(), |own| own.at);
-    let attack = row.attack.map(|hits| attack(hits, parsed.access(), rules).ok_or(FrameError::NoRule { number }));
-    let attack = attack.transpose()?;
+    // What an index must not show may not be shown as evidence either.
+    let shown = masked(&line, &row.masks);
+    let told = |hits| attack(hits, origin.parse(&shown).access(), rules).ok_or(FrameError::NoRule { number });
+    let attack = row.attack.map(told).transpose()?;
     let day = day_of(&parsed, before);
     Ok(Event {
         origin: Arc::clone(origin),
@@ -366,6 +380,8 @@ fn read_row(
         time,
         day,
         attack,
+        duplicate_of: row.duplicate_of.map(Cow::into_owned),
+        masks: row.masks.into_owned(),
         gap: row.gap.map(Cow::into_owned),
         line,
     })
@@ -384,14 +400,14 @@ mod tests {
 
     fn header() -> Header {
         let origin = Origin {
-            host: Host { id: "4a5b".into(), name: "web-1".into() },
-            cloud: None,
-            container: None,
-            path: "/var/log/apache2/access.log".into(),
-            life: HostKey::derive("4a5b").life("/var/log/apache2/access.log", b"first"),
-            format: Format::Combined,
             ruleset: "2026.11.1".into(),
             agent: "0.1.0".into(),
+            ..Origin::new(
+                Host { id: "4a5b".into(), name: "web-1".into() },
+                "/var/log/apache2/access.log",
+                HostKey::derive("4a5b").life("/var/log/apache2/access.log", b"first"),
+                Format::Combined,
+            )
         };
         Header::new(origin, Some(Day(20_000)))
     }
@@ -425,17 +441,7 @@ mod tests {
         let mut body = Body::default();
         let mut offset = 0;
         for line in lines {
-            body.push(Line {
-                offset,
-                length: line.len() as u64,
-                line,
-                cut: false,
-                time: 7,
-                tells_time: false,
-                day: None,
-                attack: None,
-                gap: None,
-            });
+            body.push(Line { offset, length: line.len() as u64, line, time: 7, ..Line::default() });
             offset += line.len() as u64 + 1;
         }
         body
@@ -449,7 +455,7 @@ mod tests {
         for (line, cut, tells_time) in [(ATTACK, false, true), (b"\xff", true, false)] {
             let length = line.len() as u64 + 8 * u64::from(cut);
             let attack = Some(&verdict);
-            body.push(Line { offset: next, length, line, cut, time: 8, tells_time, day: None, attack, gap: None });
+            body.push(Line { offset: next, length, line, cut, time: 8, tells_time, attack, ..Line::default() });
             next += 100;
         }
         let record = body.encode(&header(), 0, 3, 3);
@@ -513,6 +519,7 @@ mod tests {
         ) {
             let rule = rule();
             let attack = verdict(&rule);
+            let mask = Mask { at: 1..2, with: "x".into() };
             let (mut body, mut offsets, mut next) = (Body::default(), Vec::new(), 0);
             for (line, hit, cut, gap) in &lines {
                 let length = line.len() as u64 + u64::from(*cut);
@@ -520,7 +527,9 @@ mod tests {
                 let offset = next + gap;
                 next = offset + length + 1;
                 offsets.push(offset);
-                body.push(Line { offset, length, line, cut: *cut, time: 7, tells_time: false, day: None, attack, gap: None });
+                let masks = std::slice::from_ref(&mask);
+                let (masks, duplicate_of) = if *hit { (masks, Some("/x")) } else { (&masks[..0], None) };
+                body.push(Line { offset, length, line, cut: *cut, time: 7, attack, masks, duplicate_of, ..Line::default() });
             }
             let split = split.min(lines.len());
             let mut events = decode(&body.encode(&header(), 0, split, level)).unwrap().1;
@@ -530,6 +539,7 @@ mod tests {
                 prop_assert_eq!(&event.line, line);
                 prop_assert_eq!((event.offset, event.cut), (offset, *cut));
                 prop_assert_eq!(event.length, line.len() as u64 + u64::from(*cut));
+                prop_assert_eq!((event.masks.len(), event.duplicate_of.is_some()), (usize::from(*hit), *hit));
                 prop_assert_eq!(event.attack.as_ref().map(|attack| attack.score), hit.then_some(90));
             }
         }
@@ -542,8 +552,8 @@ mod tests {
                 verdict.hits.push(Hit { rule: &rule, spot: Spot { view, layer, form: Form::Joined, start, end } });
             }
             let line = Line {
-                offset: 0, length: line.len() as u64, line: line.as_bytes(), cut: false, time: 7, tells_time: true,
-                day: None, attack: hit.then_some(&verdict), gap: None,
+                length: line.len() as u64, line: line.as_bytes(), time: 7, tells_time: true,
+                attack: hit.then_some(&verdict), ..Line::default()
             };
             let (mut plain, mut row) = (Vec::new(), Vec::new());
             push_plain(line.line, line.attack, &mut plain);

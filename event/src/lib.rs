@@ -12,11 +12,13 @@
 
 pub mod limits;
 pub mod time;
+pub mod zone;
 pub mod unescape;
 pub mod format;
 pub mod id;
 pub mod attack;
 pub mod classify;
+pub mod redact;
 pub mod line;
 pub mod gzip;
 pub mod frame;
@@ -31,4 +33,6 @@ pub use encoding::Encoding;
 pub use format::{Access, Format, Parsed};
 pub use id::{EventId, HostKey, LifeId};
 pub use line::{Event, Origin};
+pub use redact::Redactor;
 pub use time::{Day, Millis};
+pub use zone::Zone;

@@ -1,10 +1,12 @@
 //! One line on its way, with all that a document is built from.
 
 use crate::attack::Attack;
-use crate::format::{Format, Parsed};
+use crate::format::{Format, Odd, Parsed};
 use crate::frame::{from_text, to_text};
 use crate::id::{EventId, LifeId};
+use crate::redact::{Mask, masked};
 use crate::time::{Day, Millis};
+use crate::zone::Zone;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,6 +27,9 @@ pub struct Origin {
     pub life: LifeId,
     /// The format in which the lines are written, as the configuration names it.
     pub format: Format,
+    /// The zone of times that tell none.
+    #[serde(default, skip_serializing_if = "Zone::is_utc")]
+    pub timezone: Zone,
     /// Version of the rules that classified the lines.
     pub ruleset: String,
     /// Version of the agent.
@@ -92,15 +97,43 @@ pub struct Event {
     /// last dated line before it in its life.
     pub day: Option<Day>,
     pub attack: Option<Attack>,
+    /// The log that holds the same line, where a container's output repeats a log that is
+    /// read itself: this one is archived and not indexed.
+    pub duplicate_of: Option<String>,
+    /// What an index must not show of `line`, where the archive may.
+    pub masks: Vec<Mask>,
     /// Why bytes were lost: then this is no line but stands for `length` bytes from
     /// `offset` on that went before they could be read.
     pub gap: Option<String>,
 }
 
 impl Event {
+    /// A whole line of which nothing is known but its place and when it was read.
+    pub fn new(origin: Arc<Origin>, offset: u64, line: Vec<u8>, read: Millis) -> Event {
+        let length = line.len() as u64;
+        let (cut, day, attack, duplicate_of, masks, gap) = (false, None, None, None, Vec::new(), None);
+        Event { origin, offset, length, line, cut, time: read, day, attack, duplicate_of, masks, gap }
+    }
+
     /// The line's fields.
     pub fn parsed(&self) -> Parsed<'_> {
-        self.origin.format.parse(&self.line)
+        self.origin.parse(&self.line)
+    }
+
+    /// The line as an index may show it.
+    pub fn shown(&self) -> Cow<'_, [u8]> {
+        masked(&self.line, &self.masks)
+    }
+
+    /// Whether the event is for an index. What `tail -f` writes between the lines of several
+    /// files is not, and neither is a line that another log has; the archive has them all.
+    pub fn is_for_index(&self, parsed: &Parsed<'_>) -> bool {
+        let is_between = match parsed {
+            Parsed::TailHeader(_) => true,
+            Parsed::Odd(odd) => *odd == Odd::Empty && self.origin.format == Format::Auto,
+            Parsed::Access(_) | Parsed::Error(_) => false,
+        };
+        self.gap.is_some() || !is_between && self.duplicate_of.is_none()
     }
 
     /// The id, from the line's place and the time that it writes.
@@ -131,6 +164,10 @@ struct Archived<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attack: Option<Cow<'a, Attack>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "<[Mask]>::is_empty")]
+    masks: Cow<'a, [Mask]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     gap: Option<Cow<'a, str>>,
 }
 
@@ -151,6 +188,8 @@ impl Event {
             line,
             line_b64,
             attack: self.attack.as_ref().map(Cow::Borrowed),
+            duplicate_of: self.duplicate_of.as_deref().map(Cow::Borrowed),
+            masks: Cow::Borrowed(&self.masks),
             gap: self.gap.as_deref().map(Cow::Borrowed),
         };
         serde_json::to_writer(&mut *out, &own).expect("plain data turns into JSON, and a Vec takes it");
@@ -173,6 +212,8 @@ impl Event {
             time: own.time,
             day: own.day,
             attack: own.attack.map(Cow::into_owned),
+            duplicate_of: own.duplicate_of.map(Cow::into_owned),
+            masks: own.masks.into_owned(),
             gap: own.gap.map(Cow::into_owned),
             line: from_text(own.line, own.line_b64)?,
         })
@@ -180,6 +221,18 @@ impl Event {
 }
 
 impl Origin {
+    /// What the lines of a file have in common; all else is unknown.
+    pub fn new(host: Host, path: &str, life: LifeId, format: Format) -> Origin {
+        let (cloud, container, timezone) = (None, None, Zone::UTC);
+        let (path, ruleset, agent) = (path.to_owned(), String::new(), String::new());
+        Origin { host, cloud, container, path, life, format, timezone, ruleset, agent }
+    }
+
+    /// A line's fields, in the format and zone that it is written in.
+    pub fn parse<'a>(&'a self, line: &'a [u8]) -> Parsed<'a> {
+        self.format.parse_in(line, &self.timezone)
+    }
+
     /// The origin as a JSON object, for [`Event::archive`].
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("plain data turns into JSON")
@@ -199,20 +252,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_archived_line_is_the_same_event_again(line: Vec<u8>, tags in prop::option::of(prop::collection::btree_map(".{1,9}", ".{0,9}", 0..3)), offset: u64, cut: bool, day in prop::option::of(-9_999i32..99_999)) {
+        fn an_archived_line_is_the_same_event_again(line: Vec<u8>, tags in prop::option::of(prop::collection::btree_map(".{1,9}", ".{0,9}", 0..3)), offset: u64, cut: bool, day in prop::option::of(-9_999i32..99_999), places in prop::collection::vec((0usize..9, 0usize..9, "[A-Z]{0,3}"), 0..3)) {
+            let masks: Vec<Mask> = places.into_iter().map(Mask::from).collect();
+            let path = "/var/log/access.log";
             let origin = Origin {
-                host: Host { id: "4a5b".into(), name: "web-1".into() },
                 cloud: tags.map(|tags| Cloud { provider: "aws".into(), vpc_id: Some("vpc-1".into()), tags, ..Cloud::default() }),
                 container: Some(Container { id: "c0ffee".into(), name: None, labels: BTreeMap::new() }),
-                path: "/var/log/access.log".into(),
-                life: HostKey::derive("4a5b").life("/var/log/access.log", &line),
-                format: Format::Auto,
-                ruleset: "2026.11.1".into(),
-                agent: "0.1.0".into(),
+                timezone: "CET-1".parse().unwrap(),
+                ..Origin::new(Host { id: "4a5b".into(), name: "web-1".into() }, path, HostKey::derive("4a5b").life(path, &line), Format::Auto)
             };
             let length = line.len() as u64 + u64::from(cut);
             let json = origin.to_json();
-            let event = Event { origin: Arc::new(origin), offset, length, cut, time: 7, day: day.map(Day), attack: None, gap: None, line };
+            let event = Event { length, cut, day: day.map(Day), duplicate_of: cut.then(|| path.to_owned()), masks, ..Event::new(Arc::new(origin), offset, line, 7) };
             let mut row = Vec::new();
             let id = event.id(&event.parsed());
             event.archive(id, &json, &mut row);

@@ -6,7 +6,8 @@ use std::str::FromStr;
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type Millis = i64;
 
-const DAY_MILLIS: i64 = 86_400_000;
+/// Milliseconds of a day.
+pub const DAY_MILLIS: i64 = 86_400_000;
 
 /// Length of [`clf`]'s input: `16/Nov/2026:08:00:25 +0000`.
 pub const CLF_BYTES: usize = 26;

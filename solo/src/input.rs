@@ -63,11 +63,11 @@ pub fn check(name: &str, format: Format) -> Result<FileSettings, InputError> {
     }
     let real = real.to_string_lossy();
     let path = if is_pattern(&real) { glob::Pattern::escape(&real) } else { real.into_owned() };
-    Ok(FileSettings { path, format, is_docker: false, olddir: None })
+    Ok(FileSettings { format, ..FileSettings::new(path) })
 }
 
 fn pattern(name: &str, format: Format) -> Result<FileSettings, InputError> {
     glob::Pattern::new(name).map_err(|cause| InputError::Pattern { pattern: name.to_owned(), cause })?;
     let path = std::path::absolute(name).map_err(|cause| InputError::Read { path: name.into(), cause })?;
-    Ok(FileSettings { path: path.to_string_lossy().into_owned(), format, is_docker: false, olddir: None })
+    Ok(FileSettings { format, ..FileSettings::new(path.to_string_lossy().into_owned()) })
 }

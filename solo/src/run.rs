@@ -13,6 +13,7 @@ use crate::trouble::Trouble;
 use agent::host;
 use agent::lock::{Lock, LockError};
 use agent::meter::Meter;
+use agent::redaction::RedactSettings;
 use agent::settings::{FileSettings, LINGER, MetricsSettings, RecordFormat, SWEEP, Settings};
 use agent::signals::{stop_on_signals, within_grace};
 use agent::spool::Limits;
@@ -180,6 +181,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
         host: host::here(id),
         cloud: Arc::default(),
         format: RecordFormat::Frame,
+        redact: RedactSettings::default(),
         files: plan.files.clone(),
         state: plan.data.join("agent"),
         follow: !plan.once,

@@ -284,29 +284,10 @@ pub async fn a_stream_is_as_old_as_it_was(feed: &dyn Feed) {
 /// The document of the line `number` of an access log.
 pub fn item(number: u64) -> Item {
     let line = format!(r#"192.0.2.7 - - [16/Nov/2026:10:00:{:02} +0000] "GET /{number} HTTP/1.1" 200 5"#, number % 60);
-    let origin = Origin {
-        host: Host { id: "0123456789abcdef0123456789abcdef".into(), name: "web-1".into() },
-        cloud: None,
-        container: None,
-        path: "/var/log/apache2/access.log".into(),
-        life: LifeId([7; 16]),
-        format: "common".parse::<Format>().expect("the format is known"),
-        ruleset: "1".into(),
-        agent: "0.1.0".into(),
-    };
-    let length = line.len() as u64;
+    let host = Host { id: "0123456789abcdef0123456789abcdef".into(), name: "web-1".into() };
+    let origin = Origin::new(host, "/var/log/apache2/access.log", LifeId([7; 16]), Format::Common);
     let time = 1_794_823_200_000 + number as i64 % 60 * 1_000;
-    let event = Event {
-        origin: Arc::new(origin),
-        offset: number * 100,
-        length,
-        line: line.into_bytes(),
-        cut: false,
-        time,
-        day: None,
-        attack: None,
-        gap: None,
-    };
+    let event = Event::new(Arc::new(origin), number * 100, line.into_bytes(), time);
     Item { index: "tests-undated".into(), document: Document::of(&event) }
 }
 

@@ -21,7 +21,7 @@ fn lines(name: &str) -> Vec<Vec<u8>> {
 fn read<'a>(format: &'a Format, line: &'a [u8]) -> Access<'a> {
     match format.parse(line) {
         Parsed::Access(access) => access,
-        Parsed::Odd(odd) => panic!("{odd}: {}", String::from_utf8_lossy(line)),
+        other => panic!("{other:?}: {}", String::from_utf8_lossy(line)),
     }
 }
 
@@ -83,6 +83,74 @@ fn six_formats_tell_the_same_of_each_request() {
             assert!(!plain || unescape(target) == [unescape(path), unescape(query)].concat(), "{told}");
         }
     }
+}
+
+#[test]
+fn each_line_of_the_error_log_is_taken_apart() {
+    let lines = lines("error.log");
+    let format = Format::Error;
+    let (mut headed, mut of_shells) = (0, 0);
+    for line in &lines {
+        let told = String::from_utf8_lossy(line);
+        let parsed = format.parse(line);
+        assert_eq!(parsed, Format::Auto.parse(line), "{told}");
+        let error = parsed.error().unwrap();
+        if line.starts_with(b"[") {
+            headed += 1;
+            let (address, port) = error.client.unwrap();
+            // What the fields say, put together again, is the line.
+            let text = |field: Option<&[u8]>| String::from_utf8_lossy(field.unwrap()).into_owned();
+            let mut again = format!(
+                "[{}] [{}:{}] [pid {}:tid {}] [client {}:{}] {}",
+                text(error.time.map(|time| time.written)),
+                text(error.module),
+                text(error.level),
+                error.pid.unwrap(),
+                error.tid.unwrap(),
+                text(Some(address)),
+                port.unwrap(),
+                text(Some(error.message)),
+            );
+            if let Some(referer) = error.referer {
+                again += &format!(", referer: {}", String::from_utf8_lossy(referer));
+            }
+            assert_eq!(again, told);
+            let php = error.php();
+            let is_cut = !told.contains(" on line ") && line.len() > 8_000;
+            assert!(php.is_none_or(|php| is_cut || php.file.is_some_and(|file| file.starts_with('/'))), "{told}");
+        } else {
+            of_shells += 1;
+            assert_eq!((error.message, error.time), (&line[..], None));
+        }
+    }
+    assert_eq!((headed, of_shells), (lines.len() - 20, 20));
+}
+
+#[test]
+fn a_containers_output_holds_the_lines_of_both_logs() {
+    let (access, errors) = (lines("combined.log"), lines("error.log"));
+    let mut text = String::new();
+    for line in lines("docker-json.log") {
+        let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        text += line["log"].as_str().unwrap();
+    }
+    let mut kinds = [0; 4];
+    for line in text.lines() {
+        let is_in = |log: &[Vec<u8>]| log.iter().any(|known| known == line.as_bytes());
+        let kind = match Format::Auto.parse(line.as_bytes()) {
+            Parsed::Access(_) if is_in(&access) => 0,
+            Parsed::Error(_) if is_in(&errors) => 1,
+            Parsed::TailHeader(file)
+                if [&b"/var/log/apache2/access.log"[..], b"/var/log/apache2/error.log"].contains(&file) =>
+            {
+                2
+            }
+            Parsed::Odd(event::format::Odd::Empty) => 3,
+            other => panic!("{other:?}: {line}"),
+        };
+        kinds[kind] += 1;
+    }
+    assert_eq!(kinds, [120, 25, 3, 2]);
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use super::watch::Watch;
 use super::*;
+use crate::batch::Inspector;
+use crate::redaction::Redaction;
 use crate::report::Report;
 use crate::settings::{FileSettings, RecordFormat, SWEEP, Settings};
 use crate::spool::memory::{Fault, Memory};
 use crate::spool::{Limits, Spool};
 use event::line::Host;
-use event::{Classifier, Event, Format};
+use event::{Classifier, Event, Zone};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::{Arc, LazyLock};
@@ -20,6 +22,8 @@ struct Rig {
     disk: Memory,
     pattern: String,
     is_docker: bool,
+    /// Other files that are read, too.
+    others: Vec<String>,
     now: Instant,
     tailer: Option<Tailer>,
 }
@@ -28,7 +32,15 @@ impl Rig {
     fn new(pattern: &str) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let pattern = folder.path().join(pattern).to_str().unwrap().to_owned();
-        Rig { folder, disk: Memory::default(), pattern, is_docker: false, now: Instant::now(), tailer: None }
+        Rig {
+            folder,
+            disk: Memory::default(),
+            pattern,
+            is_docker: false,
+            others: Vec::new(),
+            now: Instant::now(),
+            tailer: None,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -46,12 +58,13 @@ impl Rig {
 
     fn start(&mut self) {
         let file =
-            FileSettings { path: self.pattern.clone(), format: Format::Auto, is_docker: self.is_docker, olddir: None };
+            FileSettings { is_docker: self.is_docker, timezone: Zone::UTC, ..FileSettings::new(self.pattern.clone()) };
         let settings = Settings {
             host: Host { id: "case".into(), name: "case".into() },
             cloud: Arc::default(),
             format: RecordFormat::Frame,
-            files: vec![file],
+            redact: Default::default(),
+            files: [file].into_iter().chain(self.others.iter().cloned().map(FileSettings::new)).collect(),
             state: self.path("state"),
             spool: Limits::default(),
             request_bytes: 5 << 20,
@@ -64,7 +77,9 @@ impl Rig {
         let opened = Spool::open(Arc::new(self.disk.clone()), Path::new("/spool"), Limits::default()).unwrap();
         let spool = Arc::new(opened.spool);
         settings.meter.watch_spool(&spool);
-        let desk = Desk::new(settings, Arc::clone(&CLASSIFIER), spool, opened.known);
+        let redaction = Redaction::new(&settings.redact, [7; 32]);
+        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), redaction };
+        let desk = Desk::new(settings, inspector, spool, opened.known);
         self.tailer = Some(Tailer::new(desk, Watch::none()));
     }
 
@@ -76,8 +91,11 @@ impl Rig {
         let tailer = self.tailer.as_mut().unwrap();
         self.now += Duration::from_secs(6);
         while tailer.round(self.now) {}
-        self.now += Duration::from_secs(1);
-        while tailer.round(self.now) {}
+        // First messages are over that might have gone on, then their frames.
+        for _ in 0..2 {
+            self.now += Duration::from_secs(1);
+            while tailer.round(self.now) {}
+        }
         let mut events = Vec::new();
         while let Some(shipment) = tailer.desk.spool.next().unwrap() {
             tailer.desk.spool.settled(shipment.place);
@@ -326,4 +344,115 @@ fn a_copy_is_not_read_twice_whenever_it_is_met() {
     sent.extend(rig.lines());
     sent.sort_by_key(|line| line[5..].parse::<usize>().unwrap());
     assert_eq!(sent, (0..written).map(|number| format!("line {number}")).collect::<Vec<_>>());
+}
+
+/// A line as Docker writes it.
+fn wrapped(text: &str, stream: &str) -> String {
+    part(
+        &format!(
+            "{text}
+"
+        ),
+        stream,
+        25,
+    )
+}
+
+const REQUEST: &str = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "-""#;
+
+#[test]
+fn what_a_container_prints_of_a_log_that_is_read_too_is_a_duplicate() {
+    let mut rig = Rig::new("c0ffee-json.log");
+    rig.is_docker = true;
+    let access = rig.path("access.log").to_str().unwrap().to_owned();
+    rig.others = vec![access.clone()];
+    rig.write("access.log", &format!("{REQUEST}\n"));
+    let header = |file: &str| wrapped(&format!("==> {file} <=="), "stdout");
+    let begin = [wrapped(REQUEST, "stdout"), header(&access), wrapped(REQUEST, "stdout")].concat();
+    rig.append("c0ffee-json.log", &begin);
+    let twins = |events: Vec<Event>| -> Vec<(String, Option<String>)> {
+        let of_container = events.into_iter().filter(|event| event.origin.container.is_some());
+        of_container.map(|event| (String::from_utf8(event.line).unwrap(), event.duplicate_of)).collect()
+    };
+    let line = |twin: Option<&str>| (REQUEST.to_owned(), twin.map(str::to_owned));
+    let told = |file: &str| (format!("==> {file} <=="), None);
+    assert_eq!(twins(rig.events()), [line(None), told(&access), line(Some(&access))]);
+    // The header was read before the restart.
+    rig.tailer = None;
+    let rest = [
+        wrapped(REQUEST, "stdout"),
+        wrapped(REQUEST, "stderr"),
+        header("/elsewhere/access.log"),
+        wrapped(REQUEST, "stdout"),
+    ];
+    rig.append("c0ffee-json.log", &rest.concat());
+    let elsewhere = told("/elsewhere/access.log");
+    assert_eq!(twins(rig.events()), [line(Some(&access)), line(None), elsewhere, line(None)]);
+}
+
+#[test]
+fn where_a_container_has_a_log_of_its_own_under_the_same_name_both_are_told() {
+    let mut rig = Rig::new("c0ffee-json.log");
+    rig.is_docker = true;
+    let access = rig.path("access.log").to_str().unwrap().to_owned();
+    rig.others = vec![access.clone()];
+    rig.write("access.log", &format!("{REQUEST}\n"));
+    rig.write("config.v2.json", r#"{"Name":"/dvwa","MountPoints":{}}"#);
+    rig.append(
+        "c0ffee-json.log",
+        &[wrapped(&format!("==> {access} <=="), "stdout"), wrapped(REQUEST, "stdout")].concat(),
+    );
+    assert!(rig.events().iter().all(|event| event.duplicate_of.is_none()));
+}
+
+#[test]
+fn a_stack_trace_is_one_event_in_the_place_of_its_first_line() {
+    let trace =
+        ["PHP Fatal error:  Uncaught E: x in /a.php:2", "Stack trace:", "#0 {main}", "  thrown in /a.php on line 2"];
+    let mut rig = Rig::new("error.log");
+    rig.write("error.log", &(trace.join("\n") + "\nsh: 1: x: not found\n"));
+    let events = rig.events();
+    let lines: Vec<_> = events.iter().map(|event| String::from_utf8_lossy(&event.line).into_owned()).collect();
+    assert_eq!(lines, [trace.join("\n"), "sh: 1: x: not found".to_owned()]);
+    assert_eq!((events[0].offset, events[0].length), (0, trace[0].len() as u64));
+    assert_eq!(events[1].offset, trace.join("\n").len() as u64 + 1);
+    // Two streams of one container do not disturb each other.
+    let mut rig = Rig::new("c0ffee-json.log");
+    rig.is_docker = true;
+    let mut text = wrapped(trace[0], "stderr");
+    for line in &trace[1..] {
+        text += &wrapped(REQUEST, "stdout");
+        text += &wrapped(line, "stderr");
+    }
+    rig.write("c0ffee-json.log", &text);
+    let mut lines = rig.lines();
+    lines.sort();
+    assert_eq!(lines, [REQUEST.to_owned(), REQUEST.to_owned(), REQUEST.to_owned(), trace.join("\n")]);
+}
+
+#[test]
+fn a_trace_that_is_read_in_two_lives_of_the_agent_is_one_event() {
+    let mut rig = Rig::new("error.log");
+    rig.write("error.log", "PHP Fatal error:  Uncaught E: x in /a.php:2\nStack trace:\n");
+    rig.start();
+    let tailer = rig.tailer.as_mut().unwrap();
+    while tailer.round(rig.now) {}
+    tailer.close_all();
+    rig.tailer = None;
+    rig.append("error.log", "#0 {main}\n");
+    assert_eq!(rig.lines(), ["PHP Fatal error:  Uncaught E: x in /a.php:2\nStack trace:\n#0 {main}"]);
+}
+
+#[test]
+fn no_password_reaches_the_spool() {
+    let mut rig = Rig::new("access.log");
+    let line = REQUEST.replace("GET /", "GET /vulnerabilities/brute/?username=admin&password=letmein&Login=Login");
+    rig.write("access.log", &format!("{line}\n{REQUEST}\n"));
+    let events = rig.events();
+    let shown = String::from_utf8_lossy(&events[0].line).into_owned();
+    assert!(shown.contains("&password=REDACTED-") && !shown.contains("letmein"), "{shown}");
+    assert_eq!(events[0].length, line.len() as u64);
+    let raw = Event { line: line.into_bytes(), ..events[0].clone() };
+    assert_eq!(raw.id(&raw.parsed()), events[0].id(&events[0].parsed()), "ids do not depend on masks");
+    assert_eq!(events[1].line, REQUEST.as_bytes());
 }

@@ -8,6 +8,7 @@
 use super::file;
 use super::lines::RawLine;
 use super::lives::LifeNumber;
+use super::mixed::Mounts;
 use event::limits::LINE_BYTES_MAX;
 use event::line::Container;
 use event::{Millis, Origin};
@@ -160,23 +161,33 @@ pub struct PartPlace {
 
 /// The container whose log stands at `live`: its id is in the file's name
 /// (`<id>-json.log`), its name in `config.v2.json` beside it, where that may be read.
-pub fn container(live: &Path) -> Option<Container> {
+/// With it come the folders of the host that it sees, where its configuration may be read.
+pub fn container(live: &Path) -> Option<(Container, Option<Mounts>)> {
     let id = live.file_name()?.to_str()?.strip_suffix("-json.log")?.to_owned();
-    let name = live.parent().and_then(|folder| name(&folder.join("config.v2.json")));
-    Some(Container { id, name, labels: BTreeMap::new() })
+    let config = live.parent().and_then(|folder| config(&folder.join("config.v2.json")));
+    let (name, mounts) = config.unzip();
+    Some((Container { id, name, labels: BTreeMap::new() }, mounts))
 }
 
-fn name(config: &Path) -> Option<String> {
+fn config(path: &Path) -> Option<(String, Mounts)> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Config {
         name: String,
+        #[serde(default)]
+        mount_points: BTreeMap<PathBuf, MountPoint>,
     }
-    let (file, _) = file::open(config).ok()??;
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct MountPoint {
+        source: PathBuf,
+    }
+    let (file, _) = file::open(path).ok()??;
     let mut text = Vec::new();
     file.take(CONFIG_BYTES_MAX).read_to_end(&mut text).ok()?;
     let config: Config = serde_json::from_slice(&text).ok()?;
-    Some(config.name.trim_start_matches('/').to_owned())
+    let mounts = config.mount_points.into_iter().map(|(inside, point)| (inside, point.source)).collect();
+    Some((config.name.trim_start_matches('/').to_owned(), Mounts(mounts)))
 }
 
 #[cfg(test)]
@@ -197,9 +208,13 @@ mod tests {
     fn a_container_has_the_id_in_the_path_and_the_name_in_its_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let live = folder.path().join("c0ffee-json.log");
-        assert_eq!(container(&live), Some(Container { id: "c0ffee".into(), name: None, labels: BTreeMap::new() }));
-        std::fs::write(folder.path().join("config.v2.json"), r#"{"ID":"c0ffee","Name":"/dvwa"}"#).unwrap();
-        assert_eq!(container(&live).unwrap().name.as_deref(), Some("dvwa"));
+        let nameless = Container { id: "c0ffee".into(), name: None, labels: BTreeMap::new() };
+        assert_eq!(container(&live), Some((nameless, None)));
+        let config = r#"{"ID":"c0ffee","Name":"/dvwa","MountPoints":{"/var/log":{"Source":"/srv/log","Type":"bind"}}}"#;
+        std::fs::write(folder.path().join("config.v2.json"), config).unwrap();
+        let (container_, mounts) = container(&live).unwrap();
+        assert_eq!(container_.name.as_deref(), Some("dvwa"));
+        assert_eq!(mounts.unwrap().on_host(Path::new("/var/log/a")), Some("/srv/log/a".into()));
         assert_eq!(container(Path::new("/var/log/access.log")), None);
     }
 }

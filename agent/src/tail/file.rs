@@ -345,7 +345,7 @@ impl Follower {
 
     /// The place `offset`, which lies between two lines that have been read. What stands
     /// before it is remembered as it was read, since the file may hold other bytes by now.
-    pub fn position(&self, offset: u64, day: Option<Day>) -> Position {
+    pub fn position(&self, offset: u64, day: Option<Day>, under: Option<String>) -> Position {
         let wanted = (offset as usize).min(WITNESS_BYTES);
         let known = if offset == self.lines.offset() { self.lines.before() } else { &[] };
         let tail = if known.len() == wanted {
@@ -354,7 +354,7 @@ impl Follower {
             let read = self.bytes_at(offset - wanted as u64, wanted).ok();
             read.filter(|bytes| bytes.len() == wanted).map(|bytes| Witness::of(&bytes))
         };
-        Position { offset, tail, day }
+        Position { offset, tail, day, under }
     }
 
     /// Bytes that the file had at the last look, and how many of them have been read: of

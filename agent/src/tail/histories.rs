@@ -6,6 +6,8 @@
 
 use super::watch::Watch;
 use super::*;
+use crate::batch::Inspector;
+use crate::redaction::Redaction;
 use crate::settings::{FileSettings, RecordFormat, SWEEP, Settings};
 use crate::spool::memory::Memory;
 use crate::spool::{Limits, Spool};
@@ -114,11 +116,10 @@ impl World {
             host: Host { id: HOST.into(), name: HOST.into() },
             cloud: Arc::default(),
             format: RecordFormat::Frame,
+            redact: Default::default(),
             files: vec![FileSettings {
-                path: self.path("access.log").to_str().unwrap().to_owned(),
                 format: Format::Common,
-                is_docker: false,
-                olddir: None,
+                ..FileSettings::new(self.path("access.log").to_str().unwrap().to_owned())
             }],
             state: self.folder.path().join("state"),
             spool: Limits::default(),
@@ -130,7 +131,8 @@ impl World {
             meter: Arc::default(),
         };
         let opened = Spool::open(Arc::new(self.disk.clone()), Path::new("/spool"), Limits::default()).unwrap();
-        let desk = Desk::new(settings, Arc::clone(&CLASSIFIER), Arc::new(opened.spool), opened.known);
+        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), redaction: Redaction::none() };
+        let desk = Desk::new(settings, inspector, Arc::new(opened.spool), opened.known);
         let mut tailer = Tailer::new(desk, Watch::none());
         tailer.next_sweep = self.now;
         self.tailer = Some(tailer);

@@ -29,6 +29,9 @@ pub struct Position {
     /// Day of the last dated line before `offset`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<Day>,
+    /// The file that `tail -f` named last before `offset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<String>,
 }
 
 /// A life, and how far it has been read.
@@ -90,7 +93,7 @@ impl Life {
 
     /// Forgets how far it was read.
     pub fn back_to_start(&mut self) {
-        self.position = Position { offset: self.begun_at, tail: None, day: None };
+        self.position = Position { offset: self.begun_at, ..Position::default() };
     }
 
     /// Bytes that were seen, not read, and not told of yet.

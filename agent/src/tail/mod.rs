@@ -9,6 +9,8 @@ mod lines;
 mod lives;
 mod claim;
 mod docker;
+mod mixed;
+mod joined;
 mod reader;
 mod watch;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod histories;
 #[cfg(test)]
 mod cases;
 
+pub(crate) use docker::Part;
 pub use file::{FileId, Witness, read_at};
 pub use find::is_pattern;
 pub use lines::{Lines, RawLine};
@@ -129,6 +132,7 @@ impl Tailer {
         for group in self.desk.groups.expired(Some(now)) {
             self.desk.emit(&group, now);
         }
+        self.readers.iter_mut().for_each(|reader| reader.end_messages(&self.desk, now, false));
         self.close_late(now);
         !busy.is_empty() && !self.is_stuck
     }
@@ -485,6 +489,7 @@ impl Tailer {
         }
         let waiting = self.readers.iter().filter_map(Reader::waiting_since).min();
         let next = waiting.map_or(self.next_sweep, |since| self.next_sweep.min(since + self.desk.settings.linger));
+        let next = self.readers.iter().filter_map(Reader::message_due).min().map_or(next, |due| next.min(due));
         next.saturating_duration_since(now).min(self.watch.patience())
     }
 

@@ -1,17 +1,20 @@
 //! One file's lines on their way into frames.
 
-use super::docker::{self, Group, Groups, Part, PartPlace};
+use super::docker::{self, Group, Groups, Part, PartPlace, Stream};
 use super::file::{Follower, Look};
+use super::joined::Message;
 use super::lines::{Lines, RawLine};
 use super::lives::{Known, Life, LifeNumber, Mark};
+use super::mixed::{Headers, Mounts};
 use super::watch::hold;
-use crate::batch::{self, Batch, Packer, Parcel};
+use crate::batch::{self, Batch, Inspector, Packer, Parcel};
 use crate::meter::Meter;
 use crate::settings::{FileSettings, RecordFormat, Settings};
 use crate::spool::{Dropped, Spool, Stuck};
 use event::encoding::LogStream;
+use event::format::tail_header;
 use event::line::Container;
-use event::{Classifier, Day, Encoding, HostKey, LifeId, Millis, Origin};
+use event::{Day, Encoding, HostKey, LifeId, Millis, Origin};
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,7 +31,7 @@ pub struct Desk {
     pub spool: Arc<Spool>,
     /// What is in the spool of each life.
     pub known: Known,
-    classifier: Arc<Classifier>,
+    inspector: Inspector,
     key: HostKey,
     packer: Packer,
     /// Lines of containers of which parts are missing.
@@ -41,11 +44,11 @@ pub struct Desk {
 
 impl Desk {
     /// A desk whose frames go into `spool`, which knows `known`.
-    pub fn new(settings: Settings, classifier: Arc<Classifier>, spool: Arc<Spool>, known: Known) -> Desk {
+    pub fn new(settings: Settings, inspector: Inspector, spool: Arc<Spool>, known: Known) -> Desk {
         Desk {
             key: HostKey::derive(&settings.host.id),
             meter: Arc::clone(&settings.meter),
-            classifier,
+            inspector,
             packer: Packer::default(),
             groups: Groups::default(),
             outbox: VecDeque::new(),
@@ -108,7 +111,7 @@ impl Desk {
     /// Makes a frame of its own of lines that were joined, or of what there is of them.
     pub fn emit(&mut self, group: &Group, at: Instant) {
         let mut batch = Batch::new(group.origin.clone(), self.encoding(), None, at);
-        batch.push(group.line(), &self.classifier, group.time.unwrap_or_else(now));
+        batch.push(group.line(), None, &self.inspector, group.time.unwrap_or_else(now));
         self.outbox.extend(self.packer.pack(&batch, Vec::new(), self.level));
     }
 
@@ -136,9 +139,25 @@ impl Desk {
             path: live.to_string_lossy().into_owned(),
             life,
             format: file.format.clone(),
-            ruleset: self.classifier.ruleset().to_owned(),
+            timezone: file.timezone.clone(),
+            ruleset: self.inspector.classifier.ruleset().to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+
+    /// The log on this host that a container's file is, if that is read by itself. Without
+    /// the container's configuration a file is taken for the one of the same path.
+    fn twin(&self, inside: &str, mounts: Option<&Mounts>, live: &Path) -> Option<String> {
+        let inside = Path::new(inside);
+        let on_host = mounts.map_or_else(|| Some(inside.to_owned()), |mounts| mounts.on_host(inside));
+        self.settings.files.iter().filter(|file| !file.is_docker).find_map(|file| {
+            let is_told = file.container_dir.as_ref().is_some_and(|dir| inside.parent() == Some(dir));
+            let path =
+                if is_told { Path::new(&file.path).parent()?.join(inside.file_name()?) } else { on_host.clone()? };
+            let fits = glob::Pattern::new(&file.path).is_ok_and(|pattern| pattern.matches_path(&path));
+            let is_there = || std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file());
+            (fits && path != live && is_there()).then(|| path.to_string_lossy().into_owned())
+        })
     }
 }
 
@@ -155,13 +174,9 @@ pub struct Reader {
     settings: usize,
     /// The life, and how far it is in frames; none before the first line.
     life: Option<Life>,
-    batch: Option<Batch>,
+    taken: Taken,
     /// When the file was looked at last.
     looked: Instant,
-    /// Who writes the file, where Docker does for a container.
-    container: Option<Container>,
-    /// Day of the last dated line.
-    day: Option<Day>,
     /// Since when the file has neither been at its live path nor grown.
     pub quiet_since: Option<Instant>,
     /// Since when there has been more to read.
@@ -173,23 +188,9 @@ pub struct Reader {
 impl Reader {
     /// A reader of a file that stands at its beginning.
     pub fn new(follower: Follower, live: PathBuf, path: PathBuf, settings: usize) -> Reader {
-        let (life, batch, container, day, quiet_since, behind_since, told) = (None, None, None, None, None, None, None);
-        let (modified, looked) = (UNIX_EPOCH, Instant::now());
-        Reader {
-            follower,
-            live,
-            path,
-            modified,
-            settings,
-            life,
-            batch,
-            looked,
-            container,
-            day,
-            quiet_since,
-            behind_since,
-            told,
-        }
+        let (life, quiet_since, behind_since, told) = (None, None, None, None);
+        let (modified, looked, taken) = (UNIX_EPOCH, Instant::now(), Taken::default());
+        Reader { follower, live, path, modified, settings, life, taken, looked, quiet_since, behind_since, told }
     }
 
     /// The life that it reads; none before the first line.
@@ -204,7 +205,7 @@ impl Reader {
         if held {
             let mut life = life.clone();
             life.found_in(self.follower.id);
-            self.day = life.position.day;
+            self.taken = Taken::after(life.position.day, life.position.under.clone());
             self.life = Some(life);
         }
         Ok(held)
@@ -221,7 +222,7 @@ impl Reader {
         life.size = self.follower.life_bytes();
         life.begun_at = life.size;
         life.head = self.follower.head();
-        life.position = self.follower.position(life.size, None);
+        life.position = self.follower.position(life.size, None, None);
         life.found_in(self.follower.id);
         desk.known.put(life);
         true
@@ -248,7 +249,7 @@ impl Reader {
     }
 
     fn note_lag(&mut self) {
-        let behind = !self.follower.is_at_end() || self.batch.is_some();
+        let behind = !self.follower.is_at_end() || self.taken.batch.is_some() || self.message_due().is_some();
         self.behind_since = if behind { self.behind_since.or_else(|| Some(now())) } else { None };
     }
 
@@ -265,7 +266,7 @@ impl Reader {
     fn take_lines(&mut self, desk: &mut Desk, at: Instant) {
         let read = now();
         while self.take(desk, at, read, Lines::next_line) {
-            if self.batch.as_ref().is_some_and(|batch| desk.packer.is_full(batch)) {
+            if self.taken.batch.as_ref().is_some_and(|batch| desk.packer.is_full(batch)) {
                 self.close(desk);
             }
         }
@@ -275,6 +276,24 @@ impl Reader {
     /// on.
     pub fn take_rest(&mut self, desk: &mut Desk, at: Instant) {
         self.take(desk, at, now(), Lines::rest);
+        self.end_messages(desk, at, true);
+    }
+
+    /// When the oldest message that may go on is taken for complete.
+    pub fn message_due(&self) -> Option<Instant> {
+        self.taken.messages.iter().flatten().map(Message::due).min()
+    }
+
+    /// Takes messages that nobody goes on with; all, where no more lines can come.
+    pub fn end_messages(&mut self, desk: &Desk, now: Instant, all: bool) {
+        let Some(id) = self.life.as_ref().map(|life| life.id) else { return };
+        let place = Place { live: &self.live, id, file: &desk.settings.files[self.settings] };
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let is_due = |message: &Message| all || now >= message.due();
+            if self.taken.messages[stream as usize].as_ref().is_some_and(is_due) {
+                self.taken.end_message(desk, &place, stream, now);
+            }
+        }
     }
 
     /// Appends one line to the batch. False if `next` gives none.
@@ -299,15 +318,14 @@ impl Reader {
         let (number, id) = (life.number, life.id);
         let file = &desk.settings.files[self.settings];
         let part = if file.is_docker { Part::read(line.text) } else { None };
-        if let Some(part) = part.as_ref().filter(|_| self.container.is_none()) {
-            let container = docker::container(&self.live);
-            self.container = container.map(|container| Container { labels: part.attrs.clone(), ..container });
+        if let Some(part) = part.as_ref().filter(|_| self.taken.container.is_none()) {
+            self.taken.meet(docker::container(&self.live), part);
         }
         let joined = match &part {
             None => None,
             Some(part) if !part.text().1 => {
                 let place = PartPlace { life: number, offset: line.offset, length: line.length, now: at };
-                let origin = desk.origin(&self.live, id, file, self.container.clone());
+                let origin = desk.origin(&self.live, id, file, self.taken.container.clone());
                 desk.groups.add(&self.live, part, place, || origin);
                 return true;
             }
@@ -318,22 +336,16 @@ impl Reader {
             desk.emit(group, at);
             return true;
         }
-        let batch = match &mut self.batch {
-            Some(batch) => batch,
-            none => none.insert(Batch::new(
-                desk.origin(&self.live, id, file, self.container.clone()),
-                desk.encoding(),
-                self.day,
-                at,
-            )),
-        };
+        let place = Place { live: &self.live, id, file: &desk.settings.files[self.settings] };
         match (&joined, &part) {
-            (Some(group), _) => batch.push(group.line(), &desk.classifier, group.time.unwrap_or(read)),
-            (None, Some(part)) => {
-                let text = part.text().0.as_bytes();
-                batch.push(RawLine { text, ..line }, &desk.classifier, part.time().unwrap_or(read));
+            (Some(group), Some(part)) => {
+                self.taken.sort(desk, &place, group.line(), part.stream, group.time.unwrap_or(read), at);
             }
-            (None, None) => batch.push(line, &desk.classifier, read),
+            (_, Some(part)) => {
+                let line = RawLine { text: part.text().0.as_bytes(), ..line };
+                self.taken.sort(desk, &place, line, part.stream, part.time().unwrap_or(read), at);
+            }
+            (_, None) => self.taken.sort(desk, &place, line, Stream::Stdout, read, at),
         }
         true
     }
@@ -346,37 +358,41 @@ impl Reader {
             life.replaced_in(self.follower.id);
             life.size = life.size.max(bytes);
         }
-        if self.batch.is_some() {
+        self.end_messages(desk, self.looked, true);
+        if self.taken.batch.is_some() {
             self.close(desk);
         } else if let Some(life) = self.life.take() {
             desk.known.put(life);
         }
-        (self.life, self.day) = (None, None);
+        (self.life, self.taken) = (None, Taken::default());
         self.follower.back_to_start()
     }
 
     /// When the oldest line that is not in a frame yet came.
     pub fn waiting_since(&self) -> Option<Instant> {
-        self.batch.as_ref().map(Batch::opened)
+        self.taken.batch.as_ref().map(Batch::opened)
     }
 
     /// Bytes of memory that lines take which are not in a frame yet.
     pub fn waiting_bytes(&self) -> usize {
-        self.batch.as_ref().map_or(0, Batch::bytes)
+        self.taken.batch.as_ref().map_or(0, Batch::bytes)
     }
 
     /// Packs the lines taken so far.
     pub fn close(&mut self, desk: &mut Desk) {
         let Some(life) = &mut self.life else { return };
         let from = life.position.offset;
-        let floor = desk.groups.floor(life.number).unwrap_or(u64::MAX);
+        let messages = self.taken.messages.iter().flatten().map(Message::offset).min();
+        let floor = [desk.groups.floor(life.number), messages].into_iter().flatten().min().unwrap_or(u64::MAX);
         let to = self.follower.lines.offset().min(floor).max(from);
-        if self.batch.is_none() && to == from {
+        if self.taken.batch.is_none() && to == from {
             return;
         }
-        let batch = self.batch.take();
-        self.day = batch.as_ref().map_or(self.day, Batch::day);
-        life.position = self.follower.position(to, self.day);
+        let batch = self.taken.batch.take();
+        let day = batch.as_ref().map_or(self.taken.day, Batch::day);
+        self.taken.day = day;
+        let under = self.taken.headers.before(to).map(str::to_owned);
+        life.position = self.follower.position(to, day, under);
         life.head = self.follower.head();
         life.size = life.size.max(self.follower.life_bytes());
         let marks = vec![Mark { from, life: life.clone() }];
@@ -392,6 +408,96 @@ impl Reader {
         let Some(known) = self.life().and_then(|number| desk.known.life_mut(number)) else { return };
         known.size = known.size.max(self.follower.life_bytes());
         known.found_in(self.follower.id);
+    }
+}
+
+/// Where lines come from.
+struct Place<'a> {
+    live: &'a Path,
+    id: LifeId,
+    file: &'a FileSettings,
+}
+
+/// What was taken from a file and is not in a frame yet, and what must be known to take more.
+#[derive(Default)]
+struct Taken {
+    batch: Option<Batch>,
+    /// Day of the last dated line.
+    day: Option<Day>,
+    /// Who writes the file, where Docker does for a container.
+    container: Option<Container>,
+    /// The host's folders that this container sees, where that is known.
+    mounts: Option<Mounts>,
+    /// Which of several logs the lines are of.
+    headers: Headers,
+    /// The log that has these lines, too; `None` before it was looked for.
+    twin: Option<Option<String>>,
+    /// Messages that may go on, for each [`Stream`].
+    messages: [Option<Message>; 2],
+}
+
+impl Taken {
+    /// Nothing yet, behind a line of `day` and a header that names `under`.
+    fn after(day: Option<Day>, under: Option<String>) -> Taken {
+        Taken { day, headers: Headers::resumed(under), ..Taken::default() }
+    }
+
+    fn meet(&mut self, container: Option<(Container, Option<Mounts>)>, part: &Part<'_>) {
+        let Some((container, mounts)) = container else { return };
+        (self.container, self.mounts) = (Some(Container { labels: part.attrs.clone(), ..container }), mounts);
+    }
+
+    /// Takes a whole line: it may belong to the message before it, or name the log whose
+    /// lines come next.
+    fn sort(&mut self, desk: &Desk, place: &Place<'_>, line: RawLine<'_>, stream: Stream, read: Millis, at: Instant) {
+        if !place.file.format.has_errors() {
+            return self.put(desk, place, line, None, read, at);
+        }
+        if let Some(message) = &mut self.messages[stream as usize] {
+            if message.goes_on_with(&line, at) {
+                return;
+            }
+            self.end_message(desk, place, stream, at);
+        }
+        if let Some(file) = tail_header(line.text).filter(|_| stream == Stream::Stdout) {
+            self.headers.note(line.offset, file);
+            self.twin = None;
+            return self.put(desk, place, line, None, read, at);
+        }
+        let twin = match (stream, self.headers.current()) {
+            (Stream::Stdout, Some(file)) => {
+                let mounts = self.mounts.as_ref();
+                self.twin.get_or_insert_with(|| desk.twin(file, mounts, place.live)).clone()
+            }
+            _ => None,
+        };
+        match Message::begin(&line, read, at, twin.as_deref()) {
+            Some(message) => self.messages[stream as usize] = Some(message),
+            None => self.put(desk, place, line, twin.as_deref(), read, at),
+        }
+    }
+
+    fn end_message(&mut self, desk: &Desk, place: &Place<'_>, stream: Stream, at: Instant) {
+        if let Some(message) = self.messages[stream as usize].take() {
+            self.put(desk, place, message.line(), message.duplicate_of.as_deref(), message.read, at);
+        }
+    }
+
+    /// Appends an event to the batch.
+    fn put(
+        &mut self,
+        desk: &Desk,
+        place: &Place<'_>,
+        line: RawLine<'_>,
+        twin: Option<&str>,
+        read: Millis,
+        at: Instant,
+    ) {
+        let batch = self.batch.get_or_insert_with(|| {
+            let origin = desk.origin(place.live, place.id, place.file, self.container.clone());
+            Batch::new(origin, desk.encoding(), self.day, at)
+        });
+        batch.push(line, twin, &desk.inspector, read);
     }
 }
 

@@ -38,7 +38,7 @@ fn matches(classifier: &Classifier, rule: &Rule, example: &Example) -> bool {
             classifier.walk(&access, &mut ids);
             ids.0.contains(&rule.id)
         }
-        Parsed::Odd(_) => false,
+        _ => false,
     }
 }
 

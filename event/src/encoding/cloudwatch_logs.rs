@@ -42,9 +42,9 @@ struct LogEvent<'a> {
 /// Appends one of `logEvents`.
 pub fn push(event: &Event, out: &mut Vec<u8>) {
     let id = u128::from_be_bytes(event.id(&event.parsed()).0);
+    let shown = event.shown();
     // AWS writes 56 digits.
-    let event =
-        LogEvent { id: format!("{id:056}"), timestamp: event.time, message: String::from_utf8_lossy(&event.line) };
+    let event = LogEvent { id: format!("{id:056}"), timestamp: event.time, message: String::from_utf8_lossy(&shown) };
     serde_json::to_writer(out, &event).expect("plain data turns into JSON, and a Vec takes it");
 }
 

@@ -61,28 +61,10 @@ mod tests {
     use std::sync::Arc;
 
     fn event(line: &[u8], offset: u64) -> Event {
-        let origin = Origin {
-            host: Host { id: "4a5b".into(), name: "web-1".into() },
-            cloud: None,
-            container: None,
-            path: "/var/log/apache2/access.log".into(),
-            life: HostKey::derive("4a5b").life("/var/log/apache2/access.log", b"first"),
-            format: Format::Combined,
-            ruleset: "2026.11.1".into(),
-            agent: "0.1.0".into(),
-        };
-        let (length, line) = (line.len() as u64, line.to_vec());
-        Event {
-            origin: Arc::new(origin),
-            offset,
-            length,
-            cut: false,
-            time: 7,
-            day: None,
-            attack: None,
-            gap: None,
-            line,
-        }
+        let path = "/var/log/apache2/access.log";
+        let life = HostKey::derive("4a5b").life(path, b"first");
+        let origin = Origin::new(Host { id: "4a5b".into(), name: "web-1".into() }, path, life, Format::Combined);
+        Event::new(Arc::new(origin), offset, line.to_vec(), 7)
     }
 
     fn record(encoding: &Encoding, events: &[Event]) -> Vec<u8> {

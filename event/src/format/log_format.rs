@@ -9,6 +9,7 @@
 use super::strftime::{Moment, Strftime};
 use super::{Access, Odd, Request, Time, ascii_number, clf, given};
 use crate::time::CLF_BYTES;
+use crate::zone::Zone;
 use memchr::memmem;
 use std::ops::Range;
 
@@ -148,16 +149,22 @@ impl LogFormat {
         &self.written
     }
 
+    /// Whether its times, if it has any, tell their offset from UTC.
+    pub fn tells_zone(&self) -> bool {
+        let time = joined(&self.tokens);
+        !time.is_whole() || time.tells_zone()
+    }
+
     /// What a user should know of it, in sentences.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Reads one line, without its line feed.
+    /// Reads one line, without its line feed. Times that tell no zone are of `zone`.
     ///
     /// # Errors
     /// Why the line does not fit.
-    pub fn parse<'a>(&'a self, line: &'a [u8]) -> Result<Access<'a>, Odd> {
+    pub fn parse<'a>(&'a self, line: &'a [u8], zone: &Zone) -> Result<Access<'a>, Odd> {
         let mut fit = Fit { tokens: &self.tokens, line, values: vec![0..0; self.tokens.len()], tries: 0 };
         if !fit.rest(0, 0) {
             return Err(Odd::OtherFormat);
@@ -170,7 +177,7 @@ impl LogFormat {
             }
         }
         if self.is_dated {
-            access.time = Some(clock.time().ok_or(Odd::BadTime)?);
+            access.time = Some(clock.time(zone).ok_or(Odd::BadTime)?);
         }
         Ok(access)
     }
@@ -421,7 +428,7 @@ fn warnings(tokens: &[Token]) -> Vec<String> {
     }
     let time = joined(tokens);
     if time.is_whole() && !time.tells_zone() {
-        out.push("its times tell no offset from UTC and are taken for UTC: add `%{%z}t`".to_owned());
+        out.push("its times tell no offset from UTC and are of the file's `timezone`: add `%{%z}t`".to_owned());
     }
     if !is_dated(tokens) {
         out.push("it has no field that tells date and time; lines are dated by when they are read".to_owned());
@@ -549,8 +556,8 @@ struct Clock<'a> {
 }
 
 impl<'a> Clock<'a> {
-    fn time(&self) -> Option<Time<'a>> {
-        let gathered = || Some(Time { written: self.first?, at: self.moment.time()? });
+    fn time(&self, zone: &Zone) -> Option<Time<'a>> {
+        let gathered = || Some(Time { written: self.first?, at: self.moment.time(zone)? });
         let Time { written, at } = self.main.or_else(gathered)?;
         Some(Time { written, at: at + if self.is_fine { 0 } else { self.fraction_millis } })
     }
@@ -652,16 +659,16 @@ mod tests {
         for written in [bare, r#""%h \"%r\" \t%>s %%""#, r#"LogFormat "%h \"%r\" \t%>s %%" mine"#] {
             let format = compile(written);
             assert_eq!(format.written(), bare);
-            let access = format.parse(b"::1 \"GET / HTTP/1.1\" \t200 %").unwrap();
+            let access = format.parse(b"::1 \"GET / HTTP/1.1\" \t200 %", &Zone::UTC).unwrap();
             assert_eq!((access.client, access.status), (&b"::1"[..], Some(200)));
         }
-        assert_eq!(compile(r#""%r" %>s"#).parse(b"\"GET / HTTP/1.1\" 404").unwrap().status, Some(404));
+        assert_eq!(compile(r#""%r" %>s"#).parse(b"\"GET / HTTP/1.1\" 404", &Zone::UTC).unwrap().status, Some(404));
     }
 
     #[test]
     fn conditions_and_sides_are_no_part_of_a_field() {
         let format = compile(r#""%!200,304{Referer}i" "%400,501{X-A}i" %<s %>s %h"#);
-        let access = format.parse(br#""http://a/" "b c" 302 404 ::1"#).unwrap();
+        let access = format.parse(br#""http://a/" "b c" 302 404 ::1"#, &Zone::UTC).unwrap();
         assert_eq!((access.referer, access.status), (Some(&b"http://a/"[..]), Some(404)));
         assert_eq!(access.others, [("%{X-A}i", &b"b c"[..]), ("%<s", b"302")]);
     }
@@ -671,15 +678,15 @@ mod tests {
         let format = compile("%h %l %u [%{%F %T}t] \"%r\"");
         for user in ["bob", "a b", "b[r]k", "x [2026-01-01 00:00:00] y", r#"evil\" [2026-01-01 00:00:00] \"x"#] {
             let line = format!("::1 - {user} [2026-11-16 08:00:25] \"GET / HTTP/1.1\"");
-            let access = format.parse(line.as_bytes()).unwrap();
+            let access = format.parse(line.as_bytes(), &Zone::UTC).unwrap();
             assert_eq!(access.user, Some(user.as_bytes()));
             assert_eq!(access.time.unwrap().at, 1_794_816_025_000);
         }
-        let empty = format.parse(b"::1 - \"\" [2026-11-16 08:00:25] \"-\"").unwrap();
+        let empty = format.parse(b"::1 - \"\" [2026-11-16 08:00:25] \"-\"", &Zone::UTC).unwrap();
         assert_eq!((empty.user, empty.request), (Some(&b"\"\""[..]), None));
         let quoted = compile(r#"# "%u" %h"#);
         for (line, user) in [(&b"# \"\"\"\" ::1"[..], &b"\"\""[..]), (br#"# "a \"b" ::1"#, br#"a \"b"#)] {
-            assert_eq!(quoted.parse(line).unwrap().user, Some(user));
+            assert_eq!(quoted.parse(line, &Zone::UTC).unwrap().user, Some(user));
         }
     }
 
@@ -696,18 +703,18 @@ mod tests {
             ("%{msec}t %{msec_frac}t %h", "1794816025250 250 ::1", 1_794_816_025_250),
             ("%{%F}t %{%T}t %{end:%F %T}t %h", "2026-11-16 08:00:25 2026-11-16 08:00:26 ::1", 1_794_816_025_000),
         ] {
-            assert_eq!(compile(format).parse(line.as_bytes()).unwrap().time.unwrap().at, at, "{format}");
+            assert_eq!(compile(format).parse(line.as_bytes(), &Zone::UTC).unwrap().time.unwrap().at, at, "{format}");
         }
-        assert_eq!(compile("%t %h").parse(b"[31/Feb/2026:08:00:25 +0000] ::1"), Err(Odd::BadTime));
-        assert_eq!(compile("%{%F %T}t %h").parse(b"2026-02-31 08:00:00 ::1"), Err(Odd::BadTime));
-        assert_eq!(compile("%h").parse(b"::1").unwrap().time, None);
-        assert_eq!(compile("%{%F}t %h").parse(b"2026-11-16 ::1").unwrap().time, None, "a day is no time");
+        assert_eq!(compile("%t %h").parse(b"[31/Feb/2026:08:00:25 +0000] ::1", &Zone::UTC), Err(Odd::BadTime));
+        assert_eq!(compile("%{%F %T}t %h").parse(b"2026-02-31 08:00:00 ::1", &Zone::UTC), Err(Odd::BadTime));
+        assert_eq!(compile("%h").parse(b"::1", &Zone::UTC).unwrap().time, None);
+        assert_eq!(compile("%{%F}t %h").parse(b"2026-11-16 ::1", &Zone::UTC).unwrap().time, None, "a day is no time");
     }
 
     #[test]
     fn the_finest_span_and_the_parts_of_a_request_are_told() {
         let format = compile("%T %D %{ms}T %m %U%q %H %V:%p");
-        let access = format.parse(b"1 1234567 1234 POST /a b?c=1 HTTP/2.0 dev.lab:8080").unwrap();
+        let access = format.parse(b"1 1234567 1234 POST /a b?c=1 HTTP/2.0 dev.lab:8080", &Zone::UTC).unwrap();
         assert_eq!(access.duration_nanos, Some(1_234_567_000));
         let request = access.request.unwrap();
         assert_eq!(
@@ -752,7 +759,7 @@ mod tests {
             compile("%{%F %T}t %y \"%r\"").warnings(),
             [
                 "`%y` is not known; it is kept under its own name",
-                "its times tell no offset from UTC and are taken for UTC: add `%{%z}t`",
+                "its times tell no offset from UTC and are of the file's `timezone`: add `%{%z}t`",
                 "it has no address of the client, `%h` or `%a`",
             ]
         );
@@ -762,7 +769,7 @@ mod tests {
     fn a_line_that_would_take_long_is_given_up() {
         let format = compile("%u %h %A %V %L %R %X \"%r\"");
         let line = [&b"a ".repeat(100_000)[..], b"b"].concat();
-        assert_eq!(format.parse(&line), Err(Odd::OtherFormat));
+        assert_eq!(format.parse(&line, &Zone::UTC), Err(Odd::OtherFormat));
     }
 
     /// A field with a value that Apache might write for it.
@@ -795,7 +802,7 @@ mod tests {
                 line.extend([quote.as_bytes(), value, quote.as_bytes(), between.as_bytes()].concat());
             }
             let format = compile(&format);
-            let access = format.parse(&line).unwrap();
+            let access = format.parse(&line, &Zone::UTC).unwrap();
             let first = |wanted: &str| parts.iter().find(|((directive, _), _)| *directive == wanted).map(|((_, value), _)| value);
             let meant = |value: &Vec<u8>| (value != b"-").then(|| unescape(value).into_owned());
             prop_assert_eq!(access.client, first("%h").map_or(&b""[..], |value| value));
@@ -812,8 +819,8 @@ mod tests {
             text in r#"[ "\\\[\]0-9a-z:/+-]{0,60}"#,
         ) {
             if let Ok(format) = LogFormat::compile(&format) {
-                let _ = format.parse(&line);
-                let _ = format.parse(text.as_bytes());
+                let _ = format.parse(&line, &Zone::UTC);
+                let _ = format.parse(text.as_bytes(), &Zone::UTC);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What stands where in a line: Apache's access log formats, read exactly.
+//! What stands where in a line: Apache's access and error logs, read exactly.
 //!
 //! The grammar leans on what a client cannot forge. Apache escapes every quote and
 //! backslash that comes from outside, so a quoted field ends at the first quote that
@@ -7,12 +7,15 @@
 //! its quotes are escaped too. Splitting at blanks, as most shippers do, lets an
 //! attacker write his own fields.
 
+pub mod error_log;
 mod log_format;
 mod strftime;
 
+pub use error_log::{ErrorLine, ErrorLogFormat, ErrorLogFormatError};
 pub use log_format::{LogFormat, LogFormatError};
 
 use crate::time::{self, CLF_BYTES, Millis};
+use crate::zone::Zone;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take, take_while1};
 use nom::character::complete::char;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 
 /// How the lines of a file are written. The names are those of Apache's own
 /// configuration (`LogFormat ... combined`). It is written as such a name, or as the
-/// LogFormat string itself.
+/// LogFormat string itself, or as `ErrorLogFormat` and the string that follows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Format {
     /// Any of the formats below, recognised line by line.
@@ -39,8 +42,12 @@ pub enum Format {
     Common,
     /// `%v:%p ` and then combined.
     VhostCombined,
+    /// The error log, as Apache writes it unless told otherwise.
+    Error,
     /// Any other.
     Custom(Arc<LogFormat>),
+    /// Any other of an error log.
+    CustomError(Arc<ErrorLogFormat>),
 }
 
 /// Apache's own formats as `httpd.conf` and Debian's `apache2.conf` write them.
@@ -55,38 +62,50 @@ const NAMED: [(&str, Format); 6] = [
 
 impl Format {
     /// All formats by name.
-    pub const ALL: [(&'static str, Format); 4] = [
+    pub const ALL: [(&'static str, Format); 5] = [
         ("auto", Format::Auto),
         ("combined", Format::Combined),
         ("common", Format::Common),
         ("vhost_combined", Format::VhostCombined),
+        ("error", Format::Error),
     ];
 
     /// Reads one line, without its line feed. Never fails: what does not fit is
-    /// [`Parsed::Odd`] with a reason.
+    /// [`Parsed::Odd`] with a reason. Times that tell no zone are taken for UTC.
     pub fn parse<'a>(&'a self, line: &'a [u8]) -> Parsed<'a> {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if let Format::Custom(format) = self {
-            return match format.parse(line) {
-                Ok(access) => Parsed::Access(access),
-                Err(_) if line.is_empty() => Parsed::Odd(Odd::Empty),
-                Err(odd) => Parsed::Odd(odd),
-            };
-        }
-        match self.access(line) {
-            Some(access) => Parsed::Access(access),
-            None => Parsed::Odd(reason(line)),
-        }
+        self.parse_in(line, &Zone::UTC)
     }
 
-    fn access<'a>(&self, line: &'a [u8]) -> Option<Access<'a>> {
-        match self {
+    /// As [`Format::parse`], with times that tell no zone taken for those of `zone`.
+    pub fn parse_in<'a>(&'a self, line: &'a [u8], zone: &Zone) -> Parsed<'a> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            return Parsed::Odd(Odd::Empty);
+        }
+        let access = match self {
             Format::Combined => whole(line, combined),
             Format::Common => whole(line, common),
             Format::VhostCombined => whole(line, vhost_combined),
-            Format::Auto if starts_with_vhost(line) => whole(line, vhost_combined),
-            Format::Auto | Format::Custom(_) => whole(line, combined).or_else(|| whole(line, common)),
+            Format::Auto => return auto(line, zone),
+            Format::Error => return Parsed::Error(error_log::parse(line, zone)),
+            Format::Custom(format) => return format.parse(line, zone).map_or_else(Parsed::Odd, Parsed::Access),
+            Format::CustomError(format) => return Parsed::Error(format.parse(line, zone)),
+        };
+        access.map_or_else(|| Parsed::Odd(reason(line)), Parsed::Access)
+    }
+
+    /// Whether all its times tell their offset from UTC, or none is told.
+    pub fn tells_zone(&self) -> bool {
+        match self {
+            Format::Combined | Format::Common | Format::VhostCombined => true,
+            Format::Auto | Format::Error | Format::CustomError(_) => false,
+            Format::Custom(format) => format.tells_zone(),
         }
+    }
+
+    /// Whether lines may be of an error log, where some belong to the line before them.
+    pub fn has_errors(&self) -> bool {
+        matches!(self, Format::Auto | Format::Error | Format::CustomError(_))
     }
 
     /// What a user should know of it, in sentences.
@@ -108,6 +127,11 @@ impl FromStr for Format {
         if !written.contains('%') {
             return Err(UnknownFormat::Name(written.to_owned()));
         }
+        if ErrorLogFormat::is_meant(written) {
+            let compiled = ErrorLogFormat::compile(written);
+            let refused = |cause| UnknownFormat::ErrorLogFormat { written: written.to_owned(), cause };
+            return compiled.map_err(refused).map(|format| Format::CustomError(Arc::new(format)));
+        }
         let compiled = LogFormat::compile(written);
         let compiled = compiled.map_err(|cause| UnknownFormat::LogFormat { written: written.to_owned(), cause })?;
         let named = NAMED.iter().find(|(named, _)| named.eq_ignore_ascii_case(compiled.written()));
@@ -119,6 +143,7 @@ impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Format::Custom(format) => f.pad(format.written()),
+            Format::CustomError(format) => f.pad(&format.written()),
             named => f.pad(Format::ALL.iter().find(|(_, format)| format == named).map_or("auto", |(name, _)| name)),
         }
     }
@@ -140,10 +165,14 @@ impl<'de> Deserialize<'de> for Format {
 /// A format that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UnknownFormat {
-    #[error("`{0}` is not a format: use auto, combined, common, vhost_combined, or Apache's own LogFormat string")]
+    #[error(
+        "`{0}` is not a format: use auto, combined, common, vhost_combined, error, or Apache's own LogFormat string"
+    )]
     Name(String),
     #[error("the LogFormat `{written}` cannot be used: {cause}")]
     LogFormat { written: String, cause: LogFormatError },
+    #[error("`{written}` cannot be used: {cause}")]
+    ErrorLogFormat { written: String, cause: ErrorLogFormatError },
 }
 
 /// What a line turned out to be.
@@ -151,6 +180,9 @@ pub enum UnknownFormat {
 #[expect(clippy::large_enum_variant, reason = "it lives for one line; a box would be an allocation a line")]
 pub enum Parsed<'a> {
     Access(Access<'a>),
+    Error(ErrorLine<'a>),
+    /// `==> FILE <==`, which `tail -f` writes before the lines of one of several files.
+    TailHeader(&'a [u8]),
     Odd(Odd),
 }
 
@@ -159,13 +191,25 @@ impl<'a> Parsed<'a> {
     pub fn access(&self) -> Option<&Access<'a>> {
         match self {
             Parsed::Access(access) => Some(access),
-            Parsed::Odd(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The line of an error log, if it is one.
+    pub fn error(&self) -> Option<&ErrorLine<'a>> {
+        match self {
+            Parsed::Error(error) => Some(error),
+            _ => None,
         }
     }
 
     /// The line's own time, if it has one.
     pub fn time(&self) -> Option<&Time<'a>> {
-        self.access().and_then(|access| access.time.as_ref())
+        match self {
+            Parsed::Access(access) => access.time.as_ref(),
+            Parsed::Error(error) => error.time.as_ref(),
+            Parsed::TailHeader(_) | Parsed::Odd(_) => None,
+        }
     }
 }
 
@@ -373,6 +417,24 @@ fn vhost(token: &[u8]) -> (&[u8], Option<u16>) {
     }
 }
 
+/// Reads a line that may be any of those that a container's output holds.
+fn auto<'a>(line: &'a [u8], zone: &Zone) -> Parsed<'a> {
+    let access = if starts_with_vhost(line) {
+        whole(line, vhost_combined)
+    } else {
+        whole(line, combined).or_else(|| whole(line, common))
+    };
+    let error = || error_log::recognise(line, zone).map(Parsed::Error);
+    let header = || tail_header(line).map(Parsed::TailHeader);
+    access.map(Parsed::Access).or_else(error).or_else(header).unwrap_or_else(|| Parsed::Odd(reason(line)))
+}
+
+/// The file that `tail` names before its lines: `==> /var/log/apache2/access.log <==` (GNU
+/// coreutils, "tail invocation").
+pub fn tail_header(line: &[u8]) -> Option<&[u8]> {
+    line.strip_prefix(b"==> ")?.strip_suffix(b" <==").filter(|file| !file.is_empty())
+}
+
 /// Whether the line's first word is `name:port` and not an IPv6 address.
 fn starts_with_vhost(line: &[u8]) -> bool {
     let token = &line[..memchr::memchr(b' ', line).unwrap_or(line.len())];
@@ -384,9 +446,6 @@ fn starts_with_vhost(line: &[u8]) -> bool {
 }
 
 fn reason(line: &[u8]) -> Odd {
-    if line.is_empty() {
-        return Odd::Empty;
-    }
     let anchor = memchr::memchr_iter(b'[', line).find(|&at| at > 0 && is_time_anchor(&line[at - 1..]));
     match anchor {
         Some(at) if clf(&line[at + 1..]).is_err() => Odd::BadTime,
@@ -404,7 +463,7 @@ mod tests {
     fn access<'a>(format: &'a Format, line: &'a str) -> Access<'a> {
         match format.parse(line.as_bytes()) {
             Parsed::Access(access) => access,
-            Parsed::Odd(odd) => panic!("{odd}: {line}"),
+            other => panic!("{other:?}: {line}"),
         }
     }
 

@@ -2,6 +2,7 @@
 //! Formats"; POSIX strftime).
 
 use crate::time::{Millis, civil};
+use crate::zone::Zone;
 
 /// One piece of a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +73,8 @@ pub struct Moment {
     afternoon: bool,
     minute: i64,
     second: i64,
-    zone_minutes: i64,
+    /// Its offset from UTC, where it tells one.
+    zone_minutes: Option<i64>,
     epoch: Option<i64>,
 }
 
@@ -195,7 +197,7 @@ fn step(piece: &Piece, text: &[u8], read: &mut Moment) -> Option<usize> {
             };
             let (hours, minutes) = (number(text.get(1..3)?)?, number(text.get(3..5)?)?);
             (hours < 24 && minutes < 60).then_some(())?;
-            read.zone_minutes = sign * (hours * 60 + minutes);
+            read.zone_minutes = Some(sign * (hours * 60 + minutes));
             Some(5)
         }
         Piece::Epoch => {
@@ -243,9 +245,9 @@ impl Moment {
         Some(())
     }
 
-    /// When it is; `None` as long as day or year are missing, or for a day that no calendar
-    /// has.
-    pub fn time(&self) -> Option<Millis> {
+    /// When it is, on a clock of `zone` unless it tells its own; `None` as long as day or
+    /// year are missing, or for a day that no calendar has.
+    pub fn time(&self, zone: &Zone) -> Option<Millis> {
         if let Some(epoch) = self.epoch {
             return Some(epoch * 1000);
         }
@@ -255,8 +257,8 @@ impl Moment {
             _ => return None,
         };
         let hour = self.hour12.map_or(self.hour, |hour| hour % 12 + if self.afternoon { 12 } else { 0 });
-        let minutes = days * 1440 + hour * 60 + self.minute - self.zone_minutes;
-        Some((minutes * 60 + self.second) * 1000)
+        let local = ((days * 1440 + hour * 60 + self.minute) * 60 + self.second) * 1000;
+        Some(self.zone_minutes.map_or_else(|| zone.instant(local), |offset| local - offset * 60_000))
     }
 }
 
@@ -267,7 +269,7 @@ mod tests {
     fn read(format: &str, text: &str) -> Option<(usize, Option<String>)> {
         let mut moment = Moment::default();
         let bytes = Strftime::compile(format).unwrap().read(text.as_bytes(), &mut moment)?;
-        Some((bytes, moment.time().map(crate::time::rfc3339)))
+        Some((bytes, moment.time(&Zone::UTC).map(crate::time::rfc3339)))
     }
 
     #[test]

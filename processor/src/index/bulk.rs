@@ -108,8 +108,7 @@ impl Bulker {
         events: impl Iterator<Item = &Event>,
     ) -> Result<(), IndexError> {
         let (mut items, mut bytes, mut part) = (Vec::new(), 0, 0);
-        for event in events {
-            let document = Document::of(event);
+        for document in events.filter_map(Document::for_index) {
             bytes += document.body.len();
             items.push(Item { index: self.names.name(document.day), document });
             if items.len() == DOCUMENTS_MAX || bytes >= BYTES_MAX {
@@ -242,27 +241,10 @@ mod tests {
     }
 
     fn events(count: u64) -> Vec<Event> {
-        let origin = Arc::new(Origin {
-            host: Host { id: "h".into(), name: "h".into() },
-            cloud: None,
-            container: None,
-            path: "/x".into(),
-            life: HostKey::derive("h").life("/x", b"first"),
-            format: Format::Auto,
-            ruleset: "1".into(),
-            agent: "1".into(),
-        });
-        let event = |offset| Event {
-            origin: origin.clone(),
-            offset,
-            length: 3,
-            line: b"odd".to_vec(),
-            cut: false,
-            time: 0,
-            day: None,
-            attack: None,
-            gap: None,
-        };
+        let host = Host { id: "h".into(), name: "h".into() };
+        let life = HostKey::derive("h").life("/x", b"first");
+        let origin = Arc::new(Origin::new(host, "/x", life, Format::Auto));
+        let event = |offset| Event::new(origin.clone(), offset, b"odd".to_vec(), 0);
         (0..count).map(event).collect()
     }
 
@@ -286,6 +268,25 @@ mod tests {
         let texts =
             kept.0.lock().unwrap().iter().map(|object| format!("{} {}", object.key, unpacked(object))).collect();
         (asked, texts)
+    }
+
+    #[tokio::test]
+    async fn what_is_for_the_archive_alone_is_not_indexed() {
+        let scripted = Arc::new(Scripted::default());
+        let bulker = Bulker {
+            index: scripted.clone(),
+            archive: Arc::new(Kept::default()),
+            names: IndexNames { prefix: "twosec".into(), from: None, until: None },
+            stream: "s".into(),
+            shard: "shard-0".into(),
+            meter: Arc::default(),
+            flush_every: Duration::from_secs(1),
+        };
+        let mut events = events(4);
+        events[0].duplicate_of = Some("/y".into());
+        (events[1].line, events[2].line) = (b"==> /y <==".to_vec(), Vec::new());
+        bulker.events(&SequenceNumber::new("7").unwrap(), events.iter()).await.unwrap();
+        assert_eq!(*scripted.asked.lock().unwrap(), [1], "the line alone");
     }
 
     fn unpacked(object: &Object) -> String {

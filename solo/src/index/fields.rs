@@ -56,7 +56,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("host.name", Kind::Keyword),
     ("container.name", Kind::Keyword),
     ("log.file.path", Kind::Keyword),
-    ("log.offset", Kind::Number),
+    ("twosec.offset", Kind::Number),
     ("error.message", Kind::Keyword),
     ("twosec.life", Kind::Keyword),
 ];
@@ -162,7 +162,7 @@ impl Found<'_> {
     }
 
     fn number(&mut self, path: &str, number: u64) {
-        if path == "log.offset" {
+        if path == "twosec.offset" {
             self.place.offset = Some(number);
         }
         if let Some((field, Kind::Number)) = self.fields.by_name.get(path) {

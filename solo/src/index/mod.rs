@@ -121,7 +121,7 @@ impl LocalIndex {
     /// The furthest offset of a life in what is durable.
     fn mark(&self, life: LifeId) -> tantivy::Result<Option<u64>> {
         let of_life = TermQuery::new(self.fields.term("twosec.life", &life.to_string()), IndexRecordOption::Basic);
-        let furthest = TopDocs::with_limit(1).order_by_fast_field::<u64>("log.offset", Order::Desc);
+        let furthest = TopDocs::with_limit(1).order_by_fast_field::<u64>("twosec.offset", Order::Desc);
         let found = self.store.reader.searcher().search(&of_life, &furthest)?;
         Ok(found.first().and_then(|(offset, _)| *offset))
     }
