@@ -13,6 +13,8 @@
 pub mod limits;
 pub mod time;
 pub mod unescape;
+pub mod cache;
+pub mod user_agent;
 pub mod format;
 pub mod id;
 pub mod attack;
