@@ -14,6 +14,7 @@ pub mod limits;
 pub mod time;
 pub mod unescape;
 pub mod cache;
+pub mod address;
 pub mod domain;
 pub mod user_agent;
 pub mod format;
