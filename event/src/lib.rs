@@ -16,6 +16,7 @@ pub mod unescape;
 pub mod cache;
 pub mod address;
 pub mod domain;
+pub mod geo;
 pub mod user_agent;
 pub mod format;
 pub mod id;
