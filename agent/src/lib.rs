@@ -20,6 +20,7 @@ pub mod lock;
 pub mod meter;
 pub mod report;
 pub mod tail;
+pub mod enrich;
 pub mod batch;
 pub mod spool;
 pub mod ship;
