@@ -822,7 +822,7 @@ mod tests {
         fn no_bytes_make_it_panic(line: Vec<u8>, written in r"[%{}a-zA-Z\\ \[\]:0-9+-]{0,40}", like in r"(\[Mon Nov 23 01:49:33\.005699 2026\] )?[ \[\]a-z:(),0-9]{0,60}") {
             for line in [&line[..], like.as_bytes()] {
                 let parsed = parse(line, &Zone::UTC);
-                (parsed.php(), parsed.modsecurity(), parsed.code());
+                let _ = (parsed.php(), parsed.modsecurity(), parsed.code());
                 if let Ok(format) = ErrorLogFormat::compile(&format!("{written}%M")) {
                     format.parse(line, &Zone::UTC);
                 }

@@ -177,7 +177,6 @@ pub enum UnknownFormat {
 
 /// What a line turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "it lives for one line; a box would be an allocation a line")]
 pub enum Parsed<'a> {
     Access(Access<'a>),
     Error(ErrorLine<'a>),
