@@ -130,7 +130,7 @@ impl Event {
     pub fn is_for_index(&self, parsed: &Parsed<'_>) -> bool {
         let is_between = match parsed {
             Parsed::TailHeader(_) => true,
-            Parsed::Odd(odd) => *odd == Odd::Empty && self.origin.format == Format::Auto,
+            Parsed::Odd(odd) => *odd == Odd::Empty && self.origin.container.is_some(),
             Parsed::Access(_) | Parsed::Error(_) => false,
         };
         self.gap.is_some() || !is_between && self.duplicate_of.is_none()

@@ -73,6 +73,9 @@ struct RunArgs {
     /// LogFormat string, such as `%h %t "%r" %>s`.
     #[arg(long, default_value = "auto")]
     format: Format,
+    /// Keep passwords, tokens and session ids as they stand in the log, in index and archive.
+    #[arg(long)]
+    keep_secrets: bool,
     /// Port of the live page on this machine; 0 takes any free one.
     #[arg(long, default_value_t = 7654, conflicts_with = "once")]
     port: u16,
@@ -144,8 +147,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn read(args: RunArgs) -> anyhow::Result<()> {
     let files = args.files.iter().map(|file| input::check(file, args.format.clone())).collect::<Result<Vec<_>, _>>()?;
-    let plan =
-        Plan { files, data: args.data, once: args.once, port: args.port, bar: args.once && io::stderr().is_terminal() };
+    let plan = Plan {
+        files,
+        data: args.data,
+        keep_secrets: args.keep_secrets,
+        once: args.once,
+        port: args.port,
+        bar: args.once && io::stderr().is_terminal(),
+    };
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let ended = runtime.block_on(run::run(plan));
     // Threads that wait for room in a queue, or for the page, must not hold the end up.

@@ -46,6 +46,8 @@ const GRACE: Duration = Duration::from_secs(20);
 pub struct Plan {
     pub files: Vec<FileSettings>,
     pub data: PathBuf,
+    /// Whether secrets are not masked.
+    pub keep_secrets: bool,
     pub once: bool,
     pub port: u16,
     /// Whether to draw a progress bar.
@@ -181,7 +183,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
         host: host::here(id),
         cloud: Arc::default(),
         format: RecordFormat::Frame,
-        redact: RedactSettings::default(),
+        redact: if plan.keep_secrets { RedactSettings::nothing() } else { RedactSettings::default() },
         files: plan.files.clone(),
         state: plan.data.join("agent"),
         follow: !plan.once,

@@ -102,7 +102,7 @@ impl<'a> Story<'a> {
         };
         let config = format!(
             "host_id = \"web-1\"\n[stream]\nname = \"{}\"\nformat = \"{format}\"\n\
-             [[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
+             [[file]]\npath = \"{}\"\n[redact]\nkeys = []\n[spool]\npath = \"{}\"\n",
             story.stream,
             story.log().display(),
             story.state().display()

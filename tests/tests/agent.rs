@@ -39,7 +39,7 @@ impl Host {
     fn configure(&self, log: &str) {
         let (log, state) = (self.path(log), self.path("state"));
         let config = format!(
-            "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
+            "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[redact]\nkeys = []\n[spool]\npath = \"{}\"\n",
             log.display(),
             state.display()
         );

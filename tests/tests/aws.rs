@@ -46,7 +46,7 @@ impl Cloud {
         cloud.kinesis.create_stream(STREAM, shards).await;
         cloud.dynamodb.create_table(TABLE).await;
         let config = format!(
-            "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
+            "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[redact]\nkeys = []\n[spool]\npath = \"{}\"\n",
             cloud.log().display(),
             cloud.host.path().join("state").display()
         );

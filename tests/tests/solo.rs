@@ -44,7 +44,7 @@ impl Host {
 
     fn once(&self, more: &[&str]) -> Output {
         let log = self.log();
-        let mut args = vec!["--once", "--json"];
+        let mut args = vec!["--once", "--json", "--keep-secrets"];
         args.extend(more);
         self.run(&args, &[&log])
     }
@@ -56,7 +56,7 @@ impl Host {
     /// Starts to follow the log; returns when the page answers.
     fn follow(&self) -> Follow {
         let mut child = Command::new(TWOSEC)
-            .args(["--port", "0", "--data"])
+            .args(["--port", "0", "--keep-secrets", "--data"])
             .arg(self.data())
             .arg(self.log())
             .stderr(Stdio::piped())
@@ -176,7 +176,7 @@ fn refusal(output: &Output) -> (i32, String) {
 #[test]
 fn the_shipped_sample_is_read_archived_and_indexed_line_by_line() {
     let host = Host::new();
-    let summary = json(&host.run(&["--once", "--json"], &[&sample()]));
+    let summary = json(&host.run(&["--once", "--json", "--keep-secrets"], &[&sample()]));
     assert_eq!(
         (&summary["requests"], &summary["new_lines"], &summary["known_lines"]),
         (&2404.into(), &2404.into(), &0.into())
@@ -194,6 +194,29 @@ fn the_shipped_sample_is_read_archived_and_indexed_line_by_line() {
     let lines = sample_lines();
     assert_eq!(host.archived(), counted(&lines));
     assert_eq!(host.indexed(), counted(&lines));
+}
+
+#[test]
+fn passwords_are_masked_in_index_and_archive_and_equal_ones_are_equal() {
+    let host = Host::new();
+    host.append(&sample_lines());
+    let summary = json(&host.run(&["--once", "--json"], &[&host.log()]));
+    assert_eq!(summary["requests"], 2404);
+    let (archived, indexed) = (host.archived(), host.indexed());
+    assert_eq!(archived, indexed);
+    let masked: Vec<&String> = archived.keys().filter(|line| line.contains("password=REDACTED-")).collect();
+    assert!(masked.len() > 10, "{}", masked.len());
+    let passwords = |line: &&String| {
+        line.split(['?', '&', ' ', '"']).any(|pair| {
+            pair.strip_prefix("password=").is_some_and(|value| !value.is_empty() && !value.starts_with("REDACTED-"))
+        })
+    };
+    assert_eq!(archived.keys().find(passwords), None);
+    let masks: std::collections::BTreeSet<&str> = masked
+        .iter()
+        .map(|line| line.split("password=").nth(1).unwrap().split(['&', ' ', '"']).next().unwrap())
+        .collect();
+    assert!(masks.len() < masked.len(), "some password was tried twice");
 }
 
 #[test]

@@ -286,7 +286,7 @@ mod tests {
         events[0].duplicate_of = Some("/y".into());
         (events[1].line, events[2].line) = (b"==> /y <==".to_vec(), Vec::new());
         bulker.events(&SequenceNumber::new("7").unwrap(), events.iter()).await.unwrap();
-        assert_eq!(*scripted.asked.lock().unwrap(), [1], "the line alone");
+        assert_eq!(*scripted.asked.lock().unwrap(), [2], "a blank line of a log is one");
     }
 
     fn unpacked(object: &Object) -> String {
