@@ -176,7 +176,7 @@ fn requests() -> Vec<Sent> {
 fn read<'a>(format: &'a Format, line: &'a [u8]) -> Access<'a> {
     match format.parse(line) {
         Parsed::Access(access) => access,
-        Parsed::Odd(odd) => panic!("{odd}: {}", String::from_utf8_lossy(line)),
+        other => panic!("{other:?}: {}", String::from_utf8_lossy(line)),
     }
 }
 
