@@ -69,12 +69,8 @@ impl Redaction {
     /// The line as it may leave the host, and what is to be masked of it where it is shown.
     pub fn apply<'a>(&self, line: &'a [u8], parsed: &Parsed<'_>) -> (Cow<'a, [u8]>, Vec<Mask>) {
         let masks = self.redactor.as_ref().map(|redactor| redactor.masks(line, parsed)).unwrap_or_default();
-        if self.masks_archive { (masked_or_same(line, &masks), Vec::new()) } else { (Cow::Borrowed(line), masks) }
+        if self.masks_archive { (masked(line, &masks), Vec::new()) } else { (Cow::Borrowed(line), masks) }
     }
-}
-
-fn masked_or_same<'a>(line: &'a [u8], masks: &[Mask]) -> Cow<'a, [u8]> {
-    if masks.is_empty() { Cow::Borrowed(line) } else { masked(line, masks) }
 }
 
 /// The key that the folder holds, or a new one.

@@ -4,6 +4,7 @@
 //! One function builds it, so the same line is the same document everywhere.
 
 use crate::attack::{Attack, Category, Confidence, Finding, Severity};
+use crate::format::error_log::Php;
 use crate::format::{Access, ErrorLine, Parsed};
 use crate::id::{EventId, LifeId};
 use crate::line::{Cloud, Container, Event, Host};
@@ -382,6 +383,7 @@ struct GapFields<'a> {
 
 fn source<'a>(event: &'a Event, shown: &'a [u8], parsed: &'a Parsed<'a>, id: EventId) -> Source<'a> {
     let (access, error) = (parsed.access(), parsed.error());
+    let php = error.and_then(ErrorLine::php);
     let origin = &event.origin;
     let attack = event.attack.as_ref();
     Source {
@@ -398,13 +400,13 @@ fn source<'a>(event: &'a Event, shown: &'a [u8], parsed: &'a Parsed<'a>, id: Eve
         cloud: origin.cloud.as_ref().map(cloud),
         labels: origin.cloud.as_ref().map(labels).unwrap_or_default(),
         container: origin.container.as_ref(),
-        log: log(event, error),
+        log: log(event, error, php.as_ref()),
         process: error.and_then(process),
         agent: AgentFields { kind: "twosec-agent", version: &origin.agent },
         rule: attack.map(|a| rule(a, &origin.ruleset)),
         threat: attack.map(threat),
         attack: attack.map(attack_fields),
-        error: gap(event).or_else(|| odd(parsed)).or_else(|| error.and_then(error_fields)),
+        error: gap(event).or_else(|| odd(parsed)).or_else(|| error.map(|e| error_fields(e, php))),
         related: related(parsed),
         twosec: Ours {
             life: origin.life,
@@ -420,20 +422,20 @@ fn source<'a>(event: &'a Event, shown: &'a [u8], parsed: &'a Parsed<'a>, id: Eve
     }
 }
 
-fn log<'a>(event: &'a Event, error: Option<&ErrorLine<'a>>) -> Log<'a> {
+fn log<'a>(event: &'a Event, error: Option<&ErrorLine<'a>>, php: Option<&Php<'_>>) -> Log<'a> {
     Log {
         file: File { path: &event.origin.path },
         level: error.and_then(|e| e.level).map(text),
         logger: error.and_then(|e| e.module).map(text),
-        origin: error.and_then(code_place),
+        origin: error.and_then(|e| code_place(e, php)),
     }
 }
 
 /// Where a message came from: the line of PHP that failed, else Apache's own.
-fn code_place(error: &ErrorLine<'_>) -> Option<CodePlace> {
+fn code_place(error: &ErrorLine<'_>, php: Option<&Php<'_>>) -> Option<CodePlace> {
     let place = |name: String, line| CodePlace { file: CodeFile { name, line } };
-    if let Some(php) = error.php() {
-        return php.file.map(|file| place(file, php.line));
+    if let Some(php) = php {
+        return php.file.clone().map(|file| place(file, php.line));
     }
     error.source.map(|(file, line)| place(text(file).into_owned(), Some(line)))
 }
@@ -443,14 +445,9 @@ fn process(error: &ErrorLine<'_>) -> Option<Process> {
     (process.pid.is_some() || process.thread.is_some()).then_some(process)
 }
 
-fn error_fields<'a>(error: &ErrorLine<'a>) -> Option<ErrorFields<'a>> {
-    let php = error.php();
-    Some(ErrorFields {
-        code: error.code().map(text),
-        kind: php.as_ref().map(|php| Cow::Owned(php.kind.clone().into_owned())),
-        message: text(error.message),
-        stack_trace: php.and_then(|php| php.stack_trace),
-    })
+fn error_fields<'a>(error: &ErrorLine<'a>, php: Option<Php<'a>>) -> ErrorFields<'a> {
+    let (kind, stack_trace) = php.map(|php| (php.kind, php.stack_trace)).unzip();
+    ErrorFields { code: error.code().map(text), kind, message: text(error.message), stack_trace: stack_trace.flatten() }
 }
 
 fn modsecurity<'a>(error: &ErrorLine<'a>) -> BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>> {
@@ -764,7 +761,7 @@ mod tests {
 
     #[test]
     fn a_line_of_an_error_log_is_told_in_ecs_fields() {
-        let line = br#"[Mon Nov 23 01:49:33.005699 2026] [php:error] [pid 788:tid 789] [client 67.43.156.143:26325] PHP Fatal error:  Uncaught E: \"x in /a.php:2\nStack trace:\n#0 {main}\n  thrown in /a.php on line 2, referer: http://dev.lab/?token=REDACTED-0123456789abcdef"#;
+        let line = br#"[Mon Nov 23 01:49:33.005699 2026] [php:error] [pid 788:tid 789] [client 67.43.156.143:26325] PHP Fatal error:  Uncaught E: \"x in /a.php:2\nStack trace:\n#0 {main}\n  thrown in /a.php on line 2, referer: http://dev.lab/?token=REDACTED-0123456789ab"#;
         let document = Document::of(&event(line));
         let message =
             "PHP Fatal error:  Uncaught E: \"x in /a.php:2\nStack trace:\n#0 {main}\n  thrown in /a.php on line 2";
@@ -777,7 +774,7 @@ mod tests {
                 "dataset": "apache.error", "original": String::from_utf8_lossy(line),
             },
             "source": {"address": "67.43.156.143", "ip": "67.43.156.143", "port": 26325},
-            "http": {"request": {"referrer": "http://dev.lab/?token=REDACTED-0123456789abcdef"}, "response": {}},
+            "http": {"request": {"referrer": "http://dev.lab/?token=REDACTED-0123456789ab"}, "response": {}},
             "host": {"id": "4a5b", "name": "web-1"},
             "log": {
                 "file": {"path": "/var/log/apache2/access.log"}, "level": "error", "logger": "php",
@@ -790,7 +787,7 @@ mod tests {
                 "stack_trace": "#0 {main}\n  thrown in /a.php on line 2",
             },
             "related": {"ip": ["67.43.156.143"]},
-            "twosec": {"life": event(line).origin.life, "offset": 9, "redacted": ["token=0123456789abcdef"]},
+            "twosec": {"life": event(line).origin.life, "offset": 9, "redacted": ["token=0123456789ab"]},
         });
         assert_eq!(body(&document), expected);
     }

@@ -369,8 +369,10 @@ fn read_row(
     let time = parsed.time().map_or(row.time.unwrap_or_default(), |own| own.at);
     // What an index must not show may not be shown as evidence either.
     let shown = masked(&line, &row.masks);
-    let told = |hits| attack(hits, origin.parse(&shown).access(), rules).ok_or(FrameError::NoRule { number });
-    let attack = row.attack.map(told).transpose()?;
+    let masked = (!row.masks.is_empty()).then(|| origin.parse(&shown));
+    let access = masked.as_ref().unwrap_or(&parsed).access();
+    let attack = row.attack.map(|hits| attack(hits, access, rules).ok_or(FrameError::NoRule { number }));
+    let attack = attack.transpose()?;
     let day = day_of(&parsed, before);
     Ok(Event {
         origin: Arc::clone(origin),

@@ -3,7 +3,7 @@
 //! A value whose key names a secret (`password=...`, `user_token=...`, `PHPSESSID=...`) is
 //! replaced, and so is the password of a URL (`https://name:secret@host`), in the request, in
 //! referers, cookies and messages alike. The key stays, and so does the count of equal
-//! secrets: the mask is `REDACTED-` and 16 hex digits of a keyed hash, so the same password
+//! secrets: the mask is `REDACTED-` and 12 hex digits of a keyed hash, so the same password
 //! tried for fifty names is one mask fifty times. Who has only the masks cannot try out
 //! passwords: the hash's key stays on the host.
 //!
@@ -18,6 +18,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// Keys whose values are secrets unless a user says otherwise, in lower case. The last ones
 /// are those that give access to objects of AWS (Signature Version 2 and 4, query string
@@ -62,8 +63,12 @@ pub const KEYS: [&str; 37] = [
     "x-goog-credential",
 ];
 
-/// What a mask begins with; 16 hex digits follow.
+/// What a mask begins with; [`MASK_DIGITS`] hex digits follow.
 pub const MASK: &str = "REDACTED-";
+
+/// Digits of a mask's hash. They look random, so each costs half a byte of the stream for
+/// each secret; 48 bits tell some millions of secrets apart.
+pub const MASK_DIGITS: usize = 12;
 
 /// Bytes of a key.
 const KEY_BYTES_MAX: usize = 64;
@@ -71,11 +76,18 @@ const KEY_BYTES_MAX: usize = 64;
 /// Masks of one line; what is beyond is masked as one.
 const MASKS_MAX: usize = 64;
 
+/// `@` in the code of URLs.
+static ENCODED_AT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"%40"));
+
 /// Finds secrets.
 #[derive(Clone)]
 pub struct Redactor {
     keys: HashSet<Box<[u8]>>,
-    secret: [u8; 32],
+    /// By a key's first letter, a bit for each length that such a key has: most names of
+    /// parameters are told by these from all keys, and need not be hashed.
+    lengths: [u64; 256],
+    /// The hash with its key in it.
+    mac: Hmac<Sha256>,
     shortens_addresses: bool,
 }
 
@@ -127,7 +139,11 @@ impl Redactor {
     /// A redactor for these keys. `secret` makes the masks: who has it can try out passwords.
     pub fn new<K: AsRef<str>>(keys: impl IntoIterator<Item = K>, secret: [u8; 32]) -> Redactor {
         let lower = |key: K| key.as_ref().to_ascii_lowercase().into_bytes().into_boxed_slice();
-        Redactor { keys: keys.into_iter().map(lower).collect(), secret, shortens_addresses: false }
+        let keys: HashSet<Box<[u8]>> = keys.into_iter().map(lower).filter(|key| is_a_length(key.len())).collect();
+        let mut lengths = [0; 256];
+        keys.iter().for_each(|key| lengths[usize::from(key[0])] |= 1 << (key.len() - 1));
+        let mac = Hmac::new_from_slice(&secret).expect("HMAC takes a key of any length (RFC 2104)");
+        Redactor { keys, lengths, mac, shortens_addresses: false }
     }
 
     /// As it is, but the client's address is shortened too: to its network of 24 bits, or of
@@ -184,17 +200,26 @@ impl Redactor {
                 out.extend(pieces.into_iter().filter_map(|at| self.mask(line, shifted(at))));
             }
         }
-        for place in memmem::find_iter(text, b"://") {
-            out.extend(userinfo(text, place + 3, false).and_then(|at| self.mask(line, shifted(at))));
+        // Most lines have neither sign of a name before a host, and are not searched for URLs.
+        if memchr::memchr(b'@', text).is_some() {
+            for place in memmem::find_iter(text, b"://") {
+                out.extend(userinfo(text, place + 3, false).and_then(|at| self.mask(line, shifted(at))));
+            }
         }
-        for place in memmem::find_iter(text, b"%2F%2F").chain(memmem::find_iter(text, b"%2f%2f")) {
-            out.extend(userinfo(text, place + 6, true).and_then(|at| self.mask(line, shifted(at))));
+        if memchr::memchr(b'%', text).is_some() && ENCODED_AT.find(text).is_some() {
+            for place in memmem::find_iter(text, b"%2F%2F").chain(memmem::find_iter(text, b"%2f%2f")) {
+                out.extend(userinfo(text, place + 6, true).and_then(|at| self.mask(line, shifted(at))));
+            }
         }
     }
 
     fn is_key(&self, key: &[u8]) -> bool {
+        if !is_a_length(key.len()) || self.lengths[usize::from(key[0].to_ascii_lowercase())] >> (key.len() - 1) & 1 == 0
+        {
+            return false;
+        }
         let mut lower = [0; KEY_BYTES_MAX];
-        let Some(lower) = lower.get_mut(..key.len()).filter(|key| !key.is_empty()) else { return false };
+        let lower = &mut lower[..key.len()];
         lower.copy_from_slice(key);
         lower.make_ascii_lowercase();
         self.keys.contains(&*lower)
@@ -206,11 +231,10 @@ impl Redactor {
         if value.is_empty() || is_mask(value) {
             return None;
         }
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC takes a key of any length (RFC 2104)");
-        mac.update(&plain(value));
-        let hash: [u8; 32] = mac.finalize().into_bytes().into();
-        let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Mask { at, with: format!("{MASK}{digits}") })
+        let hash: [u8; 32] = self.mac.clone().chain_update(plain(value)).finalize().into_bytes().into();
+        let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).take(MASK_DIGITS);
+        let digits = nibbles.map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)]));
+        Some(Mask { at, with: MASK.chars().chain(digits).collect() })
     }
 }
 
@@ -232,11 +256,11 @@ pub fn masked<'a>(line: &'a [u8], masks: &[Mask]) -> Cow<'a, [u8]> {
     Cow::Owned(out)
 }
 
-/// The secrets of a masked line, as `key=0123456789abcdef`: what can be counted.
+/// The secrets of a masked line, as `key=0123456789ab`: what can be counted.
 pub fn secrets(line: &[u8]) -> Vec<String> {
     let mut out = Vec::new();
     for at in memmem::find_iter(line, MASK.as_bytes()) {
-        let Some(digits) = line.get(at + MASK.len()..at + MASK.len() + 16) else { break };
+        let Some(digits) = line.get(at + MASK.len()..at + MASK.len() + MASK_DIGITS) else { break };
         if out.len() == MASKS_MAX || !digits.iter().all(u8::is_ascii_hexdigit) {
             continue;
         }
@@ -253,9 +277,13 @@ pub fn secrets(line: &[u8]) -> Vec<String> {
     out
 }
 
+fn is_a_length(bytes: usize) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&bytes)
+}
+
 fn is_mask(value: &[u8]) -> bool {
     let digits = value.strip_prefix(MASK.as_bytes());
-    digits.is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
+    digits.is_some_and(|digits| digits.len() == MASK_DIGITS && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Where a field stands in its line.

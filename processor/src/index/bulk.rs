@@ -248,20 +248,24 @@ mod tests {
         (0..count).map(event).collect()
     }
 
-    /// Indexes `count` events against a script. Gives the sizes of the requests, and
-    /// dead letters' texts.
-    async fn index(count: u64, answers: impl IntoIterator<Item = Answer>) -> (Vec<usize>, Vec<String>) {
-        let scripted = Arc::new(Scripted { answers: Mutex::new(answers.into_iter().collect()), ..Scripted::default() });
-        let kept = Arc::new(Kept::default());
-        let bulker = Bulker {
-            index: scripted.clone(),
-            archive: kept.clone(),
+    fn bulker(index: Arc<Scripted>, archive: Arc<Kept>) -> Bulker {
+        Bulker {
+            index,
+            archive,
             names: IndexNames { prefix: "twosec".into(), from: None, until: None },
             stream: "s".into(),
             shard: "shard-0".into(),
             meter: Arc::default(),
             flush_every: Duration::from_secs(1),
-        };
+        }
+    }
+
+    /// Indexes `count` events against a script. Gives the sizes of the requests, and
+    /// dead letters' texts.
+    async fn index(count: u64, answers: impl IntoIterator<Item = Answer>) -> (Vec<usize>, Vec<String>) {
+        let scripted = Arc::new(Scripted { answers: Mutex::new(answers.into_iter().collect()), ..Scripted::default() });
+        let kept = Arc::new(Kept::default());
+        let bulker = bulker(scripted.clone(), kept.clone());
         let sequence = SequenceNumber::new("7").unwrap();
         bulker.events(&sequence, events(count).iter()).await.unwrap();
         let asked = scripted.asked.lock().unwrap().clone();
@@ -273,15 +277,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_for_the_archive_alone_is_not_indexed() {
         let scripted = Arc::new(Scripted::default());
-        let bulker = Bulker {
-            index: scripted.clone(),
-            archive: Arc::new(Kept::default()),
-            names: IndexNames { prefix: "twosec".into(), from: None, until: None },
-            stream: "s".into(),
-            shard: "shard-0".into(),
-            meter: Arc::default(),
-            flush_every: Duration::from_secs(1),
-        };
+        let bulker = bulker(scripted.clone(), Arc::default());
         let mut events = events(4);
         events[0].duplicate_of = Some("/y".into());
         (events[1].line, events[2].line) = (b"==> /y <==".to_vec(), Vec::new());
