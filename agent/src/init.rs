@@ -68,6 +68,8 @@ mod tests {
         timezone = "Europe/Berlin"
         container_dir = "/var/log/apache2"
         olddir = "/var/log/apache2/old"
+        [enrich]
+        networks = "/etc/twosec/networks.txt"
         [metrics]
         prometheus = "127.0.0.1:9464"
         cloudwatch_namespace = "2SeC"

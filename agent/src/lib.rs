@@ -38,6 +38,7 @@ pub mod tools;
 pub mod cli;
 
 use crate::batch::Inspector;
+use crate::enrich::Enrichment;
 use crate::lock::{Lock, LockError};
 use crate::redaction::Redaction;
 use crate::settings::Settings;
@@ -47,6 +48,7 @@ use crate::tail::{Desk, Wake, Wakes};
 use event::Classifier;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +103,8 @@ async fn pipeline(
     let spool = Arc::new(opened.spool);
     settings.meter.watch_spool(&spool);
     let redaction = Redaction::open(&settings.redact, &settings.state).map_err(RunError::Folder)?;
-    let inspector = Inspector { classifier: Arc::clone(classifier), redaction };
+    let enrichment = Enrichment::open(&settings.enrich, Instant::now());
+    let inspector = Inspector { classifier: Arc::clone(classifier), enrichment, redaction };
     let desk = Desk::new(settings.clone(), inspector, Arc::clone(&spool), opened.known);
     let wakes = Wakes::new();
     let (stop, read, shipped) = (stop.child_token(), CancellationToken::new(), CancellationToken::new());

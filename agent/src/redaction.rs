@@ -2,10 +2,11 @@
 
 use event::Redactor;
 use event::format::Parsed;
-use event::redact::{Mask, masked};
+use event::redact::{Mask, masked, network};
 use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::Path;
 
 /// The file that holds the key of the masks, in the agent's folder.
@@ -64,6 +65,12 @@ impl Redaction {
     /// Masks nothing.
     pub fn none() -> Redaction {
         Redaction { redactor: None, masks_archive: true }
+    }
+
+    /// A client's address as it may leave the host.
+    pub fn address(&self, ip: IpAddr) -> IpAddr {
+        let shortens = self.redactor.as_ref().is_some_and(Redactor::shortens_addresses);
+        if shortens { network(ip) } else { ip }
     }
 
     /// The line as it may leave the host, and what is to be masked of it where it is shown.

@@ -1,10 +1,12 @@
 //! What an operator wrote, and what it means once it has been checked.
 
+use crate::enrich::EnrichSettings;
 use crate::host;
 use crate::httpd::Httpd;
 use crate::meter::Meter;
 use crate::redaction::RedactSettings;
 use crate::spool::{Limits, MAX_BYTES_MIN, OnFull};
+use event::address::Networks;
 use event::format::UnknownFormat;
 use event::line::{Cloud, Host};
 use event::{Format, Zone};
@@ -42,6 +44,8 @@ pub struct Config {
     /// The files to read.
     #[serde(default)]
     pub file: Vec<FileConfig>,
+    #[serde(default)]
+    pub enrich: EnrichConfig,
     #[serde(default)]
     pub redact: RedactConfig,
     #[serde(default)]
@@ -101,6 +105,35 @@ pub struct FileConfig {
     /// The folder that logrotate's `olddir` names, if files are moved to another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub olddir: Option<PathBuf>,
+}
+
+/// `[enrich]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EnrichConfig {
+    /// MaxMind databases (City, Country, ASN) that tell where clients are. Each is held in
+    /// memory whole, and read again when it has changed.
+    pub geoip: Vec<PathBuf>,
+    /// A file that names networks, such as those of cloud providers: on each line a network
+    /// and its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub networks: Option<PathBuf>,
+    /// Addresses and networks of balancers and proxies in front of Apache. If a request comes
+    /// from one of them, X-Forwarded-For tells the client, where the format logs that header;
+    /// with mod_remoteip Apache itself logs the client.
+    pub trusted_proxies: Vec<String>,
+}
+
+impl EnrichConfig {
+    fn check(&self) -> Result<EnrichSettings, ConfigError> {
+        let refused = |cause| ConfigError::Value(format!("`enrich.trusted_proxies`: {cause}"));
+        let EnrichConfig { geoip, networks, trusted_proxies } = self;
+        if let Some(path) = geoip.iter().chain(networks).find(|path| !path.is_absolute()) {
+            return Err(ConfigError::Value(format!("`enrich` names `{}`: it must be absolute", path.display())));
+        }
+        let trusted_proxies = Networks::parse(trusted_proxies).map_err(refused)?;
+        Ok(EnrichSettings { geoip: geoip.clone(), networks: networks.clone(), trusted_proxies })
+    }
 }
 
 /// `[redact]`
@@ -200,6 +233,7 @@ pub struct Settings {
     pub cloud: Arc<RwLock<Option<Cloud>>>,
     pub files: Vec<FileSettings>,
     pub format: RecordFormat,
+    pub enrich: EnrichSettings,
     pub redact: RedactSettings,
     /// The folder for the spool and dead letters.
     pub state: PathBuf,
@@ -319,6 +353,7 @@ impl Config {
             cloud: Arc::default(),
             files: self.file.iter().map(FileConfig::check).collect::<Result<_, _>>()?,
             format,
+            enrich: self.enrich.check()?,
             redact: self.redact.check()?,
             state: self.spool.path.clone(),
             spool: self.spool.check()?,
@@ -475,6 +510,15 @@ impl Settings {
             let zone = if file.format.tells_zone() { String::new() } else { format!(", times of {}", file.timezone) };
             let _ = writeln!(text, "file      {} ({}{zone})", file.path, file.format);
         }
+        for database in &self.enrich.geoip {
+            let _ = writeln!(text, "geoip     {}{}", database.display(), missing(database));
+        }
+        if let Some(networks) = &self.enrich.networks {
+            let _ = writeln!(text, "networks  {}{}", networks.display(), missing(networks));
+        }
+        if !self.enrich.trusted_proxies.is_empty() {
+            let _ = writeln!(text, "proxies   X-Forwarded-For of {} is believed", self.enrich.trusted_proxies);
+        }
         let whereabouts = if self.redact.archive { "index and archive" } else { "the index, not in the archive" };
         let _ = match self.redact.keys.len() {
             0 => writeln!(text, "redact    nothing"),
@@ -488,6 +532,11 @@ impl Settings {
         }
         text
     }
+}
+
+/// What `check` says behind a file that can come later.
+fn missing(path: &Path) -> &'static str {
+    if path.is_file() { "" } else { " (not there yet)" }
 }
 
 /// Who may read what is served at `address`.

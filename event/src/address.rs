@@ -200,6 +200,20 @@ impl Networks {
     }
 }
 
+/// The ranges, as `10.0.0.0-10.255.255.255`.
+impl fmt::Display for Networks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (first, last)) in self.ranges.iter().enumerate() {
+            let between = if at == 0 { "" } else { ", " };
+            match first == last {
+                true => write!(f, "{between}{first}")?,
+                false => write!(f, "{between}{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl TryFrom<Vec<String>> for Networks {
     type Error = NetworksError;
 

@@ -3,14 +3,18 @@
 //!
 //! One function builds it, so the same line is the same document everywhere.
 
+use crate::address::{self, SourceClass};
 use crate::attack::{Attack, Category, Confidence, Finding, Severity};
+use crate::domain;
 use crate::format::error_log::Php;
 use crate::format::{Access, ErrorLine, Parsed};
+use crate::geo::{AutonomousSystem, Place};
 use crate::id::{EventId, LifeId};
 use crate::line::{Cloud, Container, Event, Host};
 use crate::redact;
 use crate::time::{Day, rfc3339};
 use crate::unescape::unescape;
+use crate::user_agent::{self, UserAgentParts};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -42,13 +46,20 @@ impl Document {
     fn build(event: &Event, parsed: &Parsed<'_>) -> Document {
         let id = event.id(parsed);
         let body = if event.masks.is_empty() {
-            serde_json::to_vec(&source(event, &event.line, parsed, id))
+            body(event, &event.line, parsed, id)
         } else {
             let shown = event.shown();
-            serde_json::to_vec(&source(event, &shown, &event.origin.parse(&shown), id))
+            body(event, &shown, &event.origin.parse(&shown), id)
         };
-        Document { id, day: event.day, body: body.expect("plain data turns into JSON") }
+        Document { id, day: event.day, body }
     }
+}
+
+fn body(event: &Event, shown: &[u8], parsed: &Parsed<'_>, id: EventId) -> Vec<u8> {
+    let agent = parsed.access().and_then(|access| access.user_agent).map(text);
+    let parts = agent.as_deref().map(user_agent::parse);
+    let agent = agent.map(|original| user_agent_fields(original, parts.as_deref()));
+    serde_json::to_vec(&source(event, shown, parsed, id, agent)).expect("plain data turns into JSON")
 }
 
 /// Which index a document belongs into.
@@ -149,6 +160,10 @@ struct Endpoint<'a> {
     ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    geo: Option<&'a Place>,
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    system: Option<&'a AutonomousSystem>,
 }
 
 #[derive(Serialize)]
@@ -171,6 +186,12 @@ struct Url<'a> {
     query: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     extension: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registered_domain: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_level_domain: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subdomain: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -205,6 +226,26 @@ struct Bytes {
 #[derive(Serialize)]
 struct UserAgent<'a> {
     original: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    os: Option<OperatingSystem<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<Device<'a>>,
+}
+
+#[derive(Serialize)]
+struct OperatingSystem<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Device<'a> {
+    name: &'a str,
 }
 
 #[derive(Serialize)]
@@ -307,7 +348,7 @@ impl ErrorFields<'static> {
 #[derive(Serialize)]
 struct Related<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    ip: Option<[IpAddr; 1]>,
+    ip: Option<Vec<IpAddr>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<[Cow<'a, str>; 1]>,
 }
@@ -337,6 +378,19 @@ struct Ours<'a> {
     /// What ECS has no fields for.
     #[serde(skip_serializing_if = "Option::is_none")]
     cloud: Option<OtherCloud<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<SourceFields<'a>>,
+}
+
+#[derive(Serialize)]
+struct SourceFields<'a> {
+    class: SourceClass,
+    /// The name of the client's network in the operator's list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
+    /// The trusted proxy that passed the request on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<IpAddr>,
 }
 
 #[derive(Serialize)]
@@ -381,7 +435,13 @@ struct GapFields<'a> {
     reason: &'a str,
 }
 
-fn source<'a>(event: &'a Event, shown: &'a [u8], parsed: &'a Parsed<'a>, id: EventId) -> Source<'a> {
+fn source<'a>(
+    event: &'a Event,
+    shown: &'a [u8],
+    parsed: &'a Parsed<'a>,
+    id: EventId,
+    user_agent: Option<UserAgent<'a>>,
+) -> Source<'a> {
     let (access, error) = (parsed.access(), parsed.error());
     let php = error.and_then(ErrorLine::php);
     let origin = &event.origin;
@@ -391,11 +451,11 @@ fn source<'a>(event: &'a Event, shown: &'a [u8], parsed: &'a Parsed<'a>, id: Eve
         ecs: Ecs { version: "8.11.0" },
         message: error.map(|e| text(e.message)),
         event: meta(event, shown, parsed, id),
-        source: endpoint(parsed),
+        source: endpoint(event, parsed),
         user: access.and_then(|a| a.user).map(|name| Name { name: user(name) }),
         url: access.and_then(url),
         http: access.map(http).or_else(|| error.and_then(|e| e.referer).map(asked_from)),
-        user_agent: access.and_then(|a| a.user_agent).map(|ua| UserAgent { original: text(ua) }),
+        user_agent,
         host: &origin.host,
         cloud: origin.cloud.as_ref().map(cloud),
         labels: origin.cloud.as_ref().map(labels).unwrap_or_default(),
@@ -407,7 +467,7 @@ fn source<'a>(event: &'a Event, shown: &'a [u8], parsed: &'a Parsed<'a>, id: Eve
         threat: attack.map(threat),
         attack: attack.map(attack_fields),
         error: gap(event).or_else(|| odd(parsed)).or_else(|| error.map(|e| error_fields(e, php))),
-        related: related(parsed),
+        related: related(event, parsed),
         twosec: Ours {
             life: origin.life,
             offset: event.offset,
@@ -418,7 +478,19 @@ fn source<'a>(event: &'a Event, shown: &'a [u8], parsed: &'a Parsed<'a>, id: Eve
             redacted: redact::secrets(shown),
             duplicate_of: event.duplicate_of.as_deref(),
             cloud: origin.cloud.as_ref().and_then(other_cloud),
+            source: source_fields(event, parsed),
         },
+    }
+}
+
+fn user_agent_fields<'a>(original: Cow<'a, str>, parts: Option<&'a UserAgentParts>) -> UserAgent<'a> {
+    let part = |of: fn(&UserAgentParts) -> &Option<Box<str>>| parts.and_then(|parts| of(parts).as_deref());
+    UserAgent {
+        original,
+        name: part(|parts| &parts.name),
+        version: part(|parts| &parts.version),
+        os: part(|parts| &parts.os_name).map(|name| OperatingSystem { name, version: part(|parts| &parts.os_version) }),
+        device: part(|parts| &parts.device_name).map(|name| Device { name }),
     }
 }
 
@@ -511,21 +583,23 @@ fn user(name: &[u8]) -> Cow<'_, str> {
     if name == b"\"\"" { Cow::Borrowed("") } else { text(name) }
 }
 
-/// The client: its address or name, and its port where that is told.
-fn client<'a>(parsed: &Parsed<'a>) -> Option<(&'a [u8], Option<u16>)> {
-    match parsed {
-        Parsed::Access(access) => (!access.client.is_empty()).then_some((access.client, None)),
-        Parsed::Error(error) => error.client,
-        Parsed::TailHeader(_) | Parsed::Odd(_) => None,
-    }
+/// The client: the one that a trusted proxy passed on, else the line's own.
+fn endpoint<'a>(event: &'a Event, parsed: &Parsed<'a>) -> Option<Endpoint<'a>> {
+    let (address, ip, port) = match (event.client, parsed.client()) {
+        (Some(client), _) => (Cow::Owned(client.to_string()), Some(client), None),
+        (None, Some((client, port))) => (text(client), parsed.client_ip(), port),
+        (None, None) => return None,
+    };
+    let geo = event.source.as_ref().map(|source| &source.geo);
+    let (place, system) = (geo.and_then(|geo| geo.place.as_ref()), geo.and_then(|geo| geo.system.as_ref()));
+    Some(Endpoint { address, ip, port, geo: place, system })
 }
 
-fn endpoint<'a>(parsed: &Parsed<'a>) -> Option<Endpoint<'a>> {
-    client(parsed).map(|(client, port)| Endpoint { address: text(client), ip: ip(client), port })
-}
-
-fn ip(client: &[u8]) -> Option<IpAddr> {
-    std::str::from_utf8(client).ok()?.parse().ok()
+fn source_fields<'a>(event: &'a Event, parsed: &Parsed<'_>) -> Option<SourceFields<'a>> {
+    let ip = event.client.or_else(|| parsed.client_ip())?;
+    let provider = event.source.as_ref().and_then(|source| source.provider.as_deref());
+    let peer = event.client.and_then(|_| parsed.client_ip());
+    Some(SourceFields { class: address::class(ip), provider, peer })
 }
 
 fn url<'a>(access: &Access<'a>) -> Option<Url<'a>> {
@@ -543,8 +617,17 @@ fn url<'a>(access: &Access<'a>) -> Option<Url<'a>> {
     };
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     let (host, port) = access.vhost.map_or((None, None), |(name, port)| (Some(text(name).into_owned()), port));
+    let domain = if authority.is_empty() { host } else { Some(authority.to_owned()) };
+    let parts = domain.as_deref().and_then(domain::parts);
+    let owned = |part: Cow<'_, str>| part.into_owned();
+    let (registered_domain, top_level_domain, subdomain) = parts.map_or((None, None, None), |parts| {
+        (Some(owned(parts.registered_domain)), Some(owned(parts.top_level_domain)), parts.subdomain.map(owned))
+    });
     Some(Url {
-        domain: if authority.is_empty() { host } else { Some(authority.to_owned()) },
+        registered_domain,
+        top_level_domain,
+        subdomain,
+        domain,
         port,
         scheme,
         path: (!path.is_empty()).then(|| path.to_owned()),
@@ -669,8 +752,9 @@ fn odd(parsed: &Parsed<'_>) -> Option<ErrorFields<'static>> {
     }
 }
 
-fn related<'a>(parsed: &Parsed<'a>) -> Option<Related<'a>> {
-    let ip = client(parsed).and_then(|(client, _)| ip(client)).map(|ip| [ip]);
+fn related<'a>(event: &Event, parsed: &Parsed<'a>) -> Option<Related<'a>> {
+    let ips: Vec<IpAddr> = event.client.into_iter().chain(parsed.client_ip()).collect();
+    let ip = (!ips.is_empty()).then_some(ips);
     let user = parsed.access().and_then(|access| access.user).map(|name| [user(name)]);
     (ip.is_some() || user.is_some()).then_some(Related { ip, user })
 }
@@ -711,14 +795,14 @@ mod tests {
             },
             "source": {"address": "192.0.2.7", "ip": "192.0.2.7"},
             "user": {"name": "bob"},
-            "url": {"original": "/dl/a.PHP?x=%27", "domain": "dev.lab", "port": 80, "path": "/dl/a.PHP", "query": "x=%27", "extension": "php"},
+            "url": {"original": "/dl/a.PHP?x=%27", "domain": "dev.lab", "port": 80, "path": "/dl/a.PHP", "query": "x=%27", "extension": "php", "registered_domain": "dev.lab", "top_level_domain": "lab"},
             "http": {"version": "1.1", "request": {"method": "GET"}, "response": {"status_code": 404, "body": {"bytes": 512}}},
             "user_agent": {"original": "a\"bé"},
             "host": {"id": "4a5b", "name": "web-1"},
             "log": {"file": {"path": "/var/log/apache2/access.log"}},
             "agent": {"type": "twosec-agent", "version": "0.1.0"},
             "related": {"ip": ["192.0.2.7"], "user": ["bob"]},
-            "twosec": {"life": event(line).origin.life, "offset": 9},
+            "twosec": {"life": event(line).origin.life, "offset": 9, "source": {"class": "documentation"}},
         });
         assert_eq!(body(&document), expected);
     }
@@ -747,6 +831,33 @@ mod tests {
         assert_eq!(body["cloud"], expected);
         assert_eq!(body["twosec"]["cloud"], json!({"image_id": "ami-0abc", "vpc_id": "vpc-0fed"}));
         assert_eq!(body["labels"], json!({"team": "shop", "team_name": "a.b", "aws:x": ""}));
+    }
+
+    #[test]
+    fn what_is_known_of_client_domain_and_browser_is_told() {
+        let line = br#"WWW.Shop.example.co.uk:443 10.0.0.1 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.6 Mobile/15E148 Safari/604.1""#;
+        let system = AutonomousSystem { number: Some(64_500), ..AutonomousSystem::default() };
+        let place = Place { city_name: Some("London".into()), ..Place::default() };
+        let geo = crate::geo::Geo { place: Some(place), system: Some(system) };
+        let source = Arc::new(crate::geo::SourceFacts { geo, provider: Some("Example Cloud".into()) });
+        let client = Some([192, 0, 2, 7].into());
+        let body = body(&Document::of(&Event { client, source: Some(source), ..event(line) }));
+        let expected = json!({
+            "address": "192.0.2.7", "ip": "192.0.2.7", "geo": {"city_name": "London"}, "as": {"number": 64_500},
+        });
+        assert_eq!(body["source"], expected);
+        let expected = json!({"class": "documentation", "provider": "Example Cloud", "peer": "10.0.0.1"});
+        assert_eq!(body["twosec"]["source"], expected);
+        assert_eq!(body["related"]["ip"], json!(["192.0.2.7", "10.0.0.1"]));
+        let agent = &body["user_agent"];
+        assert_eq!((&agent["name"], &agent["version"]), (&json!("Mobile Safari"), &json!("17.6")));
+        assert_eq!(
+            (&agent["os"], &agent["device"]),
+            (&json!({"name": "iOS", "version": "17.6"}), &json!({"name": "iPhone"}))
+        );
+        let url = &body["url"];
+        let parts = [&url["registered_domain"], &url["top_level_domain"], &url["subdomain"]];
+        assert_eq!(parts, [&json!("example.co.uk"), &json!("co.uk"), &json!("www.shop")]);
     }
 
     #[test]
@@ -787,7 +898,7 @@ mod tests {
                 "stack_trace": "#0 {main}\n  thrown in /a.php on line 2",
             },
             "related": {"ip": ["67.43.156.143"]},
-            "twosec": {"life": event(line).origin.life, "offset": 9, "redacted": ["token=0123456789ab"]},
+            "twosec": {"life": event(line).origin.life, "offset": 9, "redacted": ["token=0123456789ab"], "source": {"class": "public"}},
         });
         assert_eq!(body(&document), expected);
     }
@@ -821,7 +932,7 @@ mod tests {
         let line =
             br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET http://evil.example:81?q HTTP/1.1" 200 5 "-" "-""#;
         let url = &body(&Document::of(&event(line)))["url"];
-        let expected = json!({"original": "http://evil.example:81?q", "scheme": "http", "domain": "evil.example:81", "query": "q"});
+        let expected = json!({"original": "http://evil.example:81?q", "scheme": "http", "domain": "evil.example:81", "query": "q", "registered_domain": "evil.example", "top_level_domain": "example"});
         assert_eq!(url, &expected);
     }
 

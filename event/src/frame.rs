@@ -16,6 +16,7 @@
 use crate::attack::{Attack, Category, Confidence};
 use crate::classify::{Spot, Verdict, evidence};
 use crate::format::Access;
+use crate::geo::SourceFacts;
 use crate::gzip::gzip;
 use crate::limits::DECODED_BYTES_MAX;
 use crate::line::{Event, Origin, day_of};
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The frame version that this program writes, and the newest that it reads.
@@ -53,6 +55,9 @@ pub struct Header {
     /// name it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, RuleFacts>,
+    /// What was looked up of clients' addresses: each stands here once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<IpAddr, Arc<SourceFacts>>,
 }
 
 /// What is the same for all findings of a rule: category, confidence, score.
@@ -62,7 +67,7 @@ impl Header {
     /// The header of a frame of `origin` that follows a line of `day`. The rest is filled
     /// in by [`Body::encode`].
     pub fn new(origin: Origin, day: Option<Day>) -> Header {
-        Header { version: VERSION, origin, offset: 0, day, rules: BTreeMap::new() }
+        Header { version: VERSION, origin, offset: 0, day, rules: BTreeMap::new(), sources: BTreeMap::new() }
     }
 }
 
@@ -85,6 +90,8 @@ struct Row<'a> {
     cut: bool,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     attack: Option<Hits<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     duplicate_of: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "<[Mask]>::is_empty")]
@@ -142,6 +149,8 @@ pub struct Line<'a> {
     /// Day of the last dated line of the life up to and with this one.
     pub day: Option<Day>,
     pub attack: Option<&'a Verdict<'a>>,
+    /// Whose request a trusted proxy passed on, where the line's own client is that proxy.
+    pub client: Option<IpAddr>,
     /// The log that holds the same line.
     pub duplicate_of: Option<&'a str>,
     /// What an index must not show of the line.
@@ -152,8 +161,8 @@ pub struct Line<'a> {
 
 /// Whether a row needs nothing but the line itself, and a verdict.
 fn tells_all(line: &Line<'_>) -> bool {
-    let has_more = line.cut || line.gap.is_some() || line.duplicate_of.is_some() || !line.masks.is_empty();
-    line.tells_time && line.length == line.line.len() as u64 && !has_more
+    let has_more = line.cut || line.gap.is_some() || line.duplicate_of.is_some() || line.client.is_some();
+    line.tells_time && line.length == line.line.len() as u64 && line.masks.is_empty() && !has_more
 }
 
 /// Whether a line holds printable ASCII alone, as Apache writes it.
@@ -214,6 +223,7 @@ fn push_row(line: &Line<'_>, follows: bool, out: &mut Vec<u8>) {
         length: (line.length != line.line.len() as u64).then_some(line.length),
         cut: line.cut,
         attack: line.attack.map(hits),
+        client: line.client,
         duplicate_of: line.duplicate_of.map(Cow::Borrowed),
         masks: Cow::Borrowed(line.masks),
         gap: line.gap.map(Cow::Borrowed),
@@ -325,7 +335,7 @@ pub fn decode(record: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
     let (mut day, mut next) = (header.day, header.offset);
     let mut events = Vec::new();
     for (at, row) in rows.enumerate().filter(|(_, row)| !row.is_empty()) {
-        let event = read_row(at + 2, row, &origin, &header.rules, (day, next))?;
+        let event = read_row(at + 2, row, &origin, &header, (day, next))?;
         // An offset near the end of all numbers is somebody's joke, and no line follows it.
         (day, next) = (event.day, event.offset.saturating_add(event.length).saturating_add(1));
         events.push(event);
@@ -360,7 +370,7 @@ fn read_row(
     number: usize,
     row: &[u8],
     origin: &Arc<Origin>,
-    rules: &BTreeMap<String, RuleFacts>,
+    header: &Header,
     (before, next): (Option<Day>, u64),
 ) -> Result<Event, FrameError> {
     let row: Row<'_> = serde_json::from_slice(row).map_err(|cause| FrameError::Line { number, cause })?;
@@ -370,8 +380,11 @@ fn read_row(
     // What an index must not show may not be shown as evidence either.
     let shown = masked(&line, &row.masks);
     let masked = (!row.masks.is_empty()).then(|| origin.parse(&shown));
-    let access = masked.as_ref().unwrap_or(&parsed).access();
-    let attack = row.attack.map(|hits| attack(hits, access, rules).ok_or(FrameError::NoRule { number }));
+    let shown = masked.as_ref().unwrap_or(&parsed);
+    let source = row.client.or_else(|| shown.client_ip()).filter(|_| !header.sources.is_empty());
+    let source = source.and_then(|client| header.sources.get(&client).cloned());
+    let attack =
+        row.attack.map(|hits| attack(hits, shown.access(), &header.rules).ok_or(FrameError::NoRule { number }));
     let attack = attack.transpose()?;
     let day = day_of(&parsed, before);
     Ok(Event {
@@ -382,6 +395,8 @@ fn read_row(
         time,
         day,
         attack,
+        client: row.client,
+        source,
         duplicate_of: row.duplicate_of.map(Cow::into_owned),
         masks: row.masks.into_owned(),
         gap: row.gap.map(Cow::into_owned),

@@ -5,6 +5,23 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What the agent looked up of a client's address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFacts {
+    #[serde(flatten)]
+    pub geo: Geo,
+    /// The name of its network in the operator's own list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Box<str>>,
+}
+
+impl SourceFacts {
+    /// Whether nothing is told.
+    pub fn is_empty(&self) -> bool {
+        *self == SourceFacts::default()
+    }
+}
+
 /// What databases tell of an address. Absent is what they do not tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Geo {

@@ -3,6 +3,7 @@
 use crate::attack::Attack;
 use crate::format::{Format, Odd, Parsed};
 use crate::frame::{from_text, to_text};
+use crate::geo::SourceFacts;
 use crate::id::{EventId, LifeId};
 use crate::redact::{Mask, masked};
 use crate::time::{Day, Millis};
@@ -10,6 +11,7 @@ use crate::zone::Zone;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What all lines of one file on one host have in common. It is a frame's header and
@@ -97,6 +99,10 @@ pub struct Event {
     /// last dated line before it in its life.
     pub day: Option<Day>,
     pub attack: Option<Attack>,
+    /// Whose request a trusted proxy passed on, where the line's own client is that proxy.
+    pub client: Option<IpAddr>,
+    /// What was looked up of the client's address.
+    pub source: Option<Arc<SourceFacts>>,
     /// The log that holds the same line, where a container's output repeats a log that is
     /// read itself: this one is archived and not indexed.
     pub duplicate_of: Option<String>,
@@ -111,8 +117,9 @@ impl Event {
     /// A whole line of which nothing is known but its place and when it was read.
     pub fn new(origin: Arc<Origin>, offset: u64, line: Vec<u8>, read: Millis) -> Event {
         let length = line.len() as u64;
-        let (cut, day, attack, duplicate_of, masks, gap) = (false, None, None, None, Vec::new(), None);
-        Event { origin, offset, length, line, cut, time: read, day, attack, duplicate_of, masks, gap }
+        let (day, attack, client, source, duplicate_of, gap) = (None, None, None, None, None, None);
+        let (cut, masks) = (false, Vec::new());
+        Event { origin, offset, length, line, cut, time: read, day, attack, client, source, duplicate_of, masks, gap }
     }
 
     /// The line's fields.
@@ -164,6 +171,10 @@ struct Archived<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attack: Option<Cow<'a, Attack>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<Arc<SourceFacts>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     duplicate_of: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "<[Mask]>::is_empty")]
     masks: Cow<'a, [Mask]>,
@@ -188,6 +199,8 @@ impl Event {
             line,
             line_b64,
             attack: self.attack.as_ref().map(Cow::Borrowed),
+            client: self.client,
+            source: self.source.clone(),
             duplicate_of: self.duplicate_of.as_deref().map(Cow::Borrowed),
             masks: Cow::Borrowed(&self.masks),
             gap: self.gap.as_deref().map(Cow::Borrowed),
@@ -212,6 +225,8 @@ impl Event {
             time: own.time,
             day: own.day,
             attack: own.attack.map(Cow::into_owned),
+            client: own.client,
+            source: own.source,
             duplicate_of: own.duplicate_of.map(Cow::into_owned),
             masks: own.masks.into_owned(),
             gap: own.gap.map(Cow::into_owned),
@@ -263,7 +278,8 @@ mod tests {
             };
             let length = line.len() as u64 + u64::from(cut);
             let json = origin.to_json();
-            let event = Event { length, cut, day: day.map(Day), duplicate_of: cut.then(|| path.to_owned()), masks, ..Event::new(Arc::new(origin), offset, line, 7) };
+            let source = SourceFacts { provider: cut.then(|| "Example Cloud".into()), ..SourceFacts::default() };
+            let event = Event { client: cut.then_some([192, 0, 2, 7].into()), source: (!source.is_empty()).then(|| Arc::new(source)), length, cut, day: day.map(Day), duplicate_of: cut.then(|| path.to_owned()), masks, ..Event::new(Arc::new(origin), offset, line, 7) };
             let mut row = Vec::new();
             let id = event.id(&event.parsed());
             event.archive(id, &json, &mut row);

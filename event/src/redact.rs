@@ -9,7 +9,7 @@
 //!
 //! Ids are made from a line's place and time, so no setting here changes them.
 
-use crate::format::{Access, Parsed};
+use crate::format::{Access, Parsed, argument};
 use hmac::{Hmac, Mac};
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
@@ -152,6 +152,11 @@ impl Redactor {
         Redactor { shortens_addresses: true, ..self }
     }
 
+    /// Whether it shortens addresses.
+    pub fn shortens_addresses(&self) -> bool {
+        self.shortens_addresses
+    }
+
     /// What must be masked in a line, in order and without overlaps. `parsed` is what this
     /// very slice was read as: its fields are looked for in it by their addresses.
     pub fn masks(&self, line: &[u8], parsed: &Parsed<'_>) -> Vec<Mask> {
@@ -178,7 +183,7 @@ impl Redactor {
         }
         for (name, value) in &access.others {
             let at = place(line, value);
-            if self.is_key(header(name).as_bytes()) {
+            if self.is_key(argument(name).as_bytes()) {
                 out.extend(self.mask(line, at));
             } else {
                 self.mask_stretch(line, at, Kind::Text, out);
@@ -292,11 +297,6 @@ fn place(line: &[u8], field: &[u8]) -> Range<usize> {
     let end = start.wrapping_add(field.len());
     assert!(start <= end && end <= line.len(), "a field is a part of its line");
     start..end
-}
-
-/// `Authorization` of `%{Authorization}i`.
-fn header(directive: &str) -> &str {
-    directive.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(name, _)| name)
 }
 
 /// The next separator from `from` on: where it is, which one, and its bytes.
@@ -458,7 +458,7 @@ fn addresses(line: &[u8], parsed: &Parsed<'_>, out: &mut Vec<Mask>) {
         Parsed::Access(access) => {
             shorten(access.client);
             for (name, value) in &access.others {
-                if *name == "%{c}a" || header(name).eq_ignore_ascii_case("x-forwarded-for") {
+                if *name == "%{c}a" || argument(name).eq_ignore_ascii_case("x-forwarded-for") {
                     value.split(|byte| b", ".contains(byte)).for_each(&mut shorten);
                 }
             }
@@ -469,7 +469,7 @@ fn addresses(line: &[u8], parsed: &Parsed<'_>, out: &mut Vec<Mask>) {
 }
 
 /// The network that an address is in: 24 bits, or 48 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(four) => {
             let [a, b, c, _] = four.octets();

@@ -6,10 +6,12 @@ use crate::run::{self, Plan, RunError};
 use crate::summary::{self, Summary};
 use crate::text::plain;
 use agent::cli::is_broken_pipe;
+use agent::enrich::EnrichSettings;
 use agent::lock::LockError;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use event::Format;
+use event::address::{Networks, NetworksError};
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -76,6 +78,15 @@ struct RunArgs {
     /// Keep passwords, tokens and session ids as they stand in the log, in index and archive.
     #[arg(long)]
     keep_secrets: bool,
+    /// A MaxMind database (City, Country or ASN) that tells where clients are; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    geoip: Vec<PathBuf>,
+    /// A file that names networks, such as those of cloud providers: `198.51.100.0/24 Example`.
+    #[arg(long, value_name = "FILE")]
+    networks: Option<PathBuf>,
+    /// Address or network of a balancer whose X-Forwarded-For is believed; may be repeated.
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    trusted_proxy: Vec<String>,
     /// Port of the live page on this machine; 0 takes any free one.
     #[arg(long, default_value_t = 7654, conflicts_with = "once")]
     port: u16,
@@ -145,10 +156,17 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
+/// Checks a network, and keeps it as it is written.
+fn network(text: &str) -> Result<String, NetworksError> {
+    event::address::network(text).map(|_| text.to_owned())
+}
+
 fn read(args: RunArgs) -> anyhow::Result<()> {
     let files = args.files.iter().map(|file| input::check(file, args.format.clone())).collect::<Result<Vec<_>, _>>()?;
+    let trusted_proxies = Networks::parse(&args.trusted_proxy).context("--trusted-proxy")?;
     let plan = Plan {
         files,
+        enrich: EnrichSettings { geoip: args.geoip, networks: args.networks, trusted_proxies },
         data: args.data,
         keep_secrets: args.keep_secrets,
         once: args.once,

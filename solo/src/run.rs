@@ -10,6 +10,7 @@ use crate::status::Status;
 use crate::stream::{LocalStream, SHARD};
 use crate::summary::{self, Summary};
 use crate::trouble::Trouble;
+use agent::enrich::EnrichSettings;
 use agent::host;
 use agent::lock::{Lock, LockError};
 use agent::meter::Meter;
@@ -46,6 +47,7 @@ const GRACE: Duration = Duration::from_secs(20);
 pub struct Plan {
     pub files: Vec<FileSettings>,
     pub data: PathBuf,
+    pub enrich: EnrichSettings,
     /// Whether secrets are not masked.
     pub keep_secrets: bool,
     pub once: bool,
@@ -183,6 +185,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
         host: host::here(id),
         cloud: Arc::default(),
         format: RecordFormat::Frame,
+        enrich: plan.enrich.clone(),
         redact: if plan.keep_secrets { RedactSettings::nothing() } else { RedactSettings::default() },
         files: plan.files.clone(),
         state: plan.data.join("agent"),

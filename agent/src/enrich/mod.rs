@@ -10,15 +10,83 @@
 pub mod geoip;
 pub mod networks;
 
+use self::geoip::GeoIp;
+use self::networks::NamedNetworks;
+use event::Parsed;
+use event::address::{self, Networks};
+use event::geo::{Geo, SourceFacts};
+use event::unescape::unescape;
 use std::error::Error;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often files are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What a user wants to be told of clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnrichSettings {
+    /// GeoIP databases.
+    pub geoip: Vec<PathBuf>,
+    /// The list of named networks.
+    pub networks: Option<PathBuf>,
+    /// Whose X-Forwarded-For is believed.
+    pub trusted_proxies: Networks,
+}
+
+/// Answers who a line's client is and what is known of his address.
+#[derive(Debug)]
+pub struct Enrichment {
+    geoip: Option<GeoIp>,
+    networks: Option<NamedNetworks>,
+    trusted_proxies: Networks,
+}
+
+impl Enrichment {
+    /// Opens what the settings name. What is missing or bad is a warning, and is looked for
+    /// again by [`Enrichment::refresh`].
+    pub fn open(settings: &EnrichSettings, now: Instant) -> Enrichment {
+        Enrichment {
+            geoip: (!settings.geoip.is_empty()).then(|| GeoIp::open(&settings.geoip, now)),
+            networks: settings.networks.as_deref().map(|path| NamedNetworks::open(path, now)),
+            trusted_proxies: settings.trusted_proxies.clone(),
+        }
+    }
+
+    /// Reads what has changed. Blocks while it reads.
+    pub fn refresh(&mut self, now: Instant) {
+        self.geoip.iter_mut().for_each(|geoip| geoip.refresh(now));
+        self.networks.iter_mut().for_each(|networks| networks.refresh(now));
+    }
+
+    /// Whose request a trusted proxy passed on: what X-Forwarded-For tells, if the line's
+    /// own client is such a proxy and the format logs that header.
+    pub fn client(&self, parsed: &Parsed<'_>) -> Option<IpAddr> {
+        let access = parsed.access().filter(|_| !self.trusted_proxies.is_empty())?;
+        let (peer, forwarded_for) = (parsed.client_ip()?, access.request_header("x-forwarded-for")?);
+        let client = address::client(peer, &unescape(forwarded_for), &self.trusted_proxies);
+        (client != peer.to_canonical()).then_some(client)
+    }
+
+    /// Whether anything can be known of an address.
+    pub fn knows(&self) -> bool {
+        self.geoip.is_some() || self.networks.is_some()
+    }
+
+    /// What is known of an address; `None` for nothing.
+    pub fn facts(&mut self, ip: IpAddr) -> Option<Arc<SourceFacts>> {
+        let geo = self.geoip.as_mut().and_then(|geoip| geoip.look_up(ip));
+        let provider = self.networks.as_ref().and_then(|networks| networks.name(ip));
+        let geo = geo.map_or_else(Geo::default, |geo| Geo::clone(&geo));
+        let facts = SourceFacts { geo, provider: provider.map(|name| Box::from(&**name)) };
+        (!facts.is_empty()).then(|| Arc::new(facts))
+    }
+}
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +239,41 @@ pub(in crate::enrich) mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), act);
         let warnings = kept.0.lock().unwrap();
         warnings.clone()
+    }
+
+    fn open(settings: &EnrichSettings) -> Enrichment {
+        Enrichment::open(settings, Instant::now())
+    }
+
+    #[test]
+    fn a_client_is_believed_only_behind_a_trusted_proxy() {
+        let format: event::Format = r#"%h %t \"%r\" \"%{X-Forwarded-For}i\""#.parse().unwrap();
+        let line =
+            |peer: &str, header: &str| format!(r#"{peer} [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" "{header}""#);
+        let trusted_proxies = Networks::parse(&["10.0.0.0/8"]).unwrap();
+        let (trusting, wary) =
+            (open(&EnrichSettings { trusted_proxies, ..Default::default() }), open(&Default::default()));
+        let ask = |there: &Enrichment, line: String| {
+            there.client(&format.parse(line.as_bytes())).map(|client| client.to_string())
+        };
+        assert_eq!(ask(&trusting, line("10.0.0.1", "192.0.2.7, 10.0.0.9")).as_deref(), Some("192.0.2.7"));
+        assert_eq!(ask(&trusting, line("203.0.113.5", "192.0.2.7")), None, "a stranger's header is his own invention");
+        assert_eq!(ask(&trusting, line("10.0.0.1", "-")), None);
+        assert_eq!(ask(&wary, line("10.0.0.1", "192.0.2.7")), None, "nobody is trusted by default");
+    }
+
+    #[test]
+    fn facts_come_from_databases_and_from_the_list_of_networks() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/geoip");
+        let folder = tempfile::tempdir().unwrap();
+        let networks = folder.path().join("networks.txt");
+        std::fs::write(&networks, "81.2.69.0/24 Example Cloud\n").unwrap();
+        let geoip = vec![data.join("GeoLite2-City-Test.mmdb"), folder.path().join("missing.mmdb")];
+        let settings = EnrichSettings { geoip, networks: Some(networks), ..Default::default() };
+        let facts = open(&settings).facts("81.2.69.142".parse().unwrap()).unwrap();
+        assert_eq!(facts.geo.place.as_ref().unwrap().city_name.as_deref(), Some("London"));
+        assert_eq!(facts.provider.as_deref(), Some("Example Cloud"));
+        assert_eq!(open(&settings).facts("192.0.2.7".parse().unwrap()), None);
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use super::watch::Watch;
 use super::*;
 use crate::batch::Inspector;
-use crate::redaction::Redaction;
+use crate::enrich::{EnrichSettings, Enrichment};
+use crate::redaction::{RedactSettings, Redaction};
 use crate::report::Report;
 use crate::settings::{FileSettings, RecordFormat, SWEEP, Settings};
 use crate::spool::memory::{Fault, Memory};
 use crate::spool::{Limits, Spool};
+use event::address::Networks;
 use event::line::Host;
-use event::{Classifier, Event, Zone};
+use event::{Classifier, Document, Event, Format, Zone};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::{Arc, LazyLock};
@@ -24,6 +26,9 @@ struct Rig {
     is_docker: bool,
     /// Other files that are read, too.
     others: Vec<String>,
+    format: Format,
+    enrich: EnrichSettings,
+    redact: RedactSettings,
     now: Instant,
     tailer: Option<Tailer>,
 }
@@ -38,6 +43,9 @@ impl Rig {
             pattern,
             is_docker: false,
             others: Vec::new(),
+            format: Format::Auto,
+            enrich: EnrichSettings::default(),
+            redact: RedactSettings::default(),
             now: Instant::now(),
             tailer: None,
         }
@@ -57,13 +65,18 @@ impl Rig {
     }
 
     fn start(&mut self) {
-        let file =
-            FileSettings { is_docker: self.is_docker, timezone: Zone::UTC, ..FileSettings::new(self.pattern.clone()) };
+        let file = FileSettings {
+            is_docker: self.is_docker,
+            timezone: Zone::UTC,
+            format: self.format.clone(),
+            ..FileSettings::new(self.pattern.clone())
+        };
         let settings = Settings {
             host: Host { id: "case".into(), name: "case".into() },
             cloud: Arc::default(),
             format: RecordFormat::Frame,
-            redact: Default::default(),
+            enrich: self.enrich.clone(),
+            redact: self.redact.clone(),
             files: [file].into_iter().chain(self.others.iter().cloned().map(FileSettings::new)).collect(),
             state: self.path("state"),
             spool: Limits::default(),
@@ -78,7 +91,8 @@ impl Rig {
         let spool = Arc::new(opened.spool);
         settings.meter.watch_spool(&spool);
         let redaction = Redaction::new(&settings.redact, [7; 32]);
-        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), redaction };
+        let enrichment = Enrichment::open(&settings.enrich, Instant::now());
+        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), enrichment, redaction };
         let desk = Desk::new(settings, inspector, spool, opened.known);
         self.tailer = Some(Tailer::new(desk, Watch::none()));
     }
@@ -455,4 +469,48 @@ fn no_password_reaches_the_spool() {
     let raw = Event { line: line.into_bytes(), ..events[0].clone() };
     assert_eq!(raw.id(&raw.parsed()), events[0].id(&events[0].parsed()), "ids do not depend on masks");
     assert_eq!(events[1].line, REQUEST.as_bytes());
+}
+
+/// Two clients of one network behind a balancer, and one that came directly.
+const PASSED_ON: &str = r#"10.0.0.1 - - [16/Nov/2026:08:00:25 +0000] "GET /a HTTP/1.1" 200 5 "81.2.69.142"
+10.0.0.1 - - [16/Nov/2026:08:00:26 +0000] "GET /b HTTP/1.1" 200 5 "6.6.6.6, 81.2.69.143"
+203.0.113.5 - - [16/Nov/2026:08:00:27 +0000] "GET /c HTTP/1.1" 200 5 "81.2.69.142"
+"#;
+
+/// `address peer city` of each event.
+fn clients(events: &[Event]) -> Vec<String> {
+    let told = |event: &Event| {
+        let document: serde_json::Value = serde_json::from_slice(&Document::of(event).body).unwrap();
+        let text = |pointer: &str| document.pointer(pointer).and_then(|text| text.as_str()).unwrap_or("-").to_owned();
+        [text("/source/ip"), text("/twosec/source/peer"), text("/source/geo/city_name")].join(" ")
+    };
+    events.iter().map(told).collect()
+}
+
+fn behind_a_balancer(redact: RedactSettings) -> Rig {
+    let mut rig = Rig::new("access.log");
+    let geoip = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/geoip/GeoLite2-City-Test.mmdb")];
+    let trusted_proxies = Networks::parse(&["10.0.0.0/8"]).unwrap();
+    rig.enrich = EnrichSettings { geoip, networks: None, trusted_proxies };
+    rig.redact = redact;
+    rig.format = r#"%h %l %u %t "%r" %>s %b "%{X-Forwarded-For}i""#.parse().unwrap();
+    rig.write("access.log", PASSED_ON);
+    rig
+}
+
+#[test]
+fn the_client_behind_a_balancer_is_told_with_his_place() {
+    let events = behind_a_balancer(RedactSettings::default()).events();
+    let expected = ["81.2.69.142 10.0.0.1 London", "81.2.69.143 10.0.0.1 London", "203.0.113.5 - -"];
+    assert_eq!(clients(&events), expected);
+}
+
+#[test]
+fn a_place_is_told_of_an_address_that_is_shortened_afterwards() {
+    for archive in [true, false] {
+        let settings = RedactSettings { archive, shorten_addresses: true, ..RedactSettings::default() };
+        let events = behind_a_balancer(settings).events();
+        let expected = ["81.2.69.0 10.0.0.0 London", "81.2.69.0 10.0.0.0 London", "203.0.113.0 - -"];
+        assert_eq!(clients(&events), expected);
+    }
 }

@@ -7,6 +7,7 @@
 use super::watch::Watch;
 use super::*;
 use crate::batch::Inspector;
+use crate::enrich::Enrichment;
 use crate::redaction::Redaction;
 use crate::settings::{FileSettings, RecordFormat, SWEEP, Settings};
 use crate::spool::memory::Memory;
@@ -116,6 +117,7 @@ impl World {
             host: Host { id: HOST.into(), name: HOST.into() },
             cloud: Arc::default(),
             format: RecordFormat::Frame,
+            enrich: Default::default(),
             redact: Default::default(),
             files: vec![FileSettings {
                 format: Format::Common,
@@ -131,7 +133,8 @@ impl World {
             meter: Arc::default(),
         };
         let opened = Spool::open(Arc::new(self.disk.clone()), Path::new("/spool"), Limits::default()).unwrap();
-        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), redaction: Redaction::none() };
+        let enrichment = Enrichment::open(&settings.enrich, Instant::now());
+        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), enrichment, redaction: Redaction::none() };
         let desk = Desk::new(settings, inspector, Arc::new(opened.spool), opened.known);
         let mut tailer = Tailer::new(desk, Watch::none());
         tailer.next_sweep = self.now;

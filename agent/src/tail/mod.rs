@@ -132,7 +132,7 @@ impl Tailer {
         for group in self.desk.groups.expired(Some(now)) {
             self.desk.emit(&group, now);
         }
-        self.readers.iter_mut().for_each(|reader| reader.end_messages(&self.desk, now, false));
+        self.readers.iter_mut().for_each(|reader| reader.end_messages(&mut self.desk, now, false));
         self.close_late(now);
         !busy.is_empty() && !self.is_stuck
     }
@@ -183,6 +183,7 @@ impl Tailer {
                 self.start_over(at, now);
             }
         }
+        self.desk.refresh(now);
         self.next_sweep = now + self.desk.settings.sweep;
         self.desk.flush();
         let found = {

@@ -111,8 +111,13 @@ impl Desk {
     /// Makes a frame of its own of lines that were joined, or of what there is of them.
     pub fn emit(&mut self, group: &Group, at: Instant) {
         let mut batch = Batch::new(group.origin.clone(), self.encoding(), None, at);
-        batch.push(group.line(), None, &self.inspector, group.time.unwrap_or_else(now));
+        batch.push(group.line(), None, &mut self.inspector, group.time.unwrap_or_else(now));
         self.outbox.extend(self.packer.pack(&batch, Vec::new(), self.level));
+    }
+
+    /// Reads what has changed of what is told of clients.
+    pub fn refresh(&mut self, now: Instant) {
+        self.inspector.enrichment.refresh(now);
     }
 
     /// The encoding of records; `None` is our frame.
@@ -285,9 +290,9 @@ impl Reader {
     }
 
     /// Takes messages that nobody goes on with; all, where no more lines can come.
-    pub fn end_messages(&mut self, desk: &Desk, now: Instant, all: bool) {
+    pub fn end_messages(&mut self, desk: &mut Desk, now: Instant, all: bool) {
         let Some(id) = self.life.as_ref().map(|life| life.id) else { return };
-        let place = Place { live: &self.live, id, file: &desk.settings.files[self.settings] };
+        let place = Place { live: &self.live, id, file: self.settings };
         for stream in [Stream::Stdout, Stream::Stderr] {
             let is_due = |message: &Message| all || now >= message.due();
             if self.taken.messages[stream as usize].as_ref().is_some_and(is_due) {
@@ -336,7 +341,7 @@ impl Reader {
             desk.emit(group, at);
             return true;
         }
-        let place = Place { live: &self.live, id, file: &desk.settings.files[self.settings] };
+        let place = Place { live: &self.live, id, file: self.settings };
         match (&joined, &part) {
             (Some(group), Some(part)) => {
                 self.taken.sort(desk, &place, group.line(), part.stream, group.time.unwrap_or(read), at);
@@ -415,7 +420,8 @@ impl Reader {
 struct Place<'a> {
     live: &'a Path,
     id: LifeId,
-    file: &'a FileSettings,
+    /// Index of its settings.
+    file: usize,
 }
 
 /// What was taken from a file and is not in a frame yet, and what must be known to take more.
@@ -449,8 +455,16 @@ impl Taken {
 
     /// Takes a whole line: it may belong to the message before it, or name the log whose
     /// lines come next.
-    fn sort(&mut self, desk: &Desk, place: &Place<'_>, line: RawLine<'_>, stream: Stream, read: Millis, at: Instant) {
-        if !place.file.format.has_errors() {
+    fn sort(
+        &mut self,
+        desk: &mut Desk,
+        place: &Place<'_>,
+        line: RawLine<'_>,
+        stream: Stream,
+        read: Millis,
+        at: Instant,
+    ) {
+        if !desk.settings.files[place.file].format.has_errors() {
             return self.put(desk, place, line, None, read, at);
         }
         if let Some(message) = &mut self.messages[stream as usize] {
@@ -477,7 +491,7 @@ impl Taken {
         }
     }
 
-    fn end_message(&mut self, desk: &Desk, place: &Place<'_>, stream: Stream, at: Instant) {
+    fn end_message(&mut self, desk: &mut Desk, place: &Place<'_>, stream: Stream, at: Instant) {
         if let Some(message) = self.messages[stream as usize].take() {
             self.put(desk, place, message.line(), message.duplicate_of.as_deref(), message.read, at);
         }
@@ -486,7 +500,7 @@ impl Taken {
     /// Appends an event to the batch.
     fn put(
         &mut self,
-        desk: &Desk,
+        desk: &mut Desk,
         place: &Place<'_>,
         line: RawLine<'_>,
         twin: Option<&str>,
@@ -494,10 +508,11 @@ impl Taken {
         at: Instant,
     ) {
         let batch = self.batch.get_or_insert_with(|| {
-            let origin = desk.origin(place.live, place.id, place.file, self.container.clone());
+            let file = &desk.settings.files[place.file];
+            let origin = desk.origin(place.live, place.id, file, self.container.clone());
             Batch::new(origin, desk.encoding(), self.day, at)
         });
-        batch.push(line, twin, &desk.inspector, read);
+        batch.push(line, twin, &mut desk.inspector, read);
     }
 }
 

@@ -25,6 +25,7 @@ use nom::{IResult, Parser};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -210,6 +211,20 @@ impl<'a> Parsed<'a> {
             Parsed::TailHeader(_) | Parsed::Odd(_) => None,
         }
     }
+
+    /// The client: its address or name, and its port where that is told.
+    pub fn client(&self) -> Option<(&'a [u8], Option<u16>)> {
+        match self {
+            Parsed::Access(access) => (!access.client.is_empty()).then_some((access.client, None)),
+            Parsed::Error(error) => error.client,
+            Parsed::TailHeader(_) | Parsed::Odd(_) => None,
+        }
+    }
+
+    /// The client's address, where the line has one and no name.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        ip(self.client()?.0)
+    }
 }
 
 /// Why a line fits no format.
@@ -267,6 +282,27 @@ pub struct Access<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// All other fields that have a value, by their directive.
     pub others: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> Access<'a> {
+    /// A header of the request that the format logs, still escaped; `name` in lower case.
+    pub fn request_header(&self, name: &str) -> Option<&'a [u8]> {
+        let found = self
+            .others
+            .iter()
+            .find(|(directive, _)| directive.ends_with("}i") && argument(directive).eq_ignore_ascii_case(name));
+        found.map(|(_, value)| *value)
+    }
+}
+
+/// What stands in the braces of a directive: `Referer` of `%{Referer}i`.
+pub(crate) fn argument(directive: &str) -> &str {
+    directive.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(name, _)| name)
+}
+
+/// An address as a log writes it.
+pub(crate) fn ip(text: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// A time, as the line writes it and as it is meant.
