@@ -15,6 +15,7 @@ pub mod views;
 pub mod decode;
 pub mod rules;
 mod known;
+mod sql;
 pub mod evidence;
 pub mod check;
 pub mod explain;
@@ -348,9 +349,10 @@ impl Rule {
         if !self.wants(parameter) {
             return Err(Passed::OtherParameter);
         }
-        let at = match &self.regex {
-            Some(regex) => regex.find(lower).map(|found| found.range()),
-            None => self
+        let at = match (&self.regex, self.detector) {
+            (Some(regex), _) => regex.find(lower).map(|found| found.range()),
+            (None, Some(detector)) => detector.find(lower),
+            (None, None) => self
                 .literals
                 .iter()
                 .find_map(|literal| memmem::find(lower, literal.as_bytes()).map(|at| at..at + literal.len())),

@@ -5,10 +5,12 @@
 //! its rule's literal was seen. The regex is what makes it honest: it asks for the
 //! structure of an attack, because words occur in every shop and every forum.
 
+use super::sql;
 use crate::attack::{Category, Confidence, Field};
 use crate::frame::RuleFacts;
 use regex::bytes::{Match, Regex, RegexBuilder};
 use serde::Deserialize;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// The rules that ship with the program, one file a family.
@@ -46,8 +48,10 @@ pub struct Rule {
     pub parameters: Vec<String>,
     /// One of these must occur, in any case of letters, before the rule is asked.
     pub literals: Vec<String>,
-    /// The structure; a rule without one matches where a literal occurs.
+    /// The structure: a regex or a detector; a rule with neither matches where a literal
+    /// occurs.
     pub regex: Option<Pattern>,
+    pub detector: Option<Detector>,
     /// What makes the same structure harmless.
     pub not: Option<Pattern>,
     pub examples: Vec<Example>,
@@ -65,6 +69,23 @@ impl Rule {
             pattern.as_ref().map_or(Ok(()), Pattern::check).map_err(invalid)?;
         }
         Ok(())
+    }
+}
+
+/// A reader of a language, where a regex could only look for words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Detector {
+    /// A value that goes on as SQL.
+    Sql,
+}
+
+impl Detector {
+    /// Where it finds something in a text in lower case.
+    pub fn find(self, lower: &[u8]) -> Option<Range<usize>> {
+        match self {
+            Detector::Sql => sql::injection(lower),
+        }
     }
 }
 
@@ -109,6 +130,8 @@ pub enum RuleError {
     Literal { rule: String, literal: String },
     #[error("rule `{rule}`: `examples` is empty: give at least one request that it matches")]
     NoExamples { rule: String },
+    #[error("rule `{rule}`: `regex` and `detector` are both given: keep one of them")]
+    TwoStructures { rule: String },
     #[error("rule `{rule}`: `{key}` is no valid regex")]
     Regex {
         rule: String,
@@ -148,6 +171,7 @@ struct Written {
     parameters: Vec<String>,
     literals: Vec<String>,
     regex: Option<String>,
+    detector: Option<Detector>,
     not: Option<String>,
     #[serde(default)]
     examples: Vec<String>,
@@ -205,6 +229,7 @@ impl Written {
             category,
             fields: fields.ok_or_else(|| missing("where"))?.to_vec(),
             regex: self.regex.as_deref().map(Pattern::new),
+            detector: self.detector,
             not: self.not.as_deref().map(Pattern::new),
             examples: self.examples(),
             id: self.id,
@@ -224,6 +249,9 @@ impl Written {
         }
         if !(1..=100).contains(&self.score) {
             return Err(RuleError::Score { rule: rule(), score: self.score });
+        }
+        if self.regex.is_some() && self.detector.is_some() {
+            return Err(RuleError::TwoStructures { rule: rule() });
         }
         if self.literals.is_empty() {
             return Err(RuleError::NoLiterals { rule: rule() });
