@@ -5,6 +5,7 @@
 //! to be text. One code at a time, the outermost first, so that the number of a layer
 //! says how deep the payload was hidden: normal clients need one, filters fall to two.
 
+use super::shell;
 use super::views::View;
 use crate::attack::Field;
 use crate::limits::VIEW_BYTES_MAX;
@@ -291,16 +292,22 @@ pub enum Form {
     Spaced,
     /// The same, but each SQL comment gone: `un/**/ion`.
     Joined,
+    /// As a shell takes it: quotes and backslashes gone, variables that are not set nothing,
+    /// `$IFS` a blank, braces and patterns replaced by what they stand for.
+    Shell,
 }
 
 impl Form {
     /// All forms, in the order of their numbers.
-    pub const ALL: [Form; 3] = [Form::Whole, Form::Spaced, Form::Joined];
+    pub const ALL: [Form; 4] = [Form::Whole, Form::Spaced, Form::Joined, Form::Shell];
 
     /// The text in this form. `None` where it would be nothing new.
     pub fn of(self, text: &[u8]) -> Option<Vec<u8>> {
-        if self == Form::Whole || !has_forms(text) {
-            return None;
+        match self {
+            Form::Whole => return None,
+            Form::Shell => return shell::read(text),
+            Form::Spaced | Form::Joined if !has_forms(text) => return None,
+            Form::Spaced | Form::Joined => {}
         }
         let plain = plain(&text.to_ascii_lowercase());
         match self {

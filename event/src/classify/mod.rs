@@ -15,6 +15,7 @@ pub mod views;
 pub mod decode;
 pub mod rules;
 mod known;
+mod shell;
 mod sql;
 pub mod evidence;
 pub mod check;
@@ -255,12 +256,14 @@ impl Classifier {
         let wanted = self.of_field[place.view.field as usize];
         let candidates = self.candidates(place.text).common(wanted);
         let has_forms = decode::has_forms(place.text);
-        if candidates.is_empty() && !has_forms {
+        let shell = Form::Shell.of(place.text);
+        if candidates.is_empty() && !has_forms && shell.is_none() {
             return Asked::None;
         }
         self.ask(candidates, &place, &place.text.to_ascii_lowercase(), walk);
-        for form in [Form::Spaced, Form::Joined].into_iter().filter(|_| has_forms) {
-            let Some(text) = form.of(place.text) else { continue };
+        let others = [Form::Spaced, Form::Joined].into_iter().filter(|_| has_forms);
+        let others = others.filter_map(|form| Some((form, form.of(place.text)?)));
+        for (form, text) in others.chain(shell.map(|text| (Form::Shell, text))) {
             let candidates = self.candidates(&text).common(wanted);
             self.ask(candidates, &Place { form, text: &text, ..place }, &text, walk);
         }

@@ -3,7 +3,7 @@
 use crate::attack::Field;
 use crate::format::Access;
 use crate::limits::VIEW_BYTES_MAX;
-use crate::unescape::unescape;
+use crate::unescape::{hex, unescape};
 use std::borrow::Cow;
 
 /// Bytes of one target or referer that are split into views. Apache itself takes no
@@ -65,7 +65,8 @@ fn emit<'a>(field: Field, parameter: Option<&'a [u8]>, text: &'a [u8], look: &mu
 }
 
 /// Splits at the first `?`, then at each `&` and the first `=` between. The fields name
-/// path, key and value.
+/// path, key and value. What looks like no key is looked at with its value again: `=` stands
+/// in conditions, too (`?x' and '1'='1`).
 fn each_of_url(url: &[u8], [path, key, value]: [Field; 3], look: &mut impl FnMut(View<'_>)) {
     let question = memchr::memchr(b'?', url);
     emit(path, None, &url[..question.unwrap_or(url.len())], look);
@@ -75,10 +76,20 @@ fn each_of_url(url: &[u8], [path, key, value]: [Field; 3], look: &mut impl FnMut
             Some(equals) => {
                 emit(key, None, &pair[..equals], look);
                 emit(value, Some(&pair[..equals]), &pair[equals + 1..], look);
+                if is_odd_key(&pair[..equals]) {
+                    emit(value, None, pair, look);
+                }
             }
             None => emit(key, None, pair, look),
         }
     }
+}
+
+/// Whether a key has what no name of a parameter has, as it is or in the code of URLs.
+fn is_odd_key(key: &[u8]) -> bool {
+    let odd = |byte: u8| matches!(byte, b'\'' | b'"' | b'<' | b'>' | b'(' | b')' | b';' | b'|' | b'`' | b' ' | b'{');
+    let coded = |code: &[u8]| matches!(code, [b'%', high, low] if hex(*high).zip(hex(*low)).is_some_and(|(h, l)| odd(h << 4 | l)));
+    key.iter().any(|byte| odd(*byte)) || memchr::memchr_iter(b'%', key).any(|at| key.get(at..at + 3).is_some_and(coded))
 }
 
 #[cfg(test)]
@@ -113,6 +124,13 @@ mod tests {
                 part(Field::User, None, "bob"),
             ]
         );
+    }
+
+    #[test]
+    fn what_looks_like_no_key_is_looked_at_with_its_value() {
+        let line = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?a%27+or+b=1&c[]=2 HTTP/1.1" 200 5 "-" "-""#;
+        let values: Vec<_> = views(line).into_iter().filter(|view| view.0 == Field::Query).map(|view| view.2).collect();
+        assert_eq!(values, ["1", "a%27+or+b=1", "2"]);
     }
 
     #[test]

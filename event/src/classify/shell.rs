@@ -1,0 +1,242 @@
+//! A text as a shell takes it.
+//!
+//! A filter looks for `cat /etc/passwd`; a shell runs `c\'a\'t /e??/pa\\s$x\\swd`, too (POSIX
+//! Shell Command Language, sections 2.2 quoting, 2.6 word expansions; braces are of bash,
+//! the caret of cmd.exe). This undoes such clothes, so that rules need not know them.
+
+use crate::limits::VIEW_BYTES_MAX;
+use memchr::memchr;
+
+/// Files and programs that patterns are held against. The first that fits is meant.
+const KNOWN: [&[u8]; 26] = [
+    b"/etc/passwd",
+    b"/etc/shadow",
+    b"/etc/hosts",
+    b"/etc/group",
+    b"/etc/issue",
+    b"/bin/cat",
+    b"/bin/ls",
+    b"/bin/sh",
+    b"/bin/bash",
+    b"/bin/nc",
+    b"/bin/id",
+    b"/bin/ps",
+    b"/bin/ping",
+    b"/bin/uname",
+    b"/bin/echo",
+    b"/bin/tac",
+    b"/bin/head",
+    b"/bin/tail",
+    b"/bin/more",
+    b"/bin/wget",
+    b"/bin/curl",
+    b"/usr/bin/id",
+    b"/usr/bin/whoami",
+    b"/usr/bin/wget",
+    b"/usr/bin/curl",
+    b"/usr/bin/nc",
+];
+
+/// Bytes of a pattern that are held against names.
+const PATTERN_BYTES_MAX: usize = 64;
+
+/// The text in lower case as a shell takes it; `None` where that is nothing new, or where
+/// no command can be in it.
+pub fn read(text: &[u8]) -> Option<Vec<u8>> {
+    let text = &text[..text.len().min(VIEW_BYTES_MAX)];
+    if !may_be_command(text) {
+        return None;
+    }
+    let text = text.to_ascii_lowercase();
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        at += take(&text[at..], &mut out);
+    }
+    let out = with_names(&with_blanks(out));
+    (out != text).then_some(out)
+}
+
+/// Whether a text has what ends or begins a command, and what a shell undoes.
+fn may_be_command(text: &[u8]) -> bool {
+    let (mut begins, mut dressed) = (false, false);
+    for byte in text {
+        begins |= matches!(byte, b';' | b'|' | b'&' | b'`' | b'\n' | b'$' | b'{' | b'<' | b'/');
+        dressed |= matches!(byte, b'\'' | b'"' | b'\\' | b'$' | b'?' | b'*' | b'{' | b'^' | 0xe2);
+    }
+    begins && dressed
+}
+
+/// Takes one thing off the text, and puts what the shell makes of it. Returns the bytes
+/// taken, at least one.
+fn take(rest: &[u8], out: &mut Vec<u8>) -> usize {
+    match rest {
+        [b'\'' | b'"', ..] => 1,
+        [b'`', b'`', ..] => 2,
+        [b'\\', b'\n', ..] => 2,
+        [b'\\', next, ..] => {
+            out.push(*next);
+            2
+        }
+        [b'^', next, ..] if next.is_ascii_alphanumeric() && out.last().is_some_and(u8::is_ascii_alphanumeric) => 1,
+        [0xe2, 0x80, 0x8b..=0x8d, ..] => 3,
+        [b'$', b'{', inner @ ..] => match memchr(b'}', inner) {
+            Some(end) if inner[..end].starts_with(b"ifs") => blank(out, end + 3),
+            Some(end) if inner[..end].iter().all(|b| is_name(*b) || matches!(b, b'@' | b'*')) => end + 3,
+            _ => keep(rest, out),
+        },
+        // A command that nobody has tells nothing.
+        [b'$', b'(', inner @ ..] => match memchr(b')', inner) {
+            Some(end)
+                if end <= 3 && inner[..end].iter().all(u8::is_ascii_alphabetic) && !is_short_command(&inner[..end]) =>
+            {
+                end + 3
+            }
+            _ => keep(rest, out),
+        },
+        [b'$', b'i', b'f', b's', after @ ..] => {
+            // `$IFS$9`: an argument that is not there ends the name.
+            let more = if let [b'$', digit, ..] = after { 2 * usize::from(digit.is_ascii_digit()) } else { 0 };
+            blank(out, 4 + more)
+        }
+        [b'$', b'@' | b'*' | b'0'..=b'9', ..] => 2,
+        [b'$', first, ..] if is_name(*first) => 1 + rest[1..].iter().take_while(|b| is_name(**b)).count(),
+        [b'{', inner @ ..] => match memchr(b'}', inner) {
+            Some(end) if memchr(b',', &inner[..end]).is_some() => {
+                out.extend(
+                    inner[..end]
+                        .iter()
+                        .filter(|b| !matches!(b, b'\'' | b'"' | b'\\'))
+                        .map(|b| if *b == b',' { b' ' } else { *b }),
+                );
+                end + 2
+            }
+            _ => keep(rest, out),
+        },
+        _ => keep(rest, out),
+    }
+}
+
+fn keep(rest: &[u8], out: &mut Vec<u8>) -> usize {
+    out.push(rest[0]);
+    1
+}
+
+fn blank(out: &mut Vec<u8>, taken: usize) -> usize {
+    out.push(b' ');
+    taken
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+fn is_short_command(name: &[u8]) -> bool {
+    matches!(name, b"id" | b"ls" | b"ps" | b"w" | b"pwd" | b"env" | b"who" | b"cat" | b"nc" | b"set" | b"dir")
+}
+
+/// In a path a plus stands for a blank where no blank is.
+fn with_blanks(text: Vec<u8>) -> Vec<u8> {
+    if memchr(b' ', &text).is_some() {
+        return text;
+    }
+    text.into_iter().map(|b| if b == b'+' { b' ' } else { b }).collect()
+}
+
+/// Replaces each path with `?` and `*` in it by the known name that it fits.
+fn with_names(text: &[u8]) -> Vec<u8> {
+    let ends = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b';' | b'|' | b'&' | b'<' | b'>' | b'`' | b'(' | b')');
+    let mut out = Vec::with_capacity(text.len());
+    for word in text.split_inclusive(ends) {
+        let (path, end) = match word.last() {
+            Some(last) if ends(last) => word.split_at(word.len() - 1),
+            _ => (word, &word[word.len()..]),
+        };
+        let slash = memchr(b'/', path).filter(|_| path.iter().any(|b| matches!(b, b'?' | b'*')));
+        let known = slash.and_then(|slash| Some((slash, KNOWN.iter().find(|name| fits(&path[slash..], name))?)));
+        match known {
+            Some((slash, name)) => out.extend([&path[..slash], name].concat()),
+            None => out.extend_from_slice(path),
+        }
+        out.extend_from_slice(end);
+    }
+    out
+}
+
+/// Whether a pattern fits a name: `?` is any byte and `*` any number of them, but for `/`.
+/// A pattern of nothing else fits no name: it would fit them all.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    let letters = pattern.iter().filter(|b| b.is_ascii_alphanumeric()).count();
+    letters >= 2 && pattern.len() <= PATTERN_BYTES_MAX && fits_from(pattern, name)
+}
+
+/// Goes back to the last `*` alone, so it takes at most the product of both lengths.
+fn fits_from(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(b'?') if name[n] != b'/' => (p, n) = (p + 1, n + 1),
+            Some(byte) if *byte == name[n] => (p, n) = (p + 1, n + 1),
+            _ => match star {
+                Some((at, from)) if name[from] != b'/' => {
+                    star = Some((at, from + 1));
+                    (p, n) = (at + 1, from + 1);
+                }
+                _ => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn told(text: &str) -> Option<String> {
+        read(text.as_bytes()).map(|text| String::from_utf8(text).unwrap())
+    }
+
+    #[test]
+    fn a_command_is_undressed() {
+        for (written, meant) in [
+            ("; cat /et'c/pa'ss'wd", "; cat /etc/passwd"),
+            (r"; c\a\t \/\e\t\c/\p\a\s\sw\d", "; cat /etc/passwd"),
+            (";cat+/e??/pa???d", ";cat /etc/passwd"),
+            ("; cat /et*/pa**wd", "; cat /etc/passwd"),
+            ("; cat$u /etc$u/passwd$u", "; cat /etc/passwd"),
+            ("file:${br}/et${u}c/pas${te}swd", "file:/etc/passwd"),
+            ("file:$(br)/et$(u)c/pas$(te)swd", "file:/etc/passwd"),
+            (";{cat,/etc/passwd}", ";cat /etc/passwd"),
+            ("a|cat$IFS$9/etc/hosts", "a|cat /etc/hosts"),
+            ("x;w''h\"\"oami", "x;whoami"),
+            ("1 & w^hoami", "1 & whoami"),
+            (";/???/c?t x", ";/bin/cat x"),
+            ("; cat\u{200b} /etc/passwd", "; cat /etc/passwd"),
+        ] {
+            assert_eq!(told(written).as_deref(), Some(meant), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_wears_nothing_has_no_other_form() {
+        for text in ["127.0.0.1", "; cat /etc/passwd", "mozilla/5.0 (x11; linux)", "rock'n'roll", "/a/b?c=d", "$(id)"] {
+            assert_eq!(told(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_grows_by_much_or_makes_it_panic(bytes: Vec<u8>, text in "[a-c$(){}'\"\\\\/?*^;,+ ]{0,80}") {
+            for text in [bytes, text.into_bytes()] {
+                let read = read(&text).unwrap_or_default();
+                prop_assert!(read.len() <= text.len() + 16 * text.iter().filter(|b| **b == b'/').count());
+            }
+        }
+    }
+}
