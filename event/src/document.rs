@@ -951,7 +951,9 @@ mod tests {
     #[test]
     fn a_long_text_in_a_map_is_told_by_its_beginning() {
         let long = "é".repeat(20_000);
-        let line = format!("[Mon Nov 23 01:49:33.005699 2026] [security2:error] [pid 788:tid 789] ModSecurity: x [data \"{long}\"]");
+        let line = format!(
+            "[Mon Nov 23 01:49:33.005699 2026] [security2:error] [pid 788:tid 789] ModSecurity: x [data \"{long}\"]"
+        );
         let body = body(&Document::of(&event(line.as_bytes())));
         assert_eq!(body["twosec"]["modsecurity"]["data"], json!(["é".repeat(7_500)]));
         assert_eq!(body["event"]["original"], line);
