@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Characters of a value that is searched as a whole; of a longer one OpenSearch keeps the
-/// text alone. Lucene takes 32,766 bytes, and a character has four at most.
+/// Characters of a value that is searched as a whole; a longer one is kept in the document and
+/// not searched. Lucene takes 32,766 bytes, and a character has four at most.
 pub const IGNORE_ABOVE: usize = 8191;
 
 /// A field of documents. Of objects, only the innermost fields are listed.
@@ -188,11 +188,13 @@ impl Field {
 }
 
 impl Kind {
-    /// What OpenSearch calls the type.
+    /// The type in OpenSearch.
     pub fn opensearch(self) -> &'static str {
         match self {
-            Kind::Keyword => "keyword",
-            Kind::Wildcard => "wildcard",
+            // OpenSearch has a type `wildcard`, too. Its 2.19.1 and 3.8.0 count pieces of such
+            // values instead of values, and find nothing for a pattern in a query string.
+            // Keywords are counted right, and patterns find them.
+            Kind::Keyword | Kind::Wildcard => "keyword",
             Kind::MatchOnlyText => "match_only_text",
             Kind::Date => "date",
             Kind::Long => "long",
@@ -209,9 +211,7 @@ impl Kind {
     fn mapping(self) -> Value {
         let name = self.opensearch();
         match self {
-            Kind::Keyword => json!({"type": name, "ignore_above": IGNORE_ABOVE}),
-            // By themselves wildcards cannot be counted, and the most frequent paths are asked for.
-            Kind::Wildcard => json!({"type": name, "ignore_above": IGNORE_ABOVE, "doc_values": true}),
+            Kind::Keyword | Kind::Wildcard => json!({"type": name, "ignore_above": IGNORE_ABOVE}),
             Kind::Date | Kind::Long | Kind::Float | Kind::Ip | Kind::GeoPoint => {
                 json!({"type": name, "ignore_malformed": true})
             }
@@ -221,7 +221,7 @@ impl Kind {
     }
 }
 
-/// The index template for all indices that begin with `prefix`, as OpenSearch 2.15 and later
+/// The index template for all indices that begin with `prefix`, as OpenSearch 2.12 and later
 /// take it (`PUT _index_template/NAME`).
 ///
 /// Findings are plain objects, not nested ones: each nested one would be a document of its
@@ -476,7 +476,7 @@ mod tests {
             ("@timestamp", json!({"type": "date", "ignore_malformed": true})),
             ("event.original", json!({"type": "match_only_text"})),
             ("user_agent.original", json!({"type": "keyword", "ignore_above": 8191})),
-            ("url.path", json!({"type": "wildcard", "ignore_above": 8191, "doc_values": true})),
+            ("url.path", json!({"type": "keyword", "ignore_above": 8191})),
             ("source.ip", json!({"type": "ip", "ignore_malformed": true})),
             ("attack.findings.layer", json!({"type": "long", "ignore_malformed": true})),
             ("twosec.fields", json!({"type": "flat_object"})),
