@@ -182,8 +182,13 @@ impl Field {
 
     /// The same as a table's row tells, for machines.
     pub fn to_json(&self) -> Value {
-        let kind = self.searched().opensearch();
-        json!({"name": self.name, "type": kind, "is_array": self.is_array, "is_ecs": !self.is_own(), "meaning": self.meaning})
+        json!({
+            "name": self.name,
+            "type": self.searched().opensearch(),
+            "is_array": self.is_array,
+            "is_ecs": !self.is_own(),
+            "meaning": self.meaning,
+        })
     }
 }
 
@@ -242,7 +247,6 @@ pub fn index_template(prefix: &str) -> Value {
             }},
             "mappings": {
                 "dynamic": false,
-                // A label that looks like a date is a keyword all the same.
                 "date_detection": false,
                 "dynamic_templates": label_templates(),
                 "properties": properties(FIELDS.iter().map(|field| (field.name, field)).collect()),
@@ -252,9 +256,13 @@ pub fn index_template(prefix: &str) -> Value {
     })
 }
 
+/// Each label is a keyword, whatever its value looks like.
 fn label_templates() -> Vec<Value> {
-    let objects = FIELDS.iter().filter(|field| field.kind == Kind::Object);
-    objects.map(|field| json!({field.name: {"path_match": format!("{}.*", field.name), "mapping": Kind::Keyword.mapping()}})).collect()
+    let template = |field: &Field| {
+        let below = format!("{}.*", field.name);
+        json!({field.name: {"path_match": below, "mapping": Kind::Keyword.mapping()}})
+    };
+    FIELDS.iter().filter(|field| field.kind == Kind::Object).map(template).collect()
 }
 
 /// The fields below one object, with their names from there on.
