@@ -35,7 +35,8 @@ Examples:
   twosec-agent parse --format error --timezone Europe/Berlin error.log
   tail -1 access.log | twosec-agent explain -   why is this line an attack, or not?
   twosec-agent explain --tsv access.log         line number and categories of each attack
-  twosec-agent rules list";
+  twosec-agent rules list
+  twosec-agent fields                           what documents hold, and what it means";
 
 const INIT_EXAMPLES: &str = "\
 Examples:
@@ -50,6 +51,14 @@ Examples:
   sudo twosec-agent status
   sudo twosec-agent status --json | jq '[.files[].lag_bytes] | add'
   sudo twosec-agent status > /dev/null || echo 'look at web-1'";
+
+const FIELDS_EXAMPLES: &str = "\
+A type with [] is an array of values. Fields of `twosec.` and `attack.` are our own, all others
+those of the Elastic Common Schema 8.11.
+
+Examples:
+  twosec-agent fields | grep ^attack
+  twosec-agent fields --json | jq -r '.[] | select(.type == \"ip\").name'";
 
 /// Tails Apache logs, finds attacks, and ships the lines to Kinesis.
 #[derive(Debug, Parser)]
@@ -77,6 +86,8 @@ enum Command {
     /// The rules that find attacks.
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// The fields of documents: name, type and meaning.
+    Fields(FieldsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -150,6 +161,14 @@ enum RulesCommand {
     List,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = FIELDS_EXAMPLES)]
+struct FieldsArgs {
+    /// Print the list as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// The program.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -180,6 +199,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Parse(args) => tools::parse(&args.file, args.reading.into()).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain(args).map(|()| ExitCode::SUCCESS),
         Command::Rules(RulesCommand::List) => tools::list_rules().map(|()| ExitCode::SUCCESS),
+        Command::Fields(args) => tools::list_fields(args.json).map(|()| ExitCode::SUCCESS),
         Command::Rules(RulesCommand::Check) => {
             let good = tools::check_rules()?;
             Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,4 +1,4 @@
-//! The parser and the classifier laid open: `parse`, `explain`, `rules`, and what
+//! The parser and the classifier laid open: `parse`, `explain`, `rules`, `fields`, and what
 //! `check` says of the files.
 
 use crate::host;
@@ -6,6 +6,7 @@ use crate::settings::{FileSettings, LineFormat};
 use crate::tail::{self, Lines, Part, RawLine};
 use anyhow::Context;
 use event::classify::check::check;
+use event::fields::{FIELDS, Field};
 use event::format::Odd;
 use event::line::Container;
 use event::line::day_of;
@@ -219,6 +220,24 @@ pub fn list_rules() -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+/// Prints the fields of documents, a line each.
+pub fn list_fields(json: bool) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    if json {
+        let fields: Vec<_> = FIELDS.iter().map(Field::to_json).collect();
+        writeln!(out, "{}", serde_json::Value::from(fields))?;
+    } else {
+        write!(out, "{}", table(FIELDS))?;
+    }
+    Ok(out.flush()?)
+}
+
+fn table(fields: &[Field]) -> String {
+    let width = fields.iter().map(|field| field.name.len()).max().unwrap_or_default();
+    let row = |field: &Field| format!("{:<width$}  {:<15}  {}\n", field.name, field.written_type(), field.meaning);
+    fields.iter().map(row).collect()
+}
+
 /// Runs every rule's own examples. True if all came out right.
 pub fn check_rules() -> anyhow::Result<bool> {
     let classifier = Classifier::embedded();
@@ -326,5 +345,20 @@ fn kind(reading: &Reading, line: &[u8]) -> &'static str {
         Parsed::TailHeader(_) => TAIL_HEADER,
         Parsed::Odd(Odd::Empty) => BLANK,
         Parsed::Odd(_) => NOTHING,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_told_in_a_line() {
+        let fields = ["event.original", "attack.categories"].map(|name| *event::fields::named(name).unwrap());
+        let expected = "\
+event.original     match_only_text  The line as it left the host; searched word by word.
+attack.categories  keyword[]        What was tried, such as `sqli`; strongest first.
+";
+        assert_eq!(table(&fields), expected);
     }
 }

@@ -20,6 +20,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// Bytes of a key, and of a value, in `twosec.fields` and `twosec.modsecurity`.
+const MAP_TEXT_BYTES_MAX: usize = 15_000;
+
 /// A document, ready for an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -109,7 +112,7 @@ struct Source<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<Cow<'a, str>, &'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<&'a Container>,
+    container: Option<ContainerFields<'a>>,
     log: Log<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
@@ -198,11 +201,13 @@ struct Url<'a> {
 struct Http<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<Cow<'a, str>>,
-    request: HttpRequest<'a>,
-    response: HttpResponse,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<HttpRequest<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<HttpResponse>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, PartialEq, Serialize)]
 struct HttpRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<Cow<'a, str>>,
@@ -210,7 +215,7 @@ struct HttpRequest<'a> {
     referrer: Option<Cow<'a, str>>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, PartialEq, Serialize)]
 struct HttpResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     status_code: Option<u16>,
@@ -218,7 +223,7 @@ struct HttpResponse {
     body: Option<Bytes>,
 }
 
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize)]
 struct Bytes {
     bytes: u64,
 }
@@ -275,6 +280,15 @@ struct Id<'a> {
 }
 
 #[derive(Serialize)]
+struct ContainerFields<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<Cow<'a, str>, &'a str>,
+}
+
+#[derive(Serialize)]
 struct Log<'a> {
     file: File<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -313,6 +327,13 @@ struct Threat {
 
 #[derive(Serialize)]
 struct Technique {
+    id: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subtechnique: Option<Subtechnique>,
+}
+
+#[derive(Serialize)]
+struct Subtechnique {
     id: Vec<&'static str>,
 }
 
@@ -454,12 +475,12 @@ fn source<'a>(
         source: endpoint(event, parsed),
         user: access.and_then(|a| a.user).map(|name| Name { name: user(name) }),
         url: access.and_then(url),
-        http: access.map(http).or_else(|| error.and_then(|e| e.referer).map(asked_from)),
+        http: access.and_then(http).or_else(|| error.and_then(|e| e.referer).map(asked_from)),
         user_agent,
         host: &origin.host,
         cloud: origin.cloud.as_ref().map(cloud),
-        labels: origin.cloud.as_ref().map(labels).unwrap_or_default(),
-        container: origin.container.as_ref(),
+        labels: origin.cloud.as_ref().map(|cloud| labels(&cloud.tags)).unwrap_or_default(),
+        container: origin.container.as_ref().map(container),
         log: log(event, error, php.as_ref()),
         process: error.and_then(process),
         agent: AgentFields { kind: "twosec-agent", version: &origin.agent },
@@ -524,7 +545,9 @@ fn error_fields<'a>(error: &ErrorLine<'a>, php: Option<Php<'a>>) -> ErrorFields<
 
 fn modsecurity<'a>(error: &ErrorLine<'a>) -> BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>> {
     let mut out: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    error.modsecurity().into_iter().for_each(|(name, value)| out.entry(name).or_default().push(value));
+    for (name, value) in error.modsecurity() {
+        out.entry(beginning(name)).or_default().push(beginning(value));
+    }
     out
 }
 
@@ -559,7 +582,13 @@ fn meta<'a>(event: &Event, shown: &'a [u8], parsed: &Parsed<'_>, id: EventId) ->
         id,
         kind,
         category: if attack.is_some() { &["web", "intrusion_detection"] } else { &["web"] },
-        types: if is_error { &["error"] } else { &["access"] },
+        types: match (is_error, attack.is_some()) {
+            (false, false) => &["access"],
+            (true, false) => &["error"],
+            // ECS expects `access` or `error` of `web`, and `info` of `intrusion_detection`.
+            (false, true) => &["access", "info"],
+            (true, true) => &["error", "info"],
+        },
         module,
         dataset,
         outcome,
@@ -611,13 +640,14 @@ fn url<'a>(access: &Access<'a>) -> Option<Url<'a>> {
         Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) => (Some(scheme.to_owned()), rest),
         _ => (None, &*original),
     };
-    let (authority, rest) = match &scheme {
-        Some(_) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
-        None => ("", rest),
+    let is_connect = access.request.is_some_and(|request| request.method == Some(b"CONNECT"));
+    let (own_host, rest) = match scheme.is_some() || is_connect {
+        true => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
+        false => ("", rest),
     };
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
-    let (host, port) = access.vhost.map_or((None, None), |(name, port)| (Some(text(name).into_owned()), port));
-    let domain = if authority.is_empty() { host } else { Some(authority.to_owned()) };
+    let vhost = || access.vhost.map(|(name, port)| (text(name).into_owned(), port));
+    let (domain, port) = authority(own_host).or_else(vhost).unzip();
     let parts = domain.as_deref().and_then(domain::parts);
     let owned = |part: Cow<'_, str>| part.into_owned();
     let (registered_domain, top_level_domain, subdomain) = parts.map_or((None, None, None), |parts| {
@@ -628,13 +658,24 @@ fn url<'a>(access: &Access<'a>) -> Option<Url<'a>> {
         top_level_domain,
         subdomain,
         domain,
-        port,
+        port: port.flatten(),
         scheme,
         path: (!path.is_empty()).then(|| path.to_owned()),
         query: query.map(str::to_owned),
         extension: extension(path),
         original,
     })
+}
+
+/// Host and port as a URL or the target of `CONNECT` names them. A name and a password
+/// that stand in front are no part of the host.
+fn authority(text: &str) -> Option<(String, Option<u16>)> {
+    let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (name, port.parse().ok()),
+        _ => (host, None),
+    };
+    (!name.is_empty()).then(|| (name.to_owned(), port))
 }
 
 /// Path and query that the format tells apart, as one text again.
@@ -651,21 +692,21 @@ fn extension(path: &str) -> Option<String> {
     plain.then(|| extension.to_ascii_lowercase())
 }
 
-fn http<'a>(access: &Access<'a>) -> Http<'a> {
-    Http {
-        version: access.request.and_then(|r| r.version).map(text),
-        request: HttpRequest {
-            method: access.request.and_then(|r| r.method).map(text),
-            referrer: access.referer.map(text),
-        },
-        response: HttpResponse { status_code: access.status, body: access.bytes.map(|bytes| Bytes { bytes }) },
-    }
+fn http<'a>(access: &Access<'a>) -> Option<Http<'a>> {
+    let version = access.request.and_then(|r| r.version).map(text);
+    let method = access.request.and_then(|r| r.method).map(text);
+    let request = Some(HttpRequest { method, referrer: access.referer.map(text) });
+    let response = Some(HttpResponse { status_code: access.status, body: access.bytes.map(|bytes| Bytes { bytes }) });
+    let request = request.filter(|told| *told != HttpRequest::default());
+    let response = response.filter(|told| *told != HttpResponse::default());
+    let tells = version.is_some() || request.is_some() || response.is_some();
+    tells.then_some(Http { version, request, response })
 }
 
 /// What an error log tells of the request.
 fn asked_from(referer: &[u8]) -> Http<'_> {
     let request = HttpRequest { method: None, referrer: Some(text(referer)) };
-    Http { version: None, request, response: HttpResponse { status_code: None, body: None } }
+    Http { version: None, request: Some(request), response: None }
 }
 
 fn cloud(cloud: &Cloud) -> CloudFields<'_> {
@@ -684,28 +725,51 @@ fn other_cloud(cloud: &Cloud) -> Option<OtherCloud<'_>> {
     (other.image_id.is_some() || other.vpc_id.is_some()).then_some(other)
 }
 
-/// The machine's tags. ECS keeps `labels` for keys and values of the user's own, flat
-/// and as text: `tags` is a list of words there, and has no room for values.
-///
-/// An index takes a dot for a step into an object, and refuses a document where `team`
-/// is a text and `team.name` stands beside it. So dots become `_`.
-fn labels(cloud: &Cloud) -> BTreeMap<Cow<'_, str>, &str> {
-    cloud.tags.iter().map(|(key, value)| (flat(key), value.as_str())).collect()
+fn container(container: &Container) -> ContainerFields<'_> {
+    ContainerFields { id: &container.id, name: container.name.as_deref(), labels: labels(&container.labels) }
 }
 
+/// The tags of a machine, or what Docker is told to say of a container. ECS keeps `labels`
+/// for keys and values of the user's own, flat and as text: `tags` is a list of words
+/// there, and has no room for values.
+fn labels(given: &BTreeMap<String, String>) -> BTreeMap<Cow<'_, str>, &str> {
+    given.iter().map(|(key, value)| (flat(key), value.as_str())).collect()
+}
+
+/// A key as an index takes it. A dot is a step into an object there, and a document is
+/// refused where `team` is a text and `team.name` stands beside it; so dots become `_`. A
+/// key without a name is refused, too.
 fn flat(key: &str) -> Cow<'_, str> {
-    if key.contains('.') { Cow::Owned(key.replace('.', "_")) } else { Cow::Borrowed(key) }
+    match key {
+        _ if key.trim().is_empty() => Cow::Borrowed("_"),
+        _ if key.contains('.') => Cow::Owned(key.replace('.', "_")),
+        _ => Cow::Borrowed(key),
+    }
+}
+
+/// The beginning of a text that stands in a map: OpenSearch keeps key and value as one term
+/// of at most 32,766 bytes, and refuses the document of a longer one. The whole text
+/// stands in `event.original`.
+fn beginning(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..text.floor_char_boundary(MAP_TEXT_BYTES_MAX)]),
+        Cow::Owned(mut text) => {
+            text.truncate(text.floor_char_boundary(MAP_TEXT_BYTES_MAX));
+            Cow::Owned(text)
+        }
+    }
 }
 
 fn other_fields<'a>(parsed: &Parsed<'a>) -> BTreeMap<Cow<'a, str>, Cow<'a, str>> {
-    let fields =
-        |others: &[(&'a str, &'a [u8])]| others.iter().map(|(name, value)| (flat(name), text(value))).collect();
+    let fields = |others: &[(&'a str, &'a [u8])]| {
+        others.iter().map(|(name, value)| (flat(name), beginning(text(value)))).collect()
+    };
     match parsed {
         Parsed::Access(access) => fields(&access.others),
         Parsed::Error(error) => {
             let mut out: BTreeMap<_, _> = fields(&error.others);
-            out.extend(error.status.map(|status| (Cow::Borrowed("%E"), text(status))));
-            out.extend(error.before.map(|before| (Cow::Borrowed("before"), text(before))));
+            out.extend(error.status.map(|status| (Cow::Borrowed("%E"), beginning(text(status)))));
+            out.extend(error.before.map(|before| (Cow::Borrowed("before"), beginning(text(before)))));
             out
         }
         Parsed::TailHeader(_) | Parsed::Odd(_) => BTreeMap::new(),
@@ -718,8 +782,16 @@ fn rule<'a>(attack: &'a Attack, ruleset: &'a str) -> Rule<'a> {
 }
 
 fn threat(attack: &Attack) -> Threat {
-    let id = union(attack, Category::techniques);
-    Threat { framework: "MITRE ATT&CK", technique: Technique { id } }
+    let all = union(attack, Category::techniques);
+    let mut id = Vec::new();
+    for technique in all.iter().map(|id| id.split('.').next().unwrap_or(id)) {
+        if !id.contains(&technique) {
+            id.push(technique);
+        }
+    }
+    let sub: Vec<_> = all.into_iter().filter(|id| id.contains('.')).collect();
+    let subtechnique = (!sub.is_empty()).then_some(Subtechnique { id: sub });
+    Threat { framework: "MITRE ATT&CK", technique: Technique { id, subtechnique } }
 }
 
 fn attack_fields(attack: &Attack) -> AttackFields<'_> {
@@ -762,6 +834,7 @@ fn related<'a>(event: &Event, parsed: &Parsed<'a>) -> Option<Related<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Classifier;
     use crate::format::Format;
     use crate::id::HostKey;
     use crate::line::{Origin, day_of};
@@ -885,7 +958,7 @@ mod tests {
                 "dataset": "apache.error", "original": String::from_utf8_lossy(line),
             },
             "source": {"address": "67.43.156.143", "ip": "67.43.156.143", "port": 26325},
-            "http": {"request": {"referrer": "http://dev.lab/?token=REDACTED-0123456789ab"}, "response": {}},
+            "http": {"request": {"referrer": "http://dev.lab/?token=REDACTED-0123456789ab"}},
             "host": {"id": "4a5b", "name": "web-1"},
             "log": {
                 "file": {"path": "/var/log/apache2/access.log"}, "level": "error", "logger": "php",
@@ -928,12 +1001,90 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_names_its_own_host() {
+    fn a_target_with_a_host_names_it_without_its_port() {
+        let url = |request: &str| {
+            let line =
+                format!(r#"dev.lab:80 192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "{request} HTTP/1.1" 200 5 "-" "-""#);
+            body(&Document::of(&event(line.as_bytes())))["url"].take()
+        };
+        for (request, expected) in [
+            (
+                "GET http://evil.example:81?q",
+                json!({"original": "http://evil.example:81?q", "scheme": "http", "domain": "evil.example", "port": 81, "query": "q", "registered_domain": "evil.example", "top_level_domain": "example"}),
+            ),
+            (
+                "GET https://a:b@[2001:db8::1]/x",
+                json!({"original": "https://a:b@[2001:db8::1]/x", "scheme": "https", "domain": "[2001:db8::1]", "path": "/x"}),
+            ),
+            (
+                "GET http://evil.example:99999/",
+                json!({"original": "http://evil.example:99999/", "scheme": "http", "domain": "evil.example", "path": "/", "registered_domain": "evil.example", "top_level_domain": "example"}),
+            ),
+            (
+                "CONNECT evil.example:443",
+                json!({"original": "evil.example:443", "domain": "evil.example", "port": 443, "registered_domain": "evil.example", "top_level_domain": "example"}),
+            ),
+            (
+                "CONNECT /x",
+                json!({"original": "/x", "domain": "dev.lab", "port": 80, "path": "/x", "registered_domain": "dev.lab", "top_level_domain": "lab"}),
+            ),
+            (
+                "GET http:///x",
+                json!({"original": "http:///x", "scheme": "http", "domain": "dev.lab", "port": 80, "path": "/x", "registered_domain": "dev.lab", "top_level_domain": "lab"}),
+            ),
+        ] {
+            assert_eq!(url(request), expected, "{request}");
+        }
+    }
+
+    #[test]
+    fn what_a_line_does_not_tell_of_a_request_leaves_no_empty_object() {
+        let line = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "\x16\x03\x01" 400 226 "-" "-""#;
+        let http = &body(&Document::of(&event(line)))["http"];
+        assert_eq!(http, &json!({"response": {"status_code": 400, "body": {"bytes": 226}}}));
+        let mut bare = event(b"192.0.2.7 [16/Nov/2026:08:00:25 +0000]");
+        Arc::get_mut(&mut bare.origin).unwrap().format = "%h %t".parse().unwrap();
+        assert_eq!(body(&Document::of(&bare)).get("http"), None);
+    }
+
+    #[test]
+    fn labels_of_a_container_are_flat() {
+        let mut event = event(b"x");
+        let labels = [("com.docker.compose.project", "dvwa"), ("tag", "a.b"), ("", "c")];
+        Arc::get_mut(&mut event.origin).unwrap().container = Some(Container {
+            id: "c0ffee".into(),
+            name: None,
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        });
+        let expected =
+            json!({"id": "c0ffee", "labels": {"com_docker_compose_project": "dvwa", "tag": "a.b", "_": "c"}});
+        assert_eq!(body(&Document::of(&event))["container"], expected);
+    }
+
+    #[test]
+    fn a_long_text_in_a_map_is_told_by_its_beginning() {
+        let long = "é".repeat(20_000);
+        let line = format!(
+            "[Mon Nov 23 01:49:33.005699 2026] [security2:error] [pid 788:tid 789] ModSecurity: x [data \"{long}\"]"
+        );
+        let body = body(&Document::of(&event(line.as_bytes())));
+        assert_eq!(body["twosec"]["modsecurity"]["data"], json!(["é".repeat(7_500)]));
+        assert_eq!(body["event"]["original"], line);
+    }
+
+    #[test]
+    fn a_subtechnique_stands_below_its_technique() {
         let line =
-            br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET http://evil.example:81?q HTTP/1.1" 200 5 "-" "-""#;
-        let url = &body(&Document::of(&event(line)))["url"];
-        let expected = json!({"original": "http://evil.example:81?q", "scheme": "http", "domain": "evil.example:81", "query": "q", "registered_domain": "evil.example", "top_level_domain": "example"});
-        assert_eq!(url, &expected);
+            br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?q=<script>alert(1)</script> HTTP/1.1" 200 5 "-" "-""#;
+        let mut event = event(line);
+        event.attack = event.parsed().access().and_then(|access| Classifier::embedded().classify(access));
+        let body = body(&Document::of(&event));
+        assert_eq!(
+            body["threat"]["technique"],
+            json!({"id": ["T1189", "T1059"], "subtechnique": {"id": ["T1059.007"]}})
+        );
+        assert_eq!(body["event"]["category"], json!(["web", "intrusion_detection"]));
+        assert_eq!(body["event"]["type"], json!(["access", "info"]));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod line;
 pub mod gzip;
 pub mod frame;
 pub mod document;
+pub mod fields;
 pub mod encoding;
 pub mod pause;
 

@@ -23,11 +23,20 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(25);
 const EXAMPLES: &str = "\
 Examples:
   twosec-processor check          are the settings good, and what do they mean?
+  twosec-processor template       how OpenSearch is to index the events
   TWOSEC_STREAM=twosec TWOSEC_LEASE_TABLE=twosec-leases TWOSEC_BUCKET=twosec-archive \\
   TWOSEC_OPENSEARCH_URL=https://search.example.com twosec-processor run
 
 Every setting of the configuration file is also an environment variable: TWOSEC_ and its
 name in capitals. Region, credentials and endpoints come from the AWS SDK's own settings.";
+
+const TEMPLATE_EXAMPLES: &str = "\
+Indices that are there already keep their mapping: put the template before the first event.
+
+Examples:
+  twosec-processor template | jq .template.mappings.properties.attack
+  twosec-processor template --prefix shop > shop.json
+  curl -X PUT https://search.example.com/_index_template/shop --json @shop.json";
 
 /// Reads a Kinesis stream, archives every line in S3, and indexes events into OpenSearch.
 #[derive(Debug, Parser)]
@@ -44,6 +53,8 @@ enum Command {
     Run(ConfigArgs),
     /// Print the effective settings, or what is wrong with them.
     Check(ConfigArgs),
+    /// Print the index template for OpenSearch 2.12 or later, as JSON.
+    Template(TemplateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +62,16 @@ struct ConfigArgs {
     /// A configuration file; without one, only the environment counts.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = TEMPLATE_EXAMPLES)]
+struct TemplateArgs {
+    /// What the names of the indices begin with; without it, the setting `index_prefix`.
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// The program.
@@ -66,6 +87,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "aws")]
         Command::Run(args) => read(&args).and_then(|(settings, places)| run(settings, places)),
         Command::Check(args) => read(&args).and_then(|(settings, places)| print(&settings, &places)),
+        Command::Template(args) => template(args, &mut io::stdout().lock()),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,9 +99,14 @@ pub fn main() -> ExitCode {
 }
 
 fn read(args: &ConfigArgs) -> anyhow::Result<(Settings, Places)> {
-    let config = args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as Millis);
-    Ok(config.overlay(|name| std::env::var(name).ok()).check(worker(), now)?)
+    Ok(configured(args)?.check(worker(), now)?)
+}
+
+/// What the configuration file says, and the environment over it.
+fn configured(args: &ConfigArgs) -> Result<Config, ConfigError> {
+    let config = args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    Ok(config.overlay(|name| std::env::var(name).ok()))
 }
 
 /// A name that no other start of any process has.
@@ -98,6 +125,12 @@ fn print(settings: &Settings, places: &Places) -> anyhow::Result<()> {
     writeln!(out, "window       {} s or {} MiB", settings.window_age.as_secs(), settings.window_bytes >> 20)?;
     writeln!(out, "index        {}/{}-* ({:?})", places.opensearch_url, settings.index.prefix, places.auth)?;
     Ok(())
+}
+
+fn template(args: TemplateArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut config = configured(&args.config)?;
+    config.index_prefix = args.prefix.or(config.index_prefix);
+    Ok(writeln!(out, "{:#}", event::fields::index_template(&config.prefix()?))?)
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -160,4 +193,35 @@ fn stop_on_signals() -> io::Result<tokio_util::sync::CancellationToken> {
         }
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template_of(prefix: &str) -> anyhow::Result<String> {
+        let Command::Template(args) =
+            Cli::try_parse_from(["twosec-processor", "template", "--prefix", prefix])?.command
+        else {
+            panic!("another command was understood");
+        };
+        let mut out = Vec::new();
+        template(args, &mut out)?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    #[test]
+    fn the_template_is_for_indices_with_the_given_prefix() {
+        let printed: serde_json::Value = serde_json::from_str(&template_of("shop").unwrap()).unwrap();
+        assert_eq!(printed, event::fields::index_template("shop"));
+        assert_eq!(printed["index_patterns"][0], "shop-*");
+    }
+
+    #[test]
+    fn a_prefix_that_no_index_can_have_is_refused() {
+        let refused = template_of("Shop").unwrap_err();
+        let expected = "`index_prefix` is `Shop`: use lower-case letters, digits, `-`, `_` and `.`";
+        assert_eq!(refused.to_string(), expected);
+        assert_eq!(exit_code(&refused), EX_CONFIG);
+    }
 }

@@ -10,6 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What index names begin with unless a user says otherwise.
+const INDEX_PREFIX: &str = "twosec";
+
 /// `processor.toml`, as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -162,9 +165,7 @@ impl Config {
     /// Checks what was written, and says what to write instead. `now` freezes `LATEST`.
     pub fn check(&self, worker: String, now: Millis) -> Result<(Settings, Places), ConfigError> {
         let mut settings = Settings::new(&needed("stream", &self.stream)?, worker);
-        if let Some(prefix) = &self.index_prefix {
-            settings.index.prefix = index_prefix(prefix)?;
-        }
+        settings.index.prefix = self.prefix()?;
         settings.index.from = day("index_from", &self.index_from)?;
         settings.index.until = day("index_until", &self.index_until)?;
         settings.start = start(&self.start, now)?;
@@ -181,6 +182,11 @@ impl Config {
             auth: self.auth()?,
         };
         Ok((settings, places))
+    }
+
+    /// What index names begin with.
+    pub fn prefix(&self) -> Result<String, ConfigError> {
+        index_prefix(self.index_prefix.as_deref().unwrap_or(INDEX_PREFIX))
     }
 
     fn auth(&self) -> Result<Auth, ConfigError> {
@@ -251,7 +257,7 @@ impl Settings {
     pub fn new(stream: &str, worker: String) -> Settings {
         Settings {
             stream: stream.to_owned(),
-            index: IndexNames { prefix: "twosec".to_owned(), from: None, until: None },
+            index: IndexNames { prefix: INDEX_PREFIX.to_owned(), from: None, until: None },
             start: StartAt::TrimHorizon,
             window_bytes: 16 << 20,
             window_age: Duration::from_secs(60),

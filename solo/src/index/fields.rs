@@ -23,43 +23,69 @@ enum Kind {
     Date,
 }
 
-/// The searchable fields by their ECS names. `event.original` is where bare words are
-/// looked for.
-const FIELDS: &[(&str, Kind)] = &[
-    ("@timestamp", Kind::Date),
-    ("event.original", Kind::Words),
-    ("event.id", Kind::Keyword),
-    ("event.kind", Kind::Counted),
-    ("event.outcome", Kind::Keyword),
-    ("event.dataset", Kind::Keyword),
-    ("attack.categories", Kind::Counted),
-    ("attack.confidence", Kind::Keyword),
-    ("attack.severity", Kind::Keyword),
-    ("attack.score", Kind::Number),
-    ("rule.id", Kind::Keyword),
-    ("threat.technique.id", Kind::Keyword),
-    ("source.address", Kind::Counted),
-    ("source.ip", Kind::Keyword),
-    ("user.name", Kind::Keyword),
-    ("url.domain", Kind::Keyword),
-    ("url.original", Kind::Keyword),
-    ("url.path", Kind::Counted),
-    ("url.query", Kind::Keyword),
-    ("url.extension", Kind::Keyword),
-    ("http.request.method", Kind::Keyword),
-    ("http.request.referrer", Kind::Keyword),
-    ("http.response.status_code", Kind::Number),
-    ("http.response.body.bytes", Kind::Number),
-    ("http.version", Kind::Keyword),
-    ("user_agent.original", Kind::Keyword),
-    ("host.id", Kind::Keyword),
-    ("host.name", Kind::Keyword),
-    ("container.name", Kind::Keyword),
-    ("log.file.path", Kind::Keyword),
-    ("twosec.offset", Kind::Number),
-    ("error.message", Kind::Keyword),
-    ("twosec.life", Kind::Keyword),
+/// The fields that are searched, of those that `event::fields` lists. What stands here costs
+/// time and space with each line. The order is that of indices on disk.
+const SEARCHED: &[&str] = &[
+    "@timestamp",
+    "event.original",
+    "event.id",
+    "event.kind",
+    "event.outcome",
+    "event.dataset",
+    "attack.categories",
+    "attack.confidence",
+    "attack.severity",
+    "attack.score",
+    "rule.id",
+    "threat.technique.id",
+    "threat.technique.subtechnique.id",
+    "source.address",
+    "source.ip",
+    "user.name",
+    "url.domain",
+    "url.original",
+    "url.path",
+    "url.query",
+    "url.extension",
+    "http.request.method",
+    "http.request.referrer",
+    "http.response.status_code",
+    "http.response.body.bytes",
+    "http.version",
+    "user_agent.original",
+    "host.id",
+    "host.name",
+    "container.name",
+    "log.file.path",
+    "twosec.offset",
+    "error.message",
+    "twosec.life",
 ];
+
+/// Fields whose most frequent values are asked for.
+const COUNTED: [&str; 4] = ["event.kind", "attack.categories", "source.address", "url.path"];
+
+/// Where bare words are looked for.
+const DEFAULT: &str = "event.original";
+
+/// The fields and how each is searched, which follows from its type.
+fn searched() -> impl Iterator<Item = (&'static str, Kind)> {
+    SEARCHED.iter().map(|name| {
+        let field = event::fields::named(name).expect("a searched field is one of documents");
+        (field.name, kind(field))
+    })
+}
+
+fn kind(field: &event::fields::Field) -> Kind {
+    use event::fields::Kind as Type;
+    match field.searched() {
+        Type::MatchOnlyText => Kind::Words,
+        Type::Date => Kind::Date,
+        Type::Long | Type::Float => Kind::Number,
+        _ if COUNTED.contains(&field.name) => Kind::Counted,
+        Type::Keyword | Type::Wildcard | Type::Ip | Type::GeoPoint | Type::Object | Type::Flattened => Kind::Keyword,
+    }
+}
 
 /// The stored document itself.
 pub const SOURCE: &str = "_source";
@@ -70,7 +96,7 @@ const KEYWORD_BYTES_MAX: usize = 8_191;
 /// The schema of the index.
 pub fn schema() -> Schema {
     let mut schema = Schema::builder();
-    for (name, kind) in FIELDS {
+    for (name, kind) in searched() {
         match kind {
             Kind::Counted => schema.add_text_field(name, STRING | FAST),
             Kind::Keyword => schema.add_text_field(name, STRING),
@@ -98,9 +124,8 @@ impl Fields {
     /// The fields in an index's schema.
     pub fn of(schema: &Schema) -> Fields {
         let field = |name| schema.get_field(name).expect("the index was opened with this schema");
-        let by_name = FIELDS.iter().map(|(name, kind)| (*name, (field(name), *kind))).collect();
-        let objects =
-            FIELDS.iter().flat_map(|(name, _)| name.match_indices('.').map(|(dot, _)| &name[..dot])).collect();
+        let by_name = searched().map(|(name, kind)| (name, (field(name), kind))).collect();
+        let objects = SEARCHED.iter().flat_map(|name| name.match_indices('.').map(|(dot, _)| &name[..dot])).collect();
         Fields { by_name, objects, source: field(SOURCE) }
     }
 
@@ -115,7 +140,7 @@ impl Fields {
 
     /// Where bare words are looked for.
     pub fn default(&self) -> Field {
-        self.by_name["event.original"].0
+        self.by_name[DEFAULT].0
     }
 
     /// The field that holds the document itself.
@@ -258,6 +283,17 @@ fn date(text: &str) -> Option<DateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_a_field_is_searched_follows_from_its_type() {
+        let of = |kind| searched().filter(|(_, of)| *of == kind).map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(of(Kind::Words), [DEFAULT, "error.message"]);
+        assert_eq!(of(Kind::Date), ["@timestamp"]);
+        assert_eq!(of(Kind::Counted), COUNTED);
+        let numbers = ["attack.score", "http.response.status_code", "http.response.body.bytes", "twosec.offset"];
+        assert_eq!(of(Kind::Number), numbers);
+        assert!(of(Kind::Keyword).contains(&"source.ip"));
+    }
 
     #[test]
     fn a_documents_time_is_read_as_it_was_written() {
