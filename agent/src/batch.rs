@@ -132,6 +132,7 @@ fn event(origin: &Arc<Origin>, line: Line<'_>, source: Option<Arc<SourceFacts>>)
         duplicate_of: line.duplicate_of.map(str::to_owned),
         masks: line.masks.to_vec(),
         gap: line.gap.map(str::to_owned),
+        incident: line.incident.map(|incident| Box::new(incident.clone())),
     }
 }
 
@@ -203,6 +204,7 @@ impl Batch {
                 duplicate_of,
                 masks: &masks,
                 gap: None,
+                incident: None,
             },
             source,
         );

@@ -3,6 +3,8 @@
 //!
 //! One function builds it, so the same line is the same document everywhere.
 
+mod incident;
+
 use crate::address::{self, SourceClass};
 use crate::attack::{Attack, Category, Confidence, Finding, Severity};
 use crate::domain;
@@ -30,6 +32,9 @@ pub struct Document {
     pub id: EventId,
     /// The day whose index holds it; `None` is the index for undated lines.
     pub day: Option<Day>,
+    /// Of an incident, its revision: a higher one replaces lower ones. Lines have none and
+    /// are created once.
+    pub revision: Option<u32>,
     /// The `_source`: one JSON object on one line, without a line feed.
     pub body: Vec<u8>,
 }
@@ -48,13 +53,17 @@ impl Document {
 
     fn build(event: &Event, parsed: &Parsed<'_>) -> Document {
         let id = event.id(parsed);
+        if let Some(incident) = &event.incident {
+            let body = incident::body(event, incident);
+            return Document { id, day: None, revision: Some(incident.revision), body };
+        }
         let body = if event.masks.is_empty() {
             body(event, &event.line, parsed, id)
         } else {
             let shown = event.shown();
             body(event, &shown, &event.origin.parse(&shown), id)
         };
-        Document { id, day: event.day, body }
+        Document { id, day: event.day, revision: None, body }
     }
 }
 
@@ -76,6 +85,15 @@ pub struct IndexNames {
 }
 
 impl IndexNames {
+    /// The index that a document belongs into. All incidents stand in one, since their
+    /// revisions come on several days.
+    pub fn of(&self, document: &Document) -> String {
+        match document.revision {
+            Some(_) => format!("{}-incidents", self.prefix),
+            None => self.name(document.day),
+        }
+    }
+
     /// `prefix-2026.11.16`, or `prefix-undated`.
     pub fn name(&self, day: Option<Day>) -> String {
         let inside =
@@ -133,6 +151,10 @@ struct Source<'a> {
 #[derive(Serialize)]
 struct Ecs {
     version: &'static str,
+}
+
+impl Ecs {
+    const VERSION: Ecs = Ecs { version: "8.11.0" };
 }
 
 #[derive(Serialize)]
@@ -469,7 +491,7 @@ fn source<'a>(
     let attack = event.attack.as_ref();
     Source {
         timestamp: rfc3339(event.time),
-        ecs: Ecs { version: "8.11.0" },
+        ecs: Ecs::VERSION,
         message: error.map(|e| text(e.message)),
         event: meta(event, shown, parsed, id),
         source: endpoint(event, parsed),
@@ -782,7 +804,11 @@ fn rule<'a>(attack: &'a Attack, ruleset: &'a str) -> Rule<'a> {
 }
 
 fn threat(attack: &Attack) -> Threat {
-    let all = union(attack, Category::techniques);
+    Threat { framework: "MITRE ATT&CK", technique: threat_of(&attack.categories()) }
+}
+
+fn threat_of(categories: &[Category]) -> Technique {
+    let all = union(categories, Category::techniques);
     let mut id = Vec::new();
     for technique in all.iter().map(|id| id.split('.').next().unwrap_or(id)) {
         if !id.contains(&technique) {
@@ -791,7 +817,7 @@ fn threat(attack: &Attack) -> Threat {
     }
     let sub: Vec<_> = all.into_iter().filter(|id| id.contains('.')).collect();
     let subtechnique = (!sub.is_empty()).then_some(Subtechnique { id: sub });
-    Threat { framework: "MITRE ATT&CK", technique: Technique { id, subtechnique } }
+    Technique { id, subtechnique }
 }
 
 fn attack_fields(attack: &Attack) -> AttackFields<'_> {
@@ -800,16 +826,16 @@ fn attack_fields(attack: &Attack) -> AttackFields<'_> {
         score: attack.score,
         confidence: attack.confidence(),
         severity: attack.severity(),
-        capec: union(attack, Category::capec),
-        cwe: union(attack, Category::cwe),
+        capec: union(&attack.categories(), Category::capec),
+        cwe: union(&attack.categories(), Category::cwe),
         findings: &attack.findings,
     }
 }
 
-/// What a table says of all categories of an attack, each entry once.
-fn union<T: Copy + PartialEq>(attack: &Attack, table: fn(Category) -> &'static [T]) -> Vec<T> {
+/// What a table says of all categories, each entry once.
+fn union<T: Copy + PartialEq>(categories: &[Category], table: fn(Category) -> &'static [T]) -> Vec<T> {
     let mut all = Vec::new();
-    for entry in attack.categories().into_iter().flat_map(table) {
+    for entry in categories.iter().copied().flat_map(table) {
         if !all.contains(entry) {
             all.push(*entry);
         }
@@ -1085,6 +1111,20 @@ mod tests {
         );
         assert_eq!(body["event"]["category"], json!(["web", "intrusion_detection"]));
         assert_eq!(body["event"]["type"], json!(["access", "info"]));
+    }
+
+    #[test]
+    fn all_revisions_of_an_incident_are_one_document() {
+        let incident = crate::incident::tests::incident();
+        let document = Document::of(&Event { incident: Some(Box::new(incident.clone())), ..event(b"") });
+        assert_eq!((document.id, document.revision, document.day), (incident.id, Some(4), None));
+        let body = body(&document);
+        assert_eq!(body["message"], incident.to_string());
+        assert_eq!(body["attack"]["categories"], json!(["sqli", "lfi"]));
+        assert_eq!(body["event"]["dataset"], "twosec.incidents");
+        assert_eq!(body["twosec"]["incident"]["evidence"][0]["excerpt"], "1 union select 1,2");
+        let names = IndexNames { prefix: "twosec".into(), from: None, until: None };
+        assert_eq!(names.of(&document), "twosec-incidents");
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub enum Kind {
     Date,
     Long,
     Float,
+    Boolean,
     Ip,
     GeoPoint,
     /// Keys that the operator chooses, with keywords as values; each key is a field.
@@ -75,6 +76,9 @@ fields! {
     "event.dataset" Keyword "The kind of log: `apache.access`, `apache.error` or `docker.container_logs`.",
     "event.outcome" Keyword "`success` of a status below 400, `failure` of others; absent without a status.",
     "event.duration" Long "How long the request took, in nanoseconds.",
+    "event.start" Date "When an incident began.",
+    "event.end" Date "When the actor of an incident was seen last.",
+    "event.reason" Keyword "What an incident's outcome rests on, in a sentence.",
     "event.severity" Long "`attack.severity` as a number: 21, 47, 73 or 99.",
     "event.risk_score" Float "`attack.score` where ECS looks for it: 1 to 100.",
     "event.original" Keyword "The line as it left the host; searched word by word.",
@@ -151,6 +155,8 @@ fields! {
     "attack.score" Long "How much all findings together say that somebody attacks, 1 to 100.",
     "attack.confidence" Keyword "How sure the surest finding is: `low`, `medium` or `high`.",
     "attack.severity" Keyword "How bad the worst category is when it works: `low`, `medium`, `high` or `critical`.",
+    "attack.outcome" Keyword "Whether it worked, as far as logs tell: `blocked`, `failed`, `unknown` or `likely_succeeded`.",
+    "attack.outcome_reason" Keyword "What that guess rests on, in a sentence.",
     "attack.capec" [Long] "Attack patterns of MITRE CAPEC that the categories stand for.",
     "attack.cwe" [Long] "Weaknesses of MITRE CWE that the categories aim at.",
     "attack.findings.rule" Keyword "Id of a rule that matched.",
@@ -174,6 +180,22 @@ fields! {
     "twosec.duplicate_of" Keyword "The log that has the same line, where a container prints a log that is read itself.",
     "twosec.cloud.image_id" Keyword "The image that the machine was made from.",
     "twosec.cloud.vpc_id" Keyword "The network that the machine stands in.",
+    "twosec.incident.revision" Long "Of an incident, how often it has changed; a document with a higher one replaces it.",
+    "twosec.incident.requests" Long "Requests of the actor since the incident began.",
+    "twosec.incident.findings" Long "Those among them that hold an attack.",
+    "twosec.incident.categories" Flattened "Findings by category.",
+    "twosec.incident.behaviour" [Keyword] "What the actor did that no single line shows, a sentence each.",
+    "twosec.incident.targets" [Keyword] "The paths that were attacked most.",
+    "twosec.incident.user_agents" [Keyword] "User agents that the actor sent.",
+    "twosec.incident.phases" [Keyword] "How far the actor came: `recon`, `attack`, `success`.",
+    "twosec.incident.evidence.event" Keyword "Id of the event that holds one of the strongest findings.",
+    "twosec.incident.evidence.rule" Keyword "The rule that matched there.",
+    "twosec.incident.evidence.category" Keyword "The rule's category.",
+    "twosec.incident.evidence.score" Long "The rule's own score, 1 to 100.",
+    "twosec.incident.evidence.field" Keyword "The part of the request in which it matched.",
+    "twosec.incident.evidence.parameter" Keyword "The query's parameter in which it matched.",
+    "twosec.incident.evidence.excerpt" Keyword "The decoded text around the match.",
+    "twosec.incident.is_over" Boolean "Whether the actor was quiet for so long that what comes next is another incident.",
     "twosec.source.class" Keyword "What the client's address is set aside for: `public`, `private`, `loopback`, `documentation` and so on.",
     "twosec.source.provider" Keyword "The name of the client's network in the operator's own list.",
     "twosec.source.peer" Ip "The trusted proxy that passed the request on, where `source.ip` is who stands behind it.",
@@ -225,6 +247,7 @@ impl Kind {
             Kind::Date => "date",
             Kind::Long => "long",
             Kind::Float => "float",
+            Kind::Boolean => "boolean",
             Kind::Ip => "ip",
             Kind::GeoPoint => "geo_point",
             Kind::Object => "object",
@@ -242,7 +265,7 @@ impl Kind {
                 json!({"type": name, "ignore_malformed": true})
             }
             Kind::Object => json!({"type": name, "dynamic": true}),
-            Kind::MatchOnlyText | Kind::Flattened => json!({"type": name}),
+            Kind::MatchOnlyText | Kind::Flattened | Kind::Boolean => json!({"type": name}),
         }
     }
 }
@@ -412,7 +435,8 @@ mod tests {
             event("%h %t %D %{Host}i", "192.0.2.7 [16/Nov/2026:08:00:25 +0000] 1250 dev.lab"),
             Event { cut: true, length: 2_000_000, ..event("auto", "cut") },
             Event { gap: text("the file was deleted"), length: 21, ..event("auto", "") },
-            at_home(event("auto", &shop)),
+            at_home(event("auto", shop)),
+            at_home(Event { incident: Some(Box::new(crate::incident::tests::incident())), ..event("auto", "") }),
             Event { duplicate_of: text("/var/log/apache2/access.log"), ..event("auto", &xss) },
             in_cloud,
         ];
@@ -447,6 +471,7 @@ mod tests {
             Kind::Date => value.as_str().and_then(crate::time::parse_rfc3339).is_some(),
             Kind::Long => value.is_i64(),
             Kind::Float => value.is_number(),
+            Kind::Boolean => value.is_boolean(),
             Kind::Ip => value.as_str().is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()),
             Kind::GeoPoint => value["lat"].is_number() && value["lon"].is_number(),
             Kind::Object => value.as_object().is_some_and(|object| object.values().all(Value::is_string)),
@@ -488,7 +513,9 @@ mod tests {
             walk(&document, "", false, &mut |path, value, in_array| {
                 let field = named(path).unwrap_or_else(|| panic!("`{path}` is not listed: {value}"));
                 assert!(fits(field.kind, value), "`{path}` is no {:?}: {value}", field.kind);
-                let may_be_array = field.is_array || path.starts_with("attack.findings.");
+                let may_be_array = field.is_array
+                    || path.starts_with("attack.findings.")
+                    || path.starts_with("twosec.incident.evidence.");
                 assert_eq!(in_array, may_be_array, "`{path}` is an array, or is listed as one: {document}");
                 unseen.remove(path);
             });

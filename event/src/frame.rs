@@ -18,6 +18,7 @@ use crate::classify::{Spot, Verdict, evidence};
 use crate::format::Access;
 use crate::geo::SourceFacts;
 use crate::gzip::gzip;
+use crate::incident::Incident;
 use crate::limits::DECODED_BYTES_MAX;
 use crate::line::{Event, Origin, day_of};
 use crate::redact::{Mask, masked};
@@ -98,6 +99,8 @@ struct Row<'a> {
     masks: Cow<'a, [Mask]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gap: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incident: Option<Cow<'a, Incident>>,
 }
 
 /// An attack's score, and which rule matched where, strongest first.
@@ -157,11 +160,17 @@ pub struct Line<'a> {
     pub masks: &'a [Mask],
     /// Why the bytes were lost, where this stands for bytes that never were read.
     pub gap: Option<&'a str>,
+    /// An incident that the line before this changed, where this is no line itself.
+    pub incident: Option<&'a Incident>,
 }
 
 /// Whether a row needs nothing but the line itself, and a verdict.
 fn tells_all(line: &Line<'_>) -> bool {
-    let has_more = line.cut || line.gap.is_some() || line.duplicate_of.is_some() || line.client.is_some();
+    let has_more = line.cut
+        || line.gap.is_some()
+        || line.incident.is_some()
+        || line.duplicate_of.is_some()
+        || line.client.is_some();
     line.tells_time && line.length == line.line.len() as u64 && line.masks.is_empty() && !has_more
 }
 
@@ -227,6 +236,7 @@ fn push_row(line: &Line<'_>, follows: bool, out: &mut Vec<u8>) {
         duplicate_of: line.duplicate_of.map(Cow::Borrowed),
         masks: Cow::Borrowed(line.masks),
         gap: line.gap.map(Cow::Borrowed),
+        incident: line.incident.map(Cow::Borrowed),
     };
     push_json(&row, out);
 }
@@ -263,7 +273,9 @@ impl Body {
         self.text.push(b'\n');
         self.ends.push(self.text.len());
         self.offsets.push(line.offset);
-        self.next = line.offset + line.length + 1;
+        if line.incident.is_none() {
+            self.next = line.offset + line.length + 1;
+        }
         self.days.push(line.day);
     }
 
@@ -337,7 +349,10 @@ pub fn decode(record: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
     for (at, row) in rows.enumerate().filter(|(_, row)| !row.is_empty()) {
         let event = read_row(at + 2, row, &origin, &header, (day, next))?;
         // An offset near the end of all numbers is somebody's joke, and no line follows it.
-        (day, next) = (event.day, event.offset.saturating_add(event.length).saturating_add(1));
+        day = event.day;
+        if event.incident.is_none() {
+            next = event.offset.saturating_add(event.length).saturating_add(1);
+        }
         events.push(event);
     }
     Ok((header, events))
@@ -400,6 +415,7 @@ fn read_row(
         duplicate_of: row.duplicate_of.map(Cow::into_owned),
         masks: row.masks.into_owned(),
         gap: row.gap.map(Cow::into_owned),
+        incident: row.incident.map(|incident| Box::new(incident.into_owned())),
         line,
     })
 }
@@ -496,6 +512,22 @@ mod tests {
         let days: Vec<_> = events.iter().map(|event| event.day.unwrap().to_string()).collect();
         assert_eq!(days, ["2024-10-04", "2026-11-16", "2026-11-16"]);
         assert_eq!((events[0].time, events[1].time), (7, 1_794_816_025_000));
+    }
+
+    #[test]
+    fn an_incident_stands_behind_a_line_and_moves_nothing() {
+        let incident = crate::incident::tests::incident();
+        let mut body = body(&[DATED]);
+        let next = DATED.len() as u64 + 1;
+        body.push(Line { offset: next, time: 9, incident: Some(&incident), ..Line::default() });
+        body.push(Line { offset: next, length: 3, line: b"odd", time: 7, ..Line::default() });
+        for (from, to) in [(0, 3), (1, 3)] {
+            let (_, events) = decode(&body.encode(&header(), from, to, 1)).unwrap();
+            let told = &events[events.len() - 2];
+            assert_eq!((told.incident.as_deref(), told.id(&told.parsed())), (Some(&incident), incident.id));
+            let behind = &events[events.len() - 1];
+            assert_eq!((behind.offset, &*behind.line), (next, &b"odd"[..]));
+        }
     }
 
     #[test]

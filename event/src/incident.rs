@@ -119,6 +119,24 @@ pub struct Evidence {
     pub excerpt: String,
 }
 
+/// One sentence: who did what, how far it came.
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut categories: Vec<_> = self.categories.iter().collect();
+        categories.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        write!(f, "{}: ", self.actor)?;
+        for (at, (category, count)) in categories.iter().enumerate() {
+            let between = if at == 0 { "" } else { ", " };
+            write!(f, "{between}{category} {count}")?;
+        }
+        write!(f, " in {} requests; {}", self.requests, self.outcome.name().replace('_', " "))?;
+        if !self.outcome_reason.is_empty() {
+            write!(f, ": {}", self.outcome_reason)?;
+        }
+        Ok(())
+    }
+}
+
 impl Incident {
     /// The id of the incident of `actor` on the host `host`, whose first finding stands in
     /// the event `first`: the same however often its lines are read.
@@ -136,8 +154,47 @@ impl Incident {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// One that has all that an incident can have.
+    pub fn incident() -> Incident {
+        let evidence = Evidence {
+            event: EventId([3; 16]),
+            rule: "sqli-union-select".into(),
+            category: Category::Sqli,
+            score: 95,
+            field: Field::Query,
+            parameter: Some("id".into()),
+            excerpt: "1 union select 1,2".into(),
+        };
+        Incident {
+            id: EventId([7; 16]),
+            revision: 4,
+            actor: "192.0.2.7".into(),
+            first_seen: 1_794_816_000_000,
+            last_seen: 1_794_816_025_000,
+            requests: 40,
+            findings: 33,
+            categories: [(Category::Lfi, 3), (Category::Sqli, 30)].into(),
+            behaviour: vec!["30 values of one parameter in a minute".into()],
+            targets: vec![("/a.php".into(), 33)],
+            user_agents: vec!["sqlmap/1.8".into()],
+            phases: vec![(Phase::Recon, 1), (Phase::Attack, 2), (Phase::Success, 3)],
+            outcome: Outcome::LikelySucceeded,
+            outcome_reason: "the answer was larger than usual".into(),
+            evidence: vec![evidence],
+            score: 99,
+            severity: Severity::High,
+            is_over: true,
+        }
+    }
+
+    #[test]
+    fn an_incident_is_told_in_one_sentence() {
+        let expected = "192.0.2.7: sqli 30, lfi 3 in 40 requests; likely succeeded: the answer was larger than usual";
+        assert_eq!(incident().to_string(), expected);
+    }
 
     #[test]
     fn an_incidents_id_depends_on_host_actor_and_first_finding_alone() {

@@ -5,6 +5,7 @@ use crate::format::{Format, Odd, Parsed};
 use crate::frame::{from_text, to_text};
 use crate::geo::SourceFacts;
 use crate::id::{EventId, LifeId};
+use crate::incident::Incident;
 use crate::redact::{Mask, masked};
 use crate::time::{Day, Millis};
 use crate::zone::Zone;
@@ -111,15 +112,33 @@ pub struct Event {
     /// Why bytes were lost: then this is no line but stands for `length` bytes from
     /// `offset` on that went before they could be read.
     pub gap: Option<String>,
+    /// An incident that has changed: then this is no line but stands behind the one that
+    /// changed it.
+    pub incident: Option<Box<Incident>>,
 }
 
 impl Event {
     /// A whole line of which nothing is known but its place and when it was read.
     pub fn new(origin: Arc<Origin>, offset: u64, line: Vec<u8>, read: Millis) -> Event {
         let length = line.len() as u64;
-        let (day, attack, client, source, duplicate_of, gap) = (None, None, None, None, None, None);
-        let (cut, masks) = (false, Vec::new());
-        Event { origin, offset, length, line, cut, time: read, day, attack, client, source, duplicate_of, masks, gap }
+        let (day, attack, client, source, duplicate_of) = (None, None, None, None, None);
+        let (cut, masks, gap, incident) = (false, Vec::new(), None, None);
+        Event {
+            origin,
+            offset,
+            length,
+            line,
+            cut,
+            time: read,
+            day,
+            attack,
+            client,
+            source,
+            duplicate_of,
+            masks,
+            gap,
+            incident,
+        }
     }
 
     /// The line's fields.
@@ -140,11 +159,19 @@ impl Event {
             Parsed::Odd(odd) => *odd == Odd::Empty && self.origin.container.is_some(),
             Parsed::Access(_) | Parsed::Error(_) => false,
         };
-        self.gap.is_some() || !is_between && self.duplicate_of.is_none()
+        self.is_no_line() || !is_between && self.duplicate_of.is_none()
     }
 
-    /// The id, from the line's place and the time that it writes.
+    /// Whether this stands for something else than a line.
+    pub fn is_no_line(&self) -> bool {
+        self.gap.is_some() || self.incident.is_some()
+    }
+
+    /// The id, from the line's place and the time that it writes; an incident has its own.
     pub fn id(&self, parsed: &Parsed<'_>) -> EventId {
+        if let Some(incident) = &self.incident {
+            return incident.id;
+        }
         // No line writes this as its time.
         let none = if self.gap.is_some() { &b"gap"[..] } else { b"" };
         let written = parsed.time().map_or(none, |time| time.written);
@@ -180,6 +207,8 @@ struct Archived<'a> {
     masks: Cow<'a, [Mask]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gap: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incident: Option<Cow<'a, Incident>>,
 }
 
 impl Event {
@@ -204,6 +233,7 @@ impl Event {
             duplicate_of: self.duplicate_of.as_deref().map(Cow::Borrowed),
             masks: Cow::Borrowed(&self.masks),
             gap: self.gap.as_deref().map(Cow::Borrowed),
+            incident: self.incident.as_deref().map(Cow::Borrowed),
         };
         serde_json::to_writer(&mut *out, &own).expect("plain data turns into JSON, and a Vec takes it");
         out.pop();
@@ -230,6 +260,7 @@ impl Event {
             duplicate_of: own.duplicate_of.map(Cow::into_owned),
             masks: own.masks.into_owned(),
             gap: own.gap.map(Cow::into_owned),
+            incident: own.incident.map(|incident| Box::new(incident.into_owned())),
             line: from_text(own.line, own.line_b64)?,
         })
     }
@@ -279,7 +310,7 @@ mod tests {
             let length = line.len() as u64 + u64::from(cut);
             let json = origin.to_json();
             let source = SourceFacts { provider: cut.then(|| "Example Cloud".into()), ..SourceFacts::default() };
-            let event = Event { client: cut.then_some([192, 0, 2, 7].into()), source: (!source.is_empty()).then(|| Arc::new(source)), length, cut, day: day.map(Day), duplicate_of: cut.then(|| path.to_owned()), masks, ..Event::new(Arc::new(origin), offset, line, 7) };
+            let event = Event { incident: cut.then(|| Box::new(crate::incident::tests::incident())), client: cut.then_some([192, 0, 2, 7].into()), source: (!source.is_empty()).then(|| Arc::new(source)), length, cut, day: day.map(Day), duplicate_of: cut.then(|| path.to_owned()), masks, ..Event::new(Arc::new(origin), offset, line, 7) };
             let mut row = Vec::new();
             let id = event.id(&event.parsed());
             event.archive(id, &json, &mut row);

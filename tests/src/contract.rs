@@ -8,7 +8,7 @@ use agent::ship::{Frame, Put, Uplink};
 use bytes::Bytes;
 use event::id::LifeId;
 use event::line::Host;
-use event::{Document, Event, Format, Origin};
+use event::{Document, Event, EventId, Format, Origin};
 use futures::future::{join, join_all};
 use processor::archive::window::{Summary, Window};
 use processor::archive::{Archive, Created, Object};
@@ -289,6 +289,25 @@ pub fn item(number: u64) -> Item {
     let time = 1_794_823_200_000 + number as i64 % 60 * 1_000;
     let event = Event::new(Arc::new(origin), number * 100, line.into_bytes(), time);
     Item { index: "tests-undated".into(), document: Document::of(&event) }
+}
+
+/// A revision of an incident.
+fn revision(number: u32) -> Item {
+    let body = format!(
+        r#"{{"event":{{"id":"{id}","end":"2026-11-16T08:00:00.000Z"}},"twosec":{{"incident":{{"revision":{number}}}}}}}"#,
+        id = EventId([9; 16])
+    );
+    let document = Document { id: EventId([9; 16]), day: None, revision: Some(number), body: body.into() };
+    Item { index: "tests-incidents".into(), document }
+}
+
+/// Of an incident the highest revision stays, in whatever order they come.
+pub async fn a_higher_revision_replaces_a_lower_one(index: &dyn Index) {
+    for (number, created) in [(2, true), (1, false), (3, true), (2, false)] {
+        let verdicts = index.bulk(&[revision(number)]).await.expect("the index answers");
+        assert_eq!(verdicts, [Verdict::Done { created }], "revision {number}");
+        index.flush().await.expect("the index answers");
+    }
 }
 
 /// Puts documents, and tells for each whether it was created.

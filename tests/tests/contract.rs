@@ -392,6 +392,12 @@ async fn opensearch(auth: Auth) -> (OpenSearchServer, OpenSearch) {
 }
 
 #[tokio::test]
+async fn opensearch_keeps_the_highest_revision() {
+    let (_server, index) = opensearch(Auth::None).await;
+    contract::a_higher_revision_replaces_a_lower_one(&index).await;
+}
+
+#[tokio::test]
 async fn opensearch_creates_a_document_once() {
     let (server, index) = opensearch(Auth::None).await;
     contract::a_document_is_created_once(&index).await;

@@ -78,6 +78,14 @@ async fn a_checkpoint_that_is_saved_lets_the_stream_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_index_keeps_the_highest_revision_of_an_incident() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = LocalIndex::open(folder.path(), Trouble::default()).unwrap();
+    contract::a_higher_revision_replaces_a_lower_one(&*index).await;
+    assert_eq!(index.incidents(9).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_index_takes_each_document_once_also_when_it_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let index = LocalIndex::open(folder.path(), Trouble::default()).unwrap();

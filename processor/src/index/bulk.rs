@@ -110,7 +110,7 @@ impl Bulker {
         let (mut items, mut bytes, mut part) = (Vec::new(), 0, 0);
         for document in events.filter_map(Document::for_index) {
             bytes += document.body.len();
-            items.push(Item { index: self.names.name(document.day), document });
+            items.push(Item { index: self.names.of(&document), document });
             if items.len() == DOCUMENTS_MAX || bytes >= BYTES_MAX {
                 part += 1;
                 self.put(sequence, part, std::mem::take(&mut items)).await?;

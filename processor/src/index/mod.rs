@@ -25,7 +25,7 @@ impl Item {
 /// What became of one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is in the index: put now, or (409 on `create`) it has been there.
+    /// It is in the index: put now, or (409) it, or a higher revision, has been there.
     Done { created: bool },
     /// Not now: 429, 5xx, or an index in trouble.
     Retry(String),
@@ -52,10 +52,11 @@ pub enum IndexError {
     Lost(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// An index that takes each id once.
+/// An index that takes each id once; of documents with revisions it keeps the highest.
 #[async_trait]
 pub trait Index: Send + Sync {
-    /// Creates documents. One verdict for each, in the order given.
+    /// Creates documents, or replaces those that have a lower revision. One verdict for each,
+    /// in the order given.
     async fn bulk(&self, items: &[Item]) -> Result<Vec<Verdict>, IndexError>;
 
     /// Makes durable and searchable what has been answered `Done`. The cursor of a

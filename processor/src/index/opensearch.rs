@@ -127,13 +127,25 @@ fn transient(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Inde
 fn request(items: &[Item]) -> Vec<u8> {
     let mut body = Vec::new();
     for item in items {
-        let action = serde_json::json!({ "create": { "_index": item.index, "_id": item.id().to_string() } });
-        body.extend_from_slice(action.to_string().as_bytes());
+        body.extend_from_slice(action(item).to_string().as_bytes());
         body.push(b'\n');
         body.extend_from_slice(&item.document.body);
         body.push(b'\n');
     }
     body
+}
+
+/// A line is created once. An incident is replaced by its higher revisions: an older one that
+/// comes late is a conflict, which is as good as done (OpenSearch, "Index document", external
+/// versions).
+fn action(item: &Item) -> serde_json::Value {
+    let (index, id) = (&item.index, item.id().to_string());
+    match item.document.revision {
+        None => serde_json::json!({ "create": { "_index": index, "_id": id } }),
+        Some(revision) => serde_json::json!({
+            "index": { "_index": index, "_id": id, "version": revision, "version_type": "external_gte" },
+        }),
+    }
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {
@@ -292,7 +304,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     fn item(id: u8, body: &str) -> Item {
-        let document = Document { id: EventId([id; 16]), day: None, body: body.into() };
+        let document = Document { id: EventId([id; 16]), day: None, revision: None, body: body.into() };
         Item { index: "twosec-2026.11.16".into(), document }
     }
 

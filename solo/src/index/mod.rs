@@ -1,13 +1,16 @@
 //! The embedded index: documents in tantivy, each id once.
 
 mod fields;
+mod incidents;
 pub mod search;
 
 use crate::trouble::Trouble;
 use async_trait::async_trait;
 use event::{EventId, LifeId};
 use fields::Fields;
+use incidents::Incidents;
 use processor::index::{Index, IndexError, Item, Verdict};
+use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,6 +18,9 @@ use tantivy::collector::{Count, TopDocs};
 use tantivy::query::TermQuery;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{IndexReader, IndexWriter, Order, ReloadPolicy, TantivyError, Term};
+
+/// Incidents stand beside the index's own files.
+const INCIDENTS_FILE: &str = "incidents.ndjson";
 
 /// Memory of one writing thread before it writes a segment.
 const THREAD_BYTES: usize = 48 << 20;
@@ -44,6 +50,7 @@ struct Writing {
     /// The furthest offset of each life that is in the index. A line beyond it cannot be
     /// there yet, which spares most lines a look into the index.
     marks: HashMap<LifeId, Option<u64>>,
+    incidents: Incidents,
 }
 
 impl LocalIndex {
@@ -65,10 +72,17 @@ impl LocalIndex {
         let folder = tantivy::directory::MmapDirectory::open(path)?;
         let index = tantivy::Index::open_or_create(folder, schema)?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        let writing = Writing { writer: None, fresh: HashSet::new(), marks: HashMap::new() };
+        let incidents = Incidents::open(&path.join(INCIDENTS_FILE))?;
+        let writing = Writing { writer: None, fresh: HashSet::new(), marks: HashMap::new(), incidents };
         let fields = Fields::of(&index.schema());
         let store = Store { path: path.to_owned(), reader, writing: Arc::new(Mutex::new(writing)), trouble };
         Ok(LocalIndex { index, fields, store })
+    }
+
+    /// The incidents, those whose actors were seen last first; as documents.
+    pub fn incidents(&self, most: usize) -> Vec<Box<RawValue>> {
+        let writing = self.store.writing();
+        writing.incidents.newest().into_iter().take(most).map(ToOwned::to_owned).collect()
     }
 
     fn new_writer(&self) -> tantivy::Result<IndexWriter> {
@@ -86,6 +100,12 @@ impl LocalIndex {
     }
 
     fn add_one(&self, writing: &mut Writing, item: &Item) -> Result<Verdict, IndexError> {
+        if item.document.revision.is_some() {
+            let put = writing.incidents.put(&item.document);
+            return Ok(
+                put.map_or_else(|| Verdict::Dead("it is no incident".to_owned()), |created| Verdict::Done { created })
+            );
+        }
         let (document, place) = match self.fields.document(&item.document.body) {
             Ok(read) => read,
             Err(error) => return Ok(Verdict::Dead(error.to_string())),
@@ -142,6 +162,7 @@ impl Store {
         writing.writer = None;
         writing.fresh.clear();
         writing.marks.clear();
+        writing.incidents.forget();
         IndexError::Lost(error.to_string().into())
     }
 
@@ -151,6 +172,7 @@ impl Store {
             Some(writer) => writer.commit().and_then(|_| self.reader.reload()),
             None => return Err(IndexError::Lost("the last write failed".into())),
         };
+        let committed = committed.and_then(|()| Ok(writing.incidents.save()?));
         committed.map_err(|error| self.lose(&mut writing, &error))?;
         writing.fresh.clear();
         self.trouble.clear();

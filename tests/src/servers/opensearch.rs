@@ -41,6 +41,8 @@ pub type Documents = BTreeMap<String, Value>;
 #[derive(Default)]
 struct Cluster {
     indices: BTreeMap<String, Documents>,
+    /// Versions of documents that came with one, by index and id.
+    versions: BTreeMap<(String, String), u64>,
     item_faults: VecDeque<Fault>,
     request_faults: VecDeque<Fault>,
     requests: u64,
@@ -124,7 +126,7 @@ impl Cluster {
         self.indices.values().map(BTreeMap::len).sum()
     }
 
-    fn create(&mut self, index: &str, id: &str, document: &str) -> Value {
+    fn put(&mut self, index: &str, id: &str, version: Option<u64>, document: &str) -> Value {
         if let Some(fault) = self.item_faults.pop_front() {
             return json!({ "status": fault.status, "error": fault.error() });
         }
@@ -133,12 +135,15 @@ impl Cluster {
             return json!({ "status": 400, "error": unfit.error() });
         };
         let documents = self.indices.entry(index.to_owned()).or_default();
-        if documents.contains_key(id) {
+        let known = self.versions.get(&(index.to_owned(), id.to_owned()));
+        let is_newer = version.is_some_and(|version| known.is_none_or(|known| version >= *known));
+        if documents.contains_key(id) && !is_newer {
             self.conflicts += 1;
             let there = Fault { status: 409, kind: "version_conflict_engine_exception" };
             return json!({ "status": 409, "error": there.error() });
         }
         documents.insert(id.to_owned(), document);
+        self.versions.extend(version.map(|version| ((index.to_owned(), id.to_owned()), version)));
         json!({ "status": 201 })
     }
 }
@@ -153,10 +158,12 @@ async fn bulk(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> 
     if !headers.contains_key("content-length") {
         return refused(Fault { status: 411, kind: "length_required" });
     }
-    let Some(items) = unpack(&headers, &body).and_then(|text| create_all(&mut cluster, &text)) else {
+    let Some(items) = unpack(&headers, &body).and_then(|text| put_all(&mut cluster, &text)) else {
         return refused(Fault { status: 400, kind: "illegal_argument_exception" });
     };
-    let errors = items.iter().any(|item| item["create"].get("error").is_some());
+    let has_error =
+        |item: &Value| item.as_object().is_some_and(|item| item.values().any(|item| item.get("error").is_some()));
+    let errors = items.iter().any(has_error);
     Json(json!({ "took": 1, "errors": errors, "items": items })).into_response()
 }
 
@@ -170,13 +177,19 @@ fn unpack(headers: &HeaderMap, body: &[u8]) -> Option<String> {
 }
 
 /// `None` if the text is no `_bulk` request.
-fn create_all(cluster: &mut Cluster, text: &str) -> Option<Vec<Value>> {
+fn put_all(cluster: &mut Cluster, text: &str) -> Option<Vec<Value>> {
     let mut lines = text.strip_suffix('\n')?.split('\n');
     let mut items = Vec::new();
     while let Some(action) = lines.next() {
         let action: Value = serde_json::from_str(action).ok()?;
-        let (index, id) = (action["create"]["_index"].as_str()?, action["create"]["_id"].as_str()?);
-        items.push(json!({ "create": cluster.create(index, id, lines.next()?) }));
+        let (name, action) = action.as_object()?.iter().next()?;
+        let version = match (name.as_str(), action["version_type"].as_str()) {
+            ("create", None) => None,
+            ("index", Some("external_gte")) => Some(action["version"].as_u64()?),
+            _ => return None,
+        };
+        let (index, id) = (action["_index"].as_str()?, action["_id"].as_str()?);
+        items.push(json!({ name: cluster.put(index, id, version, lines.next()?) }));
     }
     Some(items)
 }
