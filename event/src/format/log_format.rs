@@ -500,12 +500,13 @@ impl Fit<'_> {
             let whole = field.shape == Shape::Free || limit == text.len();
             return whole && text.len() >= shortest && self.ends(token, at, self.line.len());
         };
-        let only = match field.shape {
-            Shape::Free => next.starts_with(b"\""),
-            _ => next.starts_with(b" "),
+        let only = match (&field.shape, next.first()) {
+            (_, Some(b'"')) => Some(quote_at(&text[..limit])),
+            (Shape::Word, Some(b' ')) => Some(limit),
+            _ => None,
         };
-        if only {
-            return limit >= shortest && self.ends(token, at, at + limit);
+        if let Some(end) = only {
+            return end >= shortest && self.ends(token, at, at + end);
         }
         let window = &text[..text.len().min(limit + next.len())];
         let mut from = shortest;
@@ -688,6 +689,13 @@ mod tests {
         for (line, user) in [(&b"# \"\"\"\" ::1"[..], &b"\"\""[..]), (br#"# "a \"b" ::1"#, br#"a \"b"#)] {
             assert_eq!(quoted.parse(line, &Zone::UTC).unwrap().user, Some(user));
         }
+    }
+
+    #[test]
+    fn an_escaped_quote_does_not_end_a_word() {
+        let format = compile("%h\"%m %U%q %H\"");
+        let access = format.parse(br#"a\""GET / HTTP/1.1""#, &Zone::UTC).unwrap();
+        assert_eq!((access.client, access.request.unwrap().method), (&br#"a\""#[..], Some(&b"GET"[..])));
     }
 
     #[test]
