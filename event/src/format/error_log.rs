@@ -177,6 +177,8 @@ struct Field {
     name: String,
     role: Role,
     shape: Shape,
+    /// Whether Apache writes a hyphen where it has nothing to tell.
+    has_hyphen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -469,7 +471,7 @@ fn directive(text: &str) -> Result<(Field, bool, usize), ErrorLogFormatError> {
             }
             _ => {
                 let letter = text[at..].chars().next().ok_or_else(broken)?;
-                let field = field(letter, argument)?;
+                let field = Field { has_hyphen: is_hyphen && letter != 'M', ..field(letter, argument)? };
                 let always = matches!(letter, 't' | 'l' | 'P' | 'M');
                 let is_optional = is_verbose || !(always || is_hyphen);
                 return Ok((field, is_optional, at + letter.len_utf8()));
@@ -498,7 +500,7 @@ fn field(letter: char, argument: Option<&str>) -> Result<Field, ErrorLogFormatEr
         ('a' | 'A' | 'k' | 'L' | 'T' | 'v' | 'V', _) => (Role::Other, Shape::Word),
         _ => return Err(ErrorLogFormatError::Unknown(name)),
     };
-    Ok(Field { name, role, shape })
+    Ok(Field { name, role, shape, has_hyphen: false })
 }
 
 fn clock(name: &str, options: &str) -> Result<Clock, ErrorLogFormatError> {
@@ -581,6 +583,9 @@ impl Fit<'_> {
             }
             Some(Item::Field(there)) => {
                 let text = &self.line[at..];
+                if there.has_hyphen && text.starts_with(b"-") && self.ends(block, item, field, at, at + 1) {
+                    return true;
+                }
                 let end = match &there.shape {
                     Shape::Time(clock) => clock.read(text, &Zone::UTC).map(|(bytes, _)| bytes),
                     Shape::Name => run(text, |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)),
@@ -659,6 +664,7 @@ fn fill<'a>(out: &mut ErrorLine<'a>, field: &'a Field, value: &'a [u8], zone: &Z
         Role::Tid => out.tid = ascii_number(value),
         Role::Client => out.client = there.map(endpoint),
         Role::Status => out.status = there,
+        Role::Source if there.is_none() => {}
         Role::Source => {
             let open = memchr::memchr(b'(', value)?;
             out.source = ascii_number(&value[open + 1..value.len() - 1]).map(|line| (&value[..open], line));
@@ -772,6 +778,17 @@ mod tests {
         ] {
             assert_eq!(ErrorLogFormat::compile(bad).unwrap_err().to_string(), why);
         }
+    }
+
+    #[test]
+    fn a_hyphen_stands_for_any_item_that_has_nothing_to_tell() {
+        let format = ErrorLogFormat::compile(r"[%t] [%-m] [%-P:%-T] [%-F] [%-a] [%-E] [%-{Referer}i] %M").unwrap();
+        let line = b"[Mon Nov 23 01:49:33 2026] [-] [7:-] [-] [-] [-] [-] no";
+        let time = Some(Time { written: b"Mon Nov 23 01:49:33 2026", at: 1_795_398_573_000 });
+        assert_eq!(
+            format.parse(line, &Zone::UTC),
+            ErrorLine { time, pid: Some(7), message: b"no", ..ErrorLine::default() }
+        );
     }
 
     #[test]
