@@ -344,10 +344,18 @@ fn is_head(line: &[u8]) -> bool {
     text[0] == b'[' && text[4] == b' ' && text[8] == b' ' && text[11] == b' ' && text[14] == b':' && text[17] == b':'
 }
 
+/// How shells begin what they say.
+const SHELLS: [&[u8]; 5] = [b"sh: ", b"/bin/sh: ", b"bash: ", b"/bin/bash: ", b"dash: "];
+
 /// Whether a line is one that a shell or PHP writes by itself.
 fn is_of_a_program(line: &[u8]) -> bool {
-    const BEGIN: [&[u8]; 7] = [b"sh: ", b"/bin/sh: ", b"bash: ", b"/bin/bash: ", b"dash: ", b"PHP ", b"AH00"];
-    BEGIN.iter().any(|begin| line.starts_with(begin))
+    SHELLS.iter().chain(&[&b"PHP "[..], b"AH00"]).any(|begin| line.starts_with(begin))
+}
+
+/// Whether a line begins as no line of an access log does. What a client sent may stand behind
+/// that with bare quotes, as if it were one.
+pub fn is_certain(line: &[u8]) -> bool {
+    is_head(line) || SHELLS.iter().any(|begin| line.starts_with(begin))
 }
 
 /// Whether a line may have more lines that belong to it: PHP writes what it says of an

@@ -428,7 +428,9 @@ fn vhost(token: &[u8]) -> (&[u8], Option<u16>) {
 
 /// Reads a line that may be any of those that a container's output holds.
 fn auto<'a>(line: &'a [u8], zone: &Zone) -> Parsed<'a> {
-    let access = if starts_with_vhost(line) {
+    let access = if error_log::is_certain(line) {
+        None
+    } else if starts_with_vhost(line) {
         whole(line, vhost_combined)
     } else {
         whole(line, combined).or_else(|| whole(line, common))
@@ -509,6 +511,16 @@ mod tests {
         let vhost = format!("dev.lab:8080 {LINE}");
         assert_eq!(access(&Format::Auto, &vhost).vhost, Some((&b"dev.lab"[..], Some(8080))));
         assert_eq!(access(&Format::Auto, &vhost).client, b"192.0.2.7");
+    }
+
+    #[test]
+    fn a_referer_cannot_make_a_request_of_an_error() {
+        let head = "[Mon Nov 23 01:49:33.005699 2026] [core:info] [pid 7:tid 7] [client ::1:5] AH00128: no";
+        for begin in ["", "sh: 1: "] {
+            let line = format!("{begin}{head}, referer: x [16/Nov/2026:08:00:25 +0000] \"GET / HTTP/1.1\" 200 5");
+            let parsed = Format::Auto.parse(line.as_bytes());
+            assert_eq!(parsed.error().and_then(|error| error.client), Some((&b"::1"[..], Some(5))), "{parsed:?}");
+        }
     }
 
     #[test]
