@@ -6,6 +6,7 @@
 //! starts, such as the shell of a CGI script, write into the same log without any head, and
 //! sometimes leave a line unfinished that the next writer goes on with.
 
+use super::log_format::quoted;
 use super::strftime::{Moment, Strftime};
 use super::{Time, ascii_number};
 use crate::unescape::unescape;
@@ -268,10 +269,11 @@ impl ErrorLogFormat {
             return Err(ErrorLogFormatError::NoMessage);
         }
         check(&blocks)?;
-        Ok(ErrorLogFormat { written: text, blocks })
+        let written = if argument(&text) == text { text } else { quoted(&text) };
+        Ok(ErrorLogFormat { written, blocks })
     }
 
-    /// The format as a user may write it.
+    /// The format as a user may write it; it compiles to itself.
     pub fn written(&self) -> String {
         format!("{DIRECTIVE} {}", self.written)
     }
@@ -785,6 +787,16 @@ mod tests {
             ("%M %{", "`%{` breaks off"),
         ] {
             assert_eq!(ErrorLogFormat::compile(bad).unwrap_err().to_string(), why);
+        }
+    }
+
+    #[test]
+    fn a_format_that_travels_as_it_is_written_stays_the_same() {
+        for written in [r#""\"%M\"""#, "\" %M \"", r#""ErrorLogFormat %M""#, r#"ErrorLogFormat "[client\ %a] \"%M\"""#]
+        {
+            let format = ErrorLogFormat::compile(written).unwrap();
+            let again = ErrorLogFormat::compile(&format.written()).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{format:?}"));
         }
     }
 

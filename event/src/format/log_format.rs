@@ -141,10 +141,12 @@ impl LogFormat {
         check(&tokens)?;
         let others = tokens.iter().filter_map(Token::field).filter(|field| field.role == Role::Other).count();
         let (is_dated, warnings) = (is_dated(&tokens), warnings(&tokens));
-        Ok(LogFormat { written: text, tokens, is_dated, others, warnings })
+        let written = if argument(&text) == text { text } else { quoted(&text) };
+        Ok(LogFormat { written, tokens, is_dated, others, warnings })
     }
 
-    /// The format, without what stood around it.
+    /// The format, without what stood around it. It compiles to itself, so one that would be
+    /// read in another way without its quotes has them.
     pub fn written(&self) -> &str {
         &self.written
     }
@@ -213,6 +215,11 @@ fn argument(written: &str) -> String {
         }
     }
     bare()
+}
+
+/// What [`argument`] makes `text` of.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn tokens(format: &str) -> Result<Vec<Token>, LogFormatError> {
@@ -664,6 +671,15 @@ mod tests {
             assert_eq!((access.client, access.status), (&b"::1"[..], Some(200)));
         }
         assert_eq!(compile(r#""%r" %>s"#).parse(b"\"GET / HTTP/1.1\" 404", &Zone::UTC).unwrap().status, Some(404));
+    }
+
+    #[test]
+    fn a_format_that_travels_as_it_is_written_stays_the_same() {
+        for written in [r#""\"%r\"""#, r#""\"%h\" x""#, r#""%h \\\\\"%r\"""#, "\" %h\"", "LogFormat \"LogFormat %h\""] {
+            let format = compile(written);
+            let again = compile(format.written());
+            assert_eq!((again.written(), &again.tokens), (format.written(), &format.tokens));
+        }
     }
 
     #[test]

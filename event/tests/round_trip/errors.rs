@@ -335,6 +335,7 @@ proptest! {
         (rule, offset_minutes) in select(&ZONES[..]),
     ) {
         let compiled: Format = format.written().parse().map_err(|error| TestCaseError::fail(format!("{error}")))?;
+        let compiled: Format = compiled.to_string().parse().map_err(|error| TestCaseError::fail(format!("{error}")))?;
         let zone = zone(rule);
         let may_miss = format.items.iter().any(|(_, is_hyphen)| !is_hyphen);
         for draw in lines {
