@@ -6,7 +6,7 @@
 //! backslash precedes. What stands bare and may hold anything, such as a user name, ends
 //! where all that follows it fits. A format in which that is not one place is refused.
 
-use super::strftime::{Moment, Strftime};
+use super::strftime::{MILLIS_MAX, Moment, Strftime};
 use super::{Access, Odd, Request, Time, ascii_number, clf, given};
 use crate::time::CLF_BYTES;
 use crate::zone::Zone;
@@ -623,6 +623,7 @@ fn fill<'a>(access: &mut Access<'a>, clock: &mut Clock<'a>, field: &'a Field, va
         },
         Role::Epoch(unit) => {
             let at = number.and_then(|count| i64::try_from(u128::from(count) * 1_000 / u128::from(unit)).ok());
+            let at = at.filter(|at| *at <= MILLIS_MAX);
             clock.is_fine |= clock.main.is_none() && unit > 1;
             set(&mut clock.main, at.map(|at| Time { written: value, at }))
         }
@@ -731,6 +732,8 @@ mod tests {
         }
         assert_eq!(compile("%t %h").parse(b"[31/Feb/2026:08:00:25 +0000] ::1", &Zone::UTC), Err(Odd::BadTime));
         assert_eq!(compile("%{%F %T}t %h").parse(b"2026-02-31 08:00:00 ::1", &Zone::UTC), Err(Odd::BadTime));
+        let late = compile("%{sec}t.%{msec_frac}t %h");
+        assert_eq!(late.parse(b"9223372036854775.999 ::1", &Zone::UTC), Err(Odd::BadTime));
         assert_eq!(compile("%h").parse(b"::1", &Zone::UTC).unwrap().time, None);
         assert_eq!(compile("%{%F}t %h").parse(b"2026-11-16 ::1", &Zone::UTC).unwrap().time, None, "a day is no time");
     }
