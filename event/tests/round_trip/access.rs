@@ -216,21 +216,22 @@ enum Part {
 /// How date and time are written.
 #[derive(Debug, Clone)]
 struct Times {
-    pieces: Vec<Result<&'static str, Moment>>,
+    /// Each with the text before it.
+    pieces: Vec<(&'static str, Moment)>,
     /// The unit that they are rounded down to.
     millis: i64,
     tells_zone: bool,
 }
 
 fn times() -> impl Strategy<Value = Times> {
-    let whole =
-        |pieces: &[Result<&'static str, Moment>], millis| Times { pieces: pieces.to_vec(), millis, tells_zone: true };
+    let whole = |moment, millis| Times { pieces: vec![("", moment)], millis, tells_zone: true };
+    let halves = vec![("", Moment::Sec), (".", Moment::MsecFrac)];
     prop_oneof![
-        2 => Just(whole(&[Err(Moment::Clf)], 1000)),
-        1 => Just(whole(&[Err(Moment::Sec)], 1000)),
-        1 => Just(whole(&[Err(Moment::Msec)], 1)),
-        1 => Just(whole(&[Err(Moment::Usec)], 1)),
-        1 => Just(whole(&[Err(Moment::Sec), Ok("."), Err(Moment::MsecFrac)], 1)),
+        2 => Just(whole(Moment::Clf, 1000)),
+        1 => Just(whole(Moment::Sec, 1000)),
+        1 => Just(whole(Moment::Msec, 1)),
+        1 => Just(whole(Moment::Usec, 1)),
+        1 => Just(Times { pieces: halves, millis: 1, tells_zone: true }),
         4 => strftimes(),
     ]
 }
@@ -240,32 +241,24 @@ fn strftimes() -> impl Strategy<Value = Times> {
     let clock = select(&["%T", "%H:%M:%S", "%I:%M:%S %p", "%k:%M:%S", "%R", "%l:%M%p"][..]);
     let fraction = select(&[None, Some(Moment::MsecFrac), Some(Moment::UsecFrac)][..]);
     let (between, zone) = (select(&[" ", "T", ":", "%t", "%%"][..]), select(&["", "%z", " %z"][..]));
-    (date, between, clock, fraction, zone, any::<[bool; 2]>()).prop_map(
-        |(date, between, clock, fraction, zone, [is_split, is_late])| {
-            let clock_pieces = if is_split {
-                vec![Err(Moment::Strftime(date.to_owned())), Ok(" "), Err(Moment::Strftime(clock.to_owned()))]
-            } else if is_late {
-                vec![Err(Moment::Strftime(format!("{clock} {date}")))]
-            } else {
-                vec![Err(Moment::Strftime(format!("{date}{between}{clock}")))]
-            };
-            let has_seconds = clock.contains(":%S") || clock == "%T";
-            let mut pieces = clock_pieces;
-            let fraction = fraction.filter(|_| has_seconds);
-            let millis = if fraction.is_some() {
-                1
-            } else if has_seconds {
-                1000
-            } else {
-                60_000
-            };
-            pieces.extend(fraction.into_iter().flat_map(|fraction| [Ok("."), Err(fraction)]));
-            if !zone.is_empty() {
-                pieces.push(Err(Moment::Strftime(zone.to_owned())));
-            }
-            Times { pieces, millis, tells_zone: !zone.is_empty() }
-        },
-    )
+    (date, between, clock, fraction, zone, 0..3).prop_map(|(date, between, clock, fraction, zone, order)| {
+        let strftime = |format: String| ("", Moment::Strftime(format));
+        let mut pieces = match order {
+            0 => vec![strftime(format!("{date}{between}{clock}"))],
+            1 => vec![strftime(format!("{clock} {date}"))],
+            _ => vec![strftime(date.to_owned()), (" ", Moment::Strftime(clock.to_owned()))],
+        };
+        let has_seconds = clock.contains("%S") || clock == "%T";
+        let fraction = fraction.filter(|_| has_seconds).map(|fraction| (".", fraction));
+        let millis = match (&fraction, has_seconds) {
+            (Some(_), _) => 1,
+            (None, true) => 1000,
+            (None, false) => 60_000,
+        };
+        pieces.extend(fraction);
+        pieces.extend((!zone.is_empty()).then(|| strftime(zone.to_owned())));
+        Times { pieces, millis, tells_zone: !zone.is_empty() }
+    })
 }
 
 fn part() -> impl Strategy<Value = Part> {
@@ -382,10 +375,10 @@ impl Plan {
             Part::Time(times, around) => {
                 let (before, after) = around.texts(&Shape::Any);
                 self.pieces.push(text(before));
-                self.pieces.extend(times.pieces.iter().map(|piece| match piece {
-                    Ok(between) => text(between),
-                    Err(moment) => field(&moment.directive(), Slot::Other, Shape::Moment(moment.clone())),
-                }));
+                for (between, moment) in &times.pieces {
+                    let shape = Shape::Moment(moment.clone());
+                    self.pieces.extend([text(between), field(&moment.directive(), Slot::Other, shape)]);
+                }
                 self.pieces.push(text(after));
                 self.times = Some(times);
             }
