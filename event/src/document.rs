@@ -574,7 +574,7 @@ fn modsecurity<'a>(error: &ErrorLine<'a>) -> BTreeMap<Cow<'a, str>, Vec<Cow<'a, 
 }
 
 fn gap_fields(event: &Event) -> Option<GapFields<'_>> {
-    let to = event.offset + event.length;
+    let to = event.offset.saturating_add(event.length);
     event.gap.as_deref().map(|reason| GapFields { from: event.offset, to, reason })
 }
 
@@ -1024,6 +1024,8 @@ mod tests {
         let message = "bytes 9 to 30 of this log were lost before they were read: the file was deleted";
         assert_eq!(body(&document)["error"]["message"], message);
         assert_ne!(document.id, Document::of(&event(b"odd line of 21 bytes.")).id);
+        gap.offset = u64::MAX;
+        assert_eq!(body(&Document::of(&gap))["twosec"]["gap"]["to"], u64::MAX, "somebody's joke");
     }
 
     #[test]

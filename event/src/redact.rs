@@ -174,7 +174,9 @@ impl Redactor {
     }
 
     fn mask_access(&self, line: &[u8], access: &Access<'_>, out: &mut Vec<Mask>) {
+        // Where a format tells a request in parts, it has no line of its own.
         let target = access.request.map(|request| request.target.unwrap_or(request.line));
+        let target = target.filter(|target| !target.is_empty());
         for url in [target, access.query, access.referer].into_iter().flatten() {
             self.mask_stretch(line, place(line, url), Kind::Url, out);
         }
@@ -572,6 +574,12 @@ mod tests {
             assert_eq!(shown(&Format::Error, message), masked);
         }
         assert_eq!(shown(&Format::Combined, "garbage password=x y"), "garbage password=*** y");
+    }
+
+    #[test]
+    fn a_request_that_is_told_in_parts_is_masked_in_its_parts() {
+        let format: Format = r#"%h %m "%U" "%q""#.parse().unwrap();
+        assert_eq!(shown(&format, r#"::1 GET "/a" "?token=x""#), r#"::1 GET "/a" "?token=***""#);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! starts, such as the shell of a CGI script, write into the same log without any head, and
 //! sometimes leave a line unfinished that the next writer goes on with.
 
+use super::log_format::quoted;
 use super::strftime::{Moment, Strftime};
 use super::{Time, ascii_number};
 use crate::unescape::unescape;
@@ -177,6 +178,8 @@ struct Field {
     name: String,
     role: Role,
     shape: Shape,
+    /// Whether Apache writes a hyphen where it has nothing to tell.
+    has_hyphen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,10 +269,11 @@ impl ErrorLogFormat {
             return Err(ErrorLogFormatError::NoMessage);
         }
         check(&blocks)?;
-        Ok(ErrorLogFormat { written: text, blocks })
+        let written = if argument(&text) == text { text } else { quoted(&text) };
+        Ok(ErrorLogFormat { written, blocks })
     }
 
-    /// The format as a user may write it.
+    /// The format as a user may write it; it compiles to itself.
     pub fn written(&self) -> String {
         format!("{DIRECTIVE} {}", self.written)
     }
@@ -342,10 +346,18 @@ fn is_head(line: &[u8]) -> bool {
     text[0] == b'[' && text[4] == b' ' && text[8] == b' ' && text[11] == b' ' && text[14] == b':' && text[17] == b':'
 }
 
+/// How shells begin what they say.
+const SHELLS: [&[u8]; 5] = [b"sh: ", b"/bin/sh: ", b"bash: ", b"/bin/bash: ", b"dash: "];
+
 /// Whether a line is one that a shell or PHP writes by itself.
 fn is_of_a_program(line: &[u8]) -> bool {
-    const BEGIN: [&[u8]; 7] = [b"sh: ", b"/bin/sh: ", b"bash: ", b"/bin/bash: ", b"dash: ", b"PHP ", b"AH00"];
-    BEGIN.iter().any(|begin| line.starts_with(begin))
+    SHELLS.iter().chain(&[&b"PHP "[..], b"AH00"]).any(|begin| line.starts_with(begin))
+}
+
+/// Whether a line begins as no line of an access log does. What a client sent may stand behind
+/// that with bare quotes, as if it were one.
+pub fn is_certain(line: &[u8]) -> bool {
+    is_head(line) || SHELLS.iter().any(|begin| line.starts_with(begin))
 }
 
 /// Whether a line may have more lines that belong to it: PHP writes what it says of an
@@ -469,7 +481,7 @@ fn directive(text: &str) -> Result<(Field, bool, usize), ErrorLogFormatError> {
             }
             _ => {
                 let letter = text[at..].chars().next().ok_or_else(broken)?;
-                let field = field(letter, argument)?;
+                let field = Field { has_hyphen: is_hyphen && letter != 'M', ..field(letter, argument)? };
                 let always = matches!(letter, 't' | 'l' | 'P' | 'M');
                 let is_optional = is_verbose || !(always || is_hyphen);
                 return Ok((field, is_optional, at + letter.len_utf8()));
@@ -498,7 +510,7 @@ fn field(letter: char, argument: Option<&str>) -> Result<Field, ErrorLogFormatEr
         ('a' | 'A' | 'k' | 'L' | 'T' | 'v' | 'V', _) => (Role::Other, Shape::Word),
         _ => return Err(ErrorLogFormatError::Unknown(name)),
     };
-    Ok(Field { name, role, shape })
+    Ok(Field { name, role, shape, has_hyphen: false })
 }
 
 fn clock(name: &str, options: &str) -> Result<Clock, ErrorLogFormatError> {
@@ -581,6 +593,9 @@ impl Fit<'_> {
             }
             Some(Item::Field(there)) => {
                 let text = &self.line[at..];
+                if there.has_hyphen && text.starts_with(b"-") && self.ends(block, item, field, at, at + 1) {
+                    return true;
+                }
                 let end = match &there.shape {
                     Shape::Time(clock) => clock.read(text, &Zone::UTC).map(|(bytes, _)| bytes),
                     Shape::Name => run(text, |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)),
@@ -659,6 +674,7 @@ fn fill<'a>(out: &mut ErrorLine<'a>, field: &'a Field, value: &'a [u8], zone: &Z
         Role::Tid => out.tid = ascii_number(value),
         Role::Client => out.client = there.map(endpoint),
         Role::Status => out.status = there,
+        Role::Source if there.is_none() => {}
         Role::Source => {
             let open = memchr::memchr(b'(', value)?;
             out.source = ascii_number(&value[open + 1..value.len() - 1]).map(|line| (&value[..open], line));
@@ -772,6 +788,27 @@ mod tests {
         ] {
             assert_eq!(ErrorLogFormat::compile(bad).unwrap_err().to_string(), why);
         }
+    }
+
+    #[test]
+    fn a_format_that_travels_as_it_is_written_stays_the_same() {
+        for written in [r#""\"%M\"""#, "\" %M \"", r#""ErrorLogFormat %M""#, r#"ErrorLogFormat "[client\ %a] \"%M\"""#]
+        {
+            let format = ErrorLogFormat::compile(written).unwrap();
+            let again = ErrorLogFormat::compile(&format.written()).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{format:?}"));
+        }
+    }
+
+    #[test]
+    fn a_hyphen_stands_for_any_item_that_has_nothing_to_tell() {
+        let format = ErrorLogFormat::compile(r"[%t] [%-m] [%-P:%-T] [%-F] [%-a] [%-E] [%-{Referer}i] %M").unwrap();
+        let line = b"[Mon Nov 23 01:49:33 2026] [-] [7:-] [-] [-] [-] [-] no";
+        let time = Some(Time { written: b"Mon Nov 23 01:49:33 2026", at: 1_795_398_573_000 });
+        assert_eq!(
+            format.parse(line, &Zone::UTC),
+            ErrorLine { time, pid: Some(7), message: b"no", ..ErrorLine::default() }
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! backslash precedes. What stands bare and may hold anything, such as a user name, ends
 //! where all that follows it fits. A format in which that is not one place is refused.
 
-use super::strftime::{Moment, Strftime};
+use super::strftime::{MILLIS_MAX, Moment, Strftime};
 use super::{Access, Odd, Request, Time, ascii_number, clf, given};
 use crate::time::CLF_BYTES;
 use crate::zone::Zone;
@@ -141,10 +141,12 @@ impl LogFormat {
         check(&tokens)?;
         let others = tokens.iter().filter_map(Token::field).filter(|field| field.role == Role::Other).count();
         let (is_dated, warnings) = (is_dated(&tokens), warnings(&tokens));
-        Ok(LogFormat { written: text, tokens, is_dated, others, warnings })
+        let written = if argument(&text) == text { text } else { quoted(&text) };
+        Ok(LogFormat { written, tokens, is_dated, others, warnings })
     }
 
-    /// The format, without what stood around it.
+    /// The format, without what stood around it. It compiles to itself, so one that would be
+    /// read in another way without its quotes has them.
     pub fn written(&self) -> &str {
         &self.written
     }
@@ -213,6 +215,11 @@ fn argument(written: &str) -> String {
         }
     }
     bare()
+}
+
+/// What [`argument`] makes `text` of.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn tokens(format: &str) -> Result<Vec<Token>, LogFormatError> {
@@ -500,12 +507,13 @@ impl Fit<'_> {
             let whole = field.shape == Shape::Free || limit == text.len();
             return whole && text.len() >= shortest && self.ends(token, at, self.line.len());
         };
-        let only = match field.shape {
-            Shape::Free => next.starts_with(b"\""),
-            _ => next.starts_with(b" "),
+        let only = match (&field.shape, next.first()) {
+            (_, Some(b'"')) => Some(quote_at(&text[..limit])),
+            (Shape::Word, Some(b' ')) => Some(limit),
+            _ => None,
         };
-        if only {
-            return limit >= shortest && self.ends(token, at, at + limit);
+        if let Some(end) = only {
+            return end >= shortest && self.ends(token, at, at + end);
         }
         let window = &text[..text.len().min(limit + next.len())];
         let mut from = shortest;
@@ -615,6 +623,7 @@ fn fill<'a>(access: &mut Access<'a>, clock: &mut Clock<'a>, field: &'a Field, va
         },
         Role::Epoch(unit) => {
             let at = number.and_then(|count| i64::try_from(u128::from(count) * 1_000 / u128::from(unit)).ok());
+            let at = at.filter(|at| *at <= MILLIS_MAX);
             clock.is_fine |= clock.main.is_none() && unit > 1;
             set(&mut clock.main, at.map(|at| Time { written: value, at }))
         }
@@ -666,6 +675,15 @@ mod tests {
     }
 
     #[test]
+    fn a_format_that_travels_as_it_is_written_stays_the_same() {
+        for written in [r#""\"%r\"""#, r#""\"%h\" x""#, r#""%h \\\\\"%r\"""#, "\" %h\"", "LogFormat \"LogFormat %h\""] {
+            let format = compile(written);
+            let again = compile(format.written());
+            assert_eq!((again.written(), &again.tokens), (format.written(), &format.tokens));
+        }
+    }
+
+    #[test]
     fn conditions_and_sides_are_no_part_of_a_field() {
         let format = compile(r#""%!200,304{Referer}i" "%400,501{X-A}i" %<s %>s %h"#);
         let access = format.parse(br#""http://a/" "b c" 302 404 ::1"#, &Zone::UTC).unwrap();
@@ -691,6 +709,13 @@ mod tests {
     }
 
     #[test]
+    fn an_escaped_quote_does_not_end_a_word() {
+        let format = compile("%h\"%m %U%q %H\"");
+        let access = format.parse(br#"a\""GET / HTTP/1.1""#, &Zone::UTC).unwrap();
+        assert_eq!((access.client, access.request.unwrap().method), (&br#"a\""#[..], Some(&b"GET"[..])));
+    }
+
+    #[test]
     fn times_are_put_together_from_their_fields() {
         for (format, line, at) in [
             ("%{%FT%T}t.%{usec_frac}t %h", "2026-11-16T08:00:25.123999 ::1", 1_794_816_025_123),
@@ -707,6 +732,8 @@ mod tests {
         }
         assert_eq!(compile("%t %h").parse(b"[31/Feb/2026:08:00:25 +0000] ::1", &Zone::UTC), Err(Odd::BadTime));
         assert_eq!(compile("%{%F %T}t %h").parse(b"2026-02-31 08:00:00 ::1", &Zone::UTC), Err(Odd::BadTime));
+        let late = compile("%{sec}t.%{msec_frac}t %h");
+        assert_eq!(late.parse(b"9223372036854775.999 ::1", &Zone::UTC), Err(Odd::BadTime));
         assert_eq!(compile("%h").parse(b"::1", &Zone::UTC).unwrap().time, None);
         assert_eq!(compile("%{%F}t %h").parse(b"2026-11-16 ::1", &Zone::UTC).unwrap().time, None, "a day is no time");
     }

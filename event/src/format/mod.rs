@@ -135,9 +135,19 @@ impl FromStr for Format {
         }
         let compiled = LogFormat::compile(written);
         let compiled = compiled.map_err(|cause| UnknownFormat::LogFormat { written: written.to_owned(), cause })?;
-        let named = NAMED.iter().find(|(named, _)| named.eq_ignore_ascii_case(compiled.written()));
+        let named = NAMED.iter().find(|(named, _)| are_same(named, compiled.written()));
         Ok(named.map_or_else(|| Format::Custom(Arc::new(compiled)), |(_, format)| format.clone()))
     }
+}
+
+/// Whether two formats differ in nothing but the letters of headers' names: `%{referer}i`.
+fn are_same(one: &str, other: &str) -> bool {
+    let mut is_name = false;
+    let same = |(one, other): (u8, u8)| {
+        is_name = (is_name || one == b'{') && one != b'}';
+        if is_name { one.eq_ignore_ascii_case(&other) } else { one == other }
+    };
+    one.len() == other.len() && one.bytes().zip(other.bytes()).all(same)
 }
 
 impl fmt::Display for Format {
@@ -454,7 +464,9 @@ fn vhost(token: &[u8]) -> (&[u8], Option<u16>) {
 
 /// Reads a line that may be any of those that a container's output holds.
 fn auto<'a>(line: &'a [u8], zone: &Zone) -> Parsed<'a> {
-    let access = if starts_with_vhost(line) {
+    let access = if error_log::is_certain(line) {
+        None
+    } else if starts_with_vhost(line) {
         whole(line, vhost_combined)
     } else {
         whole(line, combined).or_else(|| whole(line, common))
@@ -535,6 +547,25 @@ mod tests {
         let vhost = format!("dev.lab:8080 {LINE}");
         assert_eq!(access(&Format::Auto, &vhost).vhost, Some((&b"dev.lab"[..], Some(8080))));
         assert_eq!(access(&Format::Auto, &vhost).client, b"192.0.2.7");
+    }
+
+    #[test]
+    fn a_referer_cannot_make_a_request_of_an_error() {
+        let head = "[Mon Nov 23 01:49:33.005699 2026] [core:info] [pid 7:tid 7] [client ::1:5] AH00128: no";
+        for begin in ["", "sh: 1: "] {
+            let line = format!("{begin}{head}, referer: x [16/Nov/2026:08:00:25 +0000] \"GET / HTTP/1.1\" 200 5");
+            let parsed = Format::Auto.parse(line.as_bytes());
+            assert_eq!(parsed.error().and_then(|error| error.client), Some((&b"::1"[..], Some(5))), "{parsed:?}");
+        }
+    }
+
+    #[test]
+    fn a_format_with_other_directives_is_none_of_apaches_own() {
+        let format = |written: &str| written.parse::<Format>().unwrap();
+        assert_eq!(format(r#"%h %l %u %t "%r" %>s %b "%{referer}i" "%{user-agent}i""#), Format::Combined);
+        let custom = format(r#"%h %l %U %t "%r" %>s %b"#);
+        let access = access(&custom, r#"::1 - /a [16/Nov/2026:08:00:25 +0000] "GET /a HTTP/1.1" 200 5"#);
+        assert_eq!((access.user, access.path), (None, Some(&b"/a"[..])));
     }
 
     #[test]

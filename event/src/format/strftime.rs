@@ -4,6 +4,9 @@
 use crate::time::{Millis, civil};
 use crate::zone::Zone;
 
+/// The end of the year 9999: RFC 3339, and so a document, can write no later time.
+pub const MILLIS_MAX: Millis = 253_402_300_799_999;
+
 /// One piece of a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -249,7 +252,7 @@ impl Moment {
     /// year are missing, or for a day that no calendar has.
     pub fn time(&self, zone: &Zone) -> Option<Millis> {
         if let Some(epoch) = self.epoch {
-            return Some(epoch * 1000);
+            return Some(epoch * 1000).filter(|at| *at <= MILLIS_MAX);
         }
         let days = match (self.month, self.day, self.day_of_year) {
             (Some(month), Some(day), _) => civil(self.year?, month, day)?,
@@ -293,6 +296,8 @@ mod tests {
         {
             assert_eq!(read(format, text), None, "{format} {text}");
         }
+        assert_eq!(read("%s", "253402300799"), Some((12, Some("9999-12-31T23:59:59.000Z".to_owned()))));
+        assert_eq!(read("%s", "253402300800"), Some((12, None)), "no year of four digits");
         assert_eq!(read("%F", "2026-02-30"), Some((10, None)), "no day of the calendar");
         assert_eq!(read("%T", "08:00:00"), Some((8, None)), "no date");
     }
