@@ -132,6 +132,8 @@ fn event(origin: &Arc<Origin>, line: Line<'_>, source: Option<Arc<SourceFacts>>)
         duplicate_of: line.duplicate_of.map(str::to_owned),
         masks: line.masks.to_vec(),
         gap: line.gap.map(str::to_owned),
+        given_id: None,
+        record: None,
     }
 }
 

@@ -111,6 +111,11 @@ pub struct Event {
     /// Why bytes were lost: then this is no line but stands for `length` bytes from
     /// `offset` on that went before they could be read.
     pub gap: Option<String>,
+    /// The id, where it does not follow from the line's place and time: whoever sent the line
+    /// told it, or it follows from the record.
+    pub given_id: Option<EventId>,
+    /// The JSON object of another producer that the line stood in, for the archive alone.
+    pub record: Option<String>,
 }
 
 impl Event {
@@ -118,8 +123,24 @@ impl Event {
     pub fn new(origin: Arc<Origin>, offset: u64, line: Vec<u8>, read: Millis) -> Event {
         let length = line.len() as u64;
         let (day, attack, client, source, duplicate_of, gap) = (None, None, None, None, None, None);
-        let (cut, masks) = (false, Vec::new());
-        Event { origin, offset, length, line, cut, time: read, day, attack, client, source, duplicate_of, masks, gap }
+        let (cut, masks, given_id, record) = (false, Vec::new(), None, None);
+        Event {
+            origin,
+            offset,
+            length,
+            line,
+            cut,
+            time: read,
+            day,
+            attack,
+            client,
+            source,
+            duplicate_of,
+            masks,
+            gap,
+            given_id,
+            record,
+        }
     }
 
     /// The line's fields.
@@ -143,8 +164,18 @@ impl Event {
         self.gap.is_some() || !is_between && self.duplicate_of.is_none()
     }
 
-    /// The id, from the line's place and the time that it writes.
+    /// The id: the one that was given, else from the line's place and the time that it writes.
     pub fn id(&self, parsed: &Parsed<'_>) -> EventId {
+        self.given_id.unwrap_or_else(|| self.id_of_place(parsed))
+    }
+
+    /// As it is, but with this id.
+    pub fn with_id(mut self, id: EventId) -> Event {
+        self.given_id = (self.id_of_place(&self.parsed()) != id).then_some(id);
+        self
+    }
+
+    fn id_of_place(&self, parsed: &Parsed<'_>) -> EventId {
         // No line writes this as its time.
         let none = if self.gap.is_some() { &b"gap"[..] } else { b"" };
         let written = parsed.time().map_or(none, |time| time.written);
@@ -180,6 +211,8 @@ struct Archived<'a> {
     masks: Cow<'a, [Mask]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gap: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<Cow<'a, str>>,
 }
 
 impl Event {
@@ -204,6 +237,7 @@ impl Event {
             duplicate_of: self.duplicate_of.as_deref().map(Cow::Borrowed),
             masks: Cow::Borrowed(&self.masks),
             gap: self.gap.as_deref().map(Cow::Borrowed),
+            record: self.record.as_deref().map(Cow::Borrowed),
         };
         serde_json::to_writer(&mut *out, &own).expect("plain data turns into JSON, and a Vec takes it");
         out.pop();
@@ -217,7 +251,7 @@ impl Event {
     pub fn from_archive(row: &[u8]) -> Option<Event> {
         let origin: Origin = serde_json::from_slice(row).ok()?;
         let own: Archived<'_> = serde_json::from_slice(row).ok()?;
-        Some(Event {
+        let event = Event {
             origin: Arc::new(origin),
             offset: own.offset,
             length: own.length,
@@ -230,8 +264,11 @@ impl Event {
             duplicate_of: own.duplicate_of.map(Cow::into_owned),
             masks: own.masks.into_owned(),
             gap: own.gap.map(Cow::into_owned),
+            given_id: None,
+            record: own.record.map(Cow::into_owned),
             line: from_text(own.line, own.line_b64)?,
-        })
+        };
+        Some(event.with_id(own.id))
     }
 }
 
@@ -267,7 +304,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_archived_line_is_the_same_event_again(line: Vec<u8>, tags in prop::option::of(prop::collection::btree_map(".{1,9}", ".{0,9}", 0..3)), offset: u64, cut: bool, day in prop::option::of(-9_999i32..99_999), places in prop::collection::vec((0usize..9, 0usize..9, "[A-Z]{0,3}"), 0..3)) {
+        fn an_archived_line_is_the_same_event_again(line: Vec<u8>, given: Option<[u8; 16]>, tags in prop::option::of(prop::collection::btree_map(".{1,9}", ".{0,9}", 0..3)), offset: u64, cut: bool, day in prop::option::of(-9_999i32..99_999), places in prop::collection::vec((0usize..9, 0usize..9, "[A-Z]{0,3}"), 0..3)) {
             let masks: Vec<Mask> = places.into_iter().map(Mask::from).collect();
             let path = "/var/log/access.log";
             let origin = Origin {
@@ -279,7 +316,7 @@ mod tests {
             let length = line.len() as u64 + u64::from(cut);
             let json = origin.to_json();
             let source = SourceFacts { provider: cut.then(|| "Example Cloud".into()), ..SourceFacts::default() };
-            let event = Event { client: cut.then_some([192, 0, 2, 7].into()), source: (!source.is_empty()).then(|| Arc::new(source)), length, cut, day: day.map(Day), duplicate_of: cut.then(|| path.to_owned()), masks, ..Event::new(Arc::new(origin), offset, line, 7) };
+            let event = Event { client: cut.then_some([192, 0, 2, 7].into()), source: (!source.is_empty()).then(|| Arc::new(source)), length, cut, day: day.map(Day), duplicate_of: cut.then(|| path.to_owned()), masks, given_id: given.map(EventId), record: given.map(|_| "{\"log\":1}".to_owned()), ..Event::new(Arc::new(origin), offset, line, 7) };
             let mut row = Vec::new();
             let id = event.id(&event.parsed());
             event.archive(id, &json, &mut row);
