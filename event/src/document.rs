@@ -7,7 +7,7 @@ use crate::address::{self, SourceClass};
 use crate::attack::{Attack, Category, Confidence, Finding, Severity};
 use crate::domain;
 use crate::format::error_log::Php;
-use crate::format::{Access, ErrorLine, Parsed};
+use crate::format::{Access, ErrorLine, Format, Parsed};
 use crate::geo::{AutonomousSystem, Place};
 use crate::id::{EventId, LifeId};
 use crate::line::{Cloud, Container, Event, Host};
@@ -358,6 +358,12 @@ struct Ours<'a> {
     life: LifeId,
     /// Where the line begins in its life.
     offset: u64,
+    /// How the line is written, where no name says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'a Format>,
+    /// The day that decides the index of a line that tells no time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<Day>,
     /// Raw length of a line that was cut at the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     cut_from: Option<u64>,
@@ -471,6 +477,8 @@ fn source<'a>(
         twosec: Ours {
             life: origin.life,
             offset: event.offset,
+            format: Some(&origin.format).filter(|format| matches!(format, Format::Custom(_) | Format::CustomError(_))),
+            day: event.day.filter(|_| parsed.time().is_none()),
             cut_from: event.cut.then_some(event.length),
             gap: gap_fields(event),
             fields: other_fields(parsed),
@@ -762,7 +770,6 @@ fn related<'a>(event: &Event, parsed: &Parsed<'a>) -> Option<Related<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Format;
     use crate::id::HostKey;
     use crate::line::{Origin, day_of};
     use serde_json::{Value, json};
