@@ -10,7 +10,7 @@ use crate::format::error_log::Php;
 use crate::format::{Access, ErrorLine, Format, Parsed};
 use crate::geo::{AutonomousSystem, Place};
 use crate::id::{EventId, LifeId};
-use crate::line::{Cloud, Container, Event, Host};
+use crate::line::{BY_PROCESSOR, Cloud, Container, Event, Host};
 use crate::redact;
 use crate::time::{Day, rfc3339};
 use crate::unescape::unescape;
@@ -468,7 +468,7 @@ fn source<'a>(
         container: origin.container.as_ref(),
         log: log(event, error, php.as_ref()),
         process: error.and_then(process),
-        agent: AgentFields { kind: "twosec-agent", version: &origin.agent },
+        agent: agent(&origin.agent),
         rule: attack.map(|a| rule(a, &origin.ruleset)),
         threat: attack.map(threat),
         attack: attack.map(attack_fields),
@@ -488,6 +488,14 @@ fn source<'a>(
             cloud: origin.cloud.as_ref().and_then(other_cloud),
             source: source_fields(event, parsed),
         },
+    }
+}
+
+/// Who read the line.
+fn agent(version: &str) -> AgentFields<'_> {
+    match version.strip_prefix(BY_PROCESSOR) {
+        Some(version) => AgentFields { kind: "twosec-processor", version },
+        None => AgentFields { kind: "twosec-agent", version },
     }
 }
 

@@ -34,9 +34,13 @@ pub struct Origin {
     pub timezone: Zone,
     /// Version of the rules that classified the lines.
     pub ruleset: String,
-    /// Version of the agent.
+    /// Version of the agent; behind [`BY_PROCESSOR`] that of the processor, where it had the
+    /// lines from another producer.
     pub agent: String,
 }
+
+/// What [`Origin::agent`] begins with where no agent of ours read the lines.
+pub const BY_PROCESSOR: &str = "processor ";
 
 /// The machine that wrote the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -229,6 +229,7 @@ fn a_subscriptions_record_is_lines_that_are_classified() {
     assert_eq!(document["event"]["original"], ATTACK);
     assert_eq!(document["attack"]["categories"], json!(["sqli"]));
     assert_eq!(document["host"]["name"], "i-0123");
+    assert_eq!(document["agent"]["type"], "twosec-processor");
     assert_eq!(document["log"]["file"]["path"], "/var/log/apache2");
     assert_eq!(document["cloud"], json!({"provider": "aws", "account": {"id": "111111111111"}}));
     assert_eq!((undated.time, undated.day), (1_794_816_025_200, "2026-11-16".parse().ok()));
@@ -278,15 +279,30 @@ fn an_object_without_a_line_is_its_own_line() {
 fn lines_and_objects_are_told_apart_packed_or_not() {
     let object = json!({ "message": "in an object" }).to_string();
     let pretty = serde_json::to_string_pretty(&json!({"log": "pretty"})).unwrap();
-    let text = format!("{DATED}\n\n  indented\r\n{object}{object}\n{pretty}\n{{no object\nlast");
-    let expected = [DATED, "  indented\r", "in an object", "in an object", "pretty", "{no object", "last"];
+    let text = format!(
+        "{DATED}\n\n  indented\r\n{object}{object} more\n{pretty}\n{{no object\n{{\"open\":\n{object}\n{pretty}"
+    );
+    let expected = [
+        DATED,
+        "  indented\r",
+        "in an object",
+        "in an object",
+        " more",
+        "pretty",
+        "{no object",
+        "{\"open\":",
+        "in an object",
+        "{",
+        "  \"log\": \"pretty\"",
+        "}",
+    ];
     for data in [text.clone().into_bytes(), gzip(text.as_bytes(), 6), zstd(text.as_bytes())] {
         assert_eq!(lines(data), expected);
     }
     let aggregate =
         Encoding::Kpl.record(&[text.as_bytes(), &gzip(b"packed", 6), &framed(&agents_events(Format::Auto))], "k", 1);
     let lines = lines(aggregate);
-    assert_eq!((&lines[..7], &*lines[7], &*lines[9]), (&expected.map(str::to_owned)[..], "packed", DATED));
+    assert_eq!((&lines[..12], &*lines[12], &*lines[14]), (&expected.map(str::to_owned)[..], "packed", DATED));
 }
 
 #[test]
@@ -425,6 +441,16 @@ fn no_record_takes_more_memory_than_a_frame_may() {
     let decoded = decode(format!("{many}b"));
     assert_eq!(reasons(&decoded), ["the record holds more than 50000 lines"]);
     assert!(decoded.content.events.is_empty());
+}
+
+#[test]
+fn no_text_is_searched_again_and_again() {
+    // Each of these took minutes where the search began anew at each line, object or blank.
+    let objects = "{\"a\":[1,2,3]}".repeat(LINES_MAX) + &" ".repeat(9 << 20);
+    assert_eq!(decode(objects).content.events.len(), LINES_MAX);
+    assert_eq!(lines("\n".repeat(9 << 20) + "a"), ["a"]);
+    let open = "{\"a\":[0,\n".repeat(LINES_MAX / 2) + &"{},\n".repeat(LINES_MAX / 4);
+    assert_eq!(decode(open).content.events.len(), LINES_MAX);
 }
 
 #[test]

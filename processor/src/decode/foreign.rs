@@ -5,13 +5,13 @@
 //! a forged or broken one and gives the arrival's day. Lines of our own agent have ids that
 //! a frame would give them, so they take their own day whatever it is, as in a frame.
 
-use super::object::{self, Object, next_object};
+use super::object::{self, Next, Object, next_object};
 use super::{Content, Decoder, Kind, LINES_MAX};
 use crate::receive::SequenceNumber;
 use event::encoding::cloudwatch_logs::{Data, Envelope};
 use event::encoding::ecs;
 use event::limits::LINE_BYTES_MAX;
-use event::line::{Cloud, Host};
+use event::line::{BY_PROCESSOR, Cloud, Host};
 use event::redact::{Mask, masked};
 use event::{Classifier, Day, Event, EventId, LifeId, Millis, Origin};
 use std::borrow::Cow;
@@ -20,6 +20,10 @@ use std::sync::{Arc, LazyLock};
 
 /// How far behind a line the record's arrival may be: clocks differ.
 const AHEAD_MAX: Millis = 3_600_000;
+
+/// Bytes of a name in an envelope of CloudWatch. Its own names have at most 512, and each line
+/// repeats them in the archive.
+const NAME_BYTES_MAX: usize = 512;
 
 /// What stands where a producer does not tell it.
 const UNKNOWN: &str = "unknown";
@@ -93,23 +97,32 @@ impl<'a> Reader<'a> {
 
     /// Takes a text: JSON objects, wherever they end, and lines.
     pub fn text(&mut self, text: &str) -> Result<(), TooManyLines> {
-        let (mut rest, mut may_span) = (text, true);
+        let rest = self.objects_and_lines(text)?;
+        rest.split('\n').try_for_each(|line| self.objects_and_lines(line).map(drop))
+    }
+
+    /// Takes objects and lines, up to a line that begins an object and goes on as none. What
+    /// follows is to be taken line by line, lest each line is searched to the text's end.
+    fn objects_and_lines<'t>(&mut self, text: &'t str) -> Result<&'t str, TooManyLines> {
+        let mut rest = behind_blank_lines(text);
         while !rest.is_empty() {
-            if let Some(json) = next_object(rest, &mut may_span) {
+            let next = next_object(rest);
+            if let Next::Object(json) = next {
                 self.object(json)?;
-                // Behind the object, which is a part of the text.
-                rest = &rest[rest.len() - rest.trim_start().len() + json.len()..];
+                let blanks = rest.len() - rest.trim_start().len();
+                rest = behind_blank_lines(&rest[blanks + json.len()..]);
                 continue;
             }
             let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
-            if !line.trim().is_empty() {
-                self.kinds.insert(Kind::Lines);
-                let origin = self.origin(None);
-                self.line(&origin, &Told { line, time: None, read: None, id: None, is_ours: false })?;
+            self.kinds.insert(Kind::Lines);
+            let origin = self.origin(None);
+            self.line(&origin, &Told { line, time: None, read: None, id: None, is_ours: false })?;
+            if next == Next::Broken {
+                return Ok(after);
             }
-            rest = after;
+            rest = behind_blank_lines(after);
         }
-        Ok(())
+        Ok("")
     }
 
     fn object(&mut self, json: &str) -> Result<(), TooManyLines> {
@@ -141,10 +154,10 @@ impl<'a> Reader<'a> {
     /// Takes the lines that CloudWatch Logs put.
     fn envelope(&mut self, data: &Data<'_>) -> Result<(), TooManyLines> {
         self.kinds.insert(Kind::CloudwatchLogs);
-        let (group, stream) = (&*data.log_group, &*data.log_stream);
+        let (group, stream) = (head(&data.log_group, NAME_BYTES_MAX), head(&data.log_stream, NAME_BYTES_MAX));
         let host = Host { id: stream.to_owned(), name: stream.to_owned() };
         let life = LifeId::of_source(&[b"cloudwatch_logs", group.as_bytes(), stream.as_bytes()]);
-        let account_id = Some(data.owner.to_string()).filter(|owner| !owner.is_empty());
+        let account_id = Some(head(&data.owner, NAME_BYTES_MAX).to_owned()).filter(|owner| !owner.is_empty());
         let cloud = Some(Cloud { provider: "aws".to_owned(), account_id, ..Cloud::default() });
         let origin = Arc::new(Origin { cloud, ..self.origin_of(host, group, life) });
         for event in &data.log_events {
@@ -301,7 +314,7 @@ impl<'a> Reader<'a> {
         Origin {
             timezone: self.decoder.foreign.timezone.clone(),
             ruleset: CLASSIFIER.ruleset().to_owned(),
-            agent: format!("processor {}", env!("CARGO_PKG_VERSION")),
+            agent: format!("{BY_PROCESSOR}{}", env!("CARGO_PKG_VERSION")),
             ..Origin::new(host, path, life, self.decoder.foreign.format.clone())
         }
     }
@@ -314,5 +327,18 @@ fn without_end(line: &str) -> &str {
 
 /// The head of a line that is too long.
 fn cut(line: &str) -> &str {
-    &line[..line.floor_char_boundary(LINE_BYTES_MAX)]
+    head(line, LINE_BYTES_MAX)
+}
+
+fn head(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+/// A text from its first line on that is not blank.
+fn behind_blank_lines(text: &str) -> &str {
+    let blanks = text.len() - text.trim_start().len();
+    if blanks == text.len() {
+        return "";
+    }
+    &text[text[..blanks].rfind('\n').map_or(0, |at| at + 1)..]
 }

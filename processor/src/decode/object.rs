@@ -86,23 +86,27 @@ pub fn is_a_time(at: Millis) -> bool {
     (0..YEAR_10_000).contains(&at)
 }
 
-/// The JSON object that a text begins with, blanks aside. It may go on over line feeds, as
-/// long as `may_span`: where one that did turned out to be none, the text is read line by
-/// line, lest each of its lines is searched to the text's end.
-pub fn next_object<'a>(text: &'a str, may_span: &mut bool) -> Option<&'a str> {
+/// What a text begins with, blanks aside.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// A JSON object. It may go on over line feeds.
+    Object(&'a str),
+    /// A line that is no object.
+    Line,
+    /// A line that is none either, and that was found out behind its end.
+    Broken,
+}
+
+/// Looks for an object where a text begins.
+pub fn next_object(text: &str) -> Next<'_> {
     let text = text.trim_start();
     if !text.starts_with('{') {
-        return None;
+        return Next::Line;
     }
-    let line = text.split('\n').next().unwrap_or_default();
-    match first_value(line) {
-        Ok(object) => Some(object),
-        Err(error) if error.is_eof() && *may_span => {
-            let object = first_value(text).ok();
-            *may_span = object.is_some();
-            object
-        }
-        Err(_) => None,
+    match first_value(text) {
+        Ok(object) => Next::Object(object),
+        Err(error) if error.line() == 1 && !error.is_eof() => Next::Line,
+        Err(_) => Next::Broken,
     }
 }
 
@@ -138,13 +142,9 @@ mod tests {
 
     #[test]
     fn objects_are_found_wherever_they_end() {
-        let mut may_span = true;
-        assert_eq!(next_object(" {\"a\":1}{\"b\":2}", &mut may_span), Some("{\"a\":1}"));
-        assert_eq!(next_object("{\n\"a\":\n1}\nx", &mut may_span), Some("{\n\"a\":\n1}"));
-        assert_eq!(next_object("{a}", &mut may_span), None);
-        assert!(may_span);
-        assert_eq!(next_object("{\"a\":\n1", &mut may_span), None);
-        assert!(!may_span);
-        assert_eq!(next_object("{\n\"a\":1}", &mut may_span), None);
+        assert_eq!(next_object(" {\"a\":1}{\"b\":2}"), Next::Object("{\"a\":1}"));
+        assert_eq!(next_object("{\n\"a\":\n1}\nx"), Next::Object("{\n\"a\":\n1}"));
+        assert_eq!((next_object("{a}\n{}"), next_object("a{}")), (Next::Line, Next::Line));
+        assert_eq!((next_object("{\"a\":\n1"), next_object("{\"a\":\n{]")), (Next::Broken, Next::Broken));
     }
 }
