@@ -133,6 +133,8 @@ fn event(origin: &Arc<Origin>, line: Line<'_>, source: Option<Arc<SourceFacts>>)
         masks: line.masks.to_vec(),
         gap: line.gap.map(str::to_owned),
         incident: line.incident.map(|incident| Box::new(incident.clone())),
+        given_id: None,
+        record: None,
     }
 }
 

@@ -40,7 +40,6 @@ pub mod cli;
 use crate::batch::Inspector;
 use crate::enrich::Enrichment;
 use crate::lock::{Lock, LockError};
-use crate::redaction::Redaction;
 use crate::settings::Settings;
 use crate::ship::{DeadLetters, Uplink};
 use crate::spool::{Folder, OpenError, Spool};
@@ -102,7 +101,7 @@ async fn pipeline(
     let opened = Spool::open(Arc::new(folder), &settings.state, settings.spool).map_err(RunError::Spool)?;
     let spool = Arc::new(opened.spool);
     settings.meter.watch_spool(&spool);
-    let redaction = Redaction::open(&settings.redact, &settings.state).map_err(RunError::Folder)?;
+    let redaction = redaction::open(&settings.redact, &settings.state).map_err(RunError::Folder)?;
     let enrichment = Enrichment::open(&settings.enrich, Instant::now());
     let inspector = Inspector { classifier: Arc::clone(classifier), enrichment, redaction };
     let desk = Desk::new(settings.clone(), inspector, Arc::clone(&spool), opened.known);

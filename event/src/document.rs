@@ -9,10 +9,10 @@ use crate::address::{self, SourceClass};
 use crate::attack::{Attack, Category, Confidence, Finding, Severity};
 use crate::domain;
 use crate::format::error_log::Php;
-use crate::format::{Access, ErrorLine, Parsed};
+use crate::format::{Access, ErrorLine, Format, Parsed};
 use crate::geo::{AutonomousSystem, Place};
 use crate::id::{EventId, LifeId};
-use crate::line::{Cloud, Container, Event, Host};
+use crate::line::{BY_PROCESSOR, Cloud, Container, Event, Host};
 use crate::redact;
 use crate::time::{Day, rfc3339};
 use crate::unescape::unescape;
@@ -401,6 +401,12 @@ struct Ours<'a> {
     life: LifeId,
     /// Where the line begins in its life.
     offset: u64,
+    /// How the line is written, where no name says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'a Format>,
+    /// The day that decides the index of a line that tells no time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<Day>,
     /// Raw length of a line that was cut at the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     cut_from: Option<u64>,
@@ -505,7 +511,7 @@ fn source<'a>(
         container: origin.container.as_ref().map(container),
         log: log(event, error, php.as_ref()),
         process: error.and_then(process),
-        agent: AgentFields { kind: "twosec-agent", version: &origin.agent },
+        agent: agent(&origin.agent),
         rule: attack.map(|a| rule(a, &origin.ruleset)),
         threat: attack.map(threat),
         attack: attack.map(attack_fields),
@@ -514,6 +520,8 @@ fn source<'a>(
         twosec: Ours {
             life: origin.life,
             offset: event.offset,
+            format: Some(&origin.format).filter(|format| matches!(format, Format::Custom(_) | Format::CustomError(_))),
+            day: event.day.filter(|_| parsed.time().is_none()),
             cut_from: event.cut.then_some(event.length),
             gap: gap_fields(event),
             fields: other_fields(parsed),
@@ -523,6 +531,14 @@ fn source<'a>(
             cloud: origin.cloud.as_ref().and_then(other_cloud),
             source: source_fields(event, parsed),
         },
+    }
+}
+
+/// Who read the line.
+fn agent(version: &str) -> AgentFields<'_> {
+    match version.strip_prefix(BY_PROCESSOR) {
+        Some(version) => AgentFields { kind: "twosec-processor", version },
+        None => AgentFields { kind: "twosec-agent", version },
     }
 }
 

@@ -23,12 +23,11 @@ use crate::limits::DECODED_BYTES_MAX;
 use crate::line::{Event, Origin, day_of};
 use crate::redact::{Mask, masked};
 use crate::time::{Day, Millis};
+use crate::unpack::{Packing, UnpackError};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -314,10 +313,8 @@ impl Body {
 pub enum FrameError {
     #[error("the record is not gzip")]
     NotGzip,
-    #[error("the gzip data are damaged")]
-    Damaged(#[source] io::Error),
-    #[error("the record unpacks to more than {DECODED_BYTES_MAX} bytes")]
-    Bomb,
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     #[error("the record's first line is no frame header")]
     NoHeader(#[source] serde_json::Error),
     #[error("newer schema: the frame has version {0}, this program reads up to {VERSION}")]
@@ -340,7 +337,20 @@ pub enum FrameError {
 /// Anything but a whole frame of a version up to [`VERSION`]. The reader archives
 /// such a record as it is.
 pub fn decode(record: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
-    let text = gunzip(record)?;
+    let packing = Packing::of(record).filter(|packing| *packing == Packing::Gzip).ok_or(FrameError::NotGzip)?;
+    read(&packing.unpack(record, DECODED_BYTES_MAX)?)
+}
+
+/// Whether an unpacked record is a frame, of whatever version.
+pub fn is_frame(text: &[u8]) -> bool {
+    text.starts_with(b"{\"twosec_frame\":")
+}
+
+/// Opens a frame that has been unpacked.
+///
+/// # Errors
+/// As [`decode`].
+pub fn read(text: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
     let mut rows = text.split(|b| *b == b'\n');
     let header = read_header(rows.next().unwrap_or_default())?;
     let origin = Arc::new(header.origin.clone());
@@ -356,17 +366,6 @@ pub fn decode(record: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
         events.push(event);
     }
     Ok((header, events))
-}
-
-/// Unpacks one gzip member, up to [`DECODED_BYTES_MAX`].
-fn gunzip(record: &[u8]) -> Result<Vec<u8>, FrameError> {
-    if !record.starts_with(&[0x1f, 0x8b]) {
-        return Err(FrameError::NotGzip);
-    }
-    let mut text = Vec::with_capacity((record.len() * 8).min(DECODED_BYTES_MAX));
-    let limit = DECODED_BYTES_MAX as u64 + 1;
-    GzDecoder::new(record).take(limit).read_to_end(&mut text).map_err(FrameError::Damaged)?;
-    if text.len() > DECODED_BYTES_MAX { Err(FrameError::Bomb) } else { Ok(text) }
 }
 
 fn read_header(line: &[u8]) -> Result<Header, FrameError> {
@@ -416,6 +415,8 @@ fn read_row(
         masks: row.masks.into_owned(),
         gap: row.gap.map(Cow::into_owned),
         incident: row.incident.map(|incident| Box::new(incident.into_owned())),
+        given_id: None,
+        record: None,
         line,
     })
 }
@@ -497,7 +498,7 @@ mod tests {
 {"line":"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET /?id=1'+or HTTP/1.1\" 200 5 \"-\" \"-\"","attack":[90,[["sqli-x",[2,1,0,1,5]]]]}
 {"offset":174,"time":8,"line_b64":"/w==","length":9,"cut":true,"attack":[90,[["sqli-x",[2,1,0,1,5]]]]}
 "#;
-        assert_eq!(String::from_utf8(gunzip(&record).unwrap()).unwrap(), expected);
+        assert_eq!(String::from_utf8(Packing::Gzip.unpack(&record, DECODED_BYTES_MAX).unwrap()).unwrap(), expected);
         let (_, events) = decode(&record).unwrap();
         let finding = |event: &Event| event.attack.as_ref().unwrap().findings[0].clone();
         let (found, odd) = (finding(&events[1]), finding(&events[2]));
@@ -542,14 +543,14 @@ mod tests {
         let zeros = vec![b'0'; DECODED_BYTES_MAX];
         let bomb = body(&[&zeros]).encode(&header(), 0, 1, 9);
         assert!(bomb.len() < 100_000);
-        assert!(matches!(decode(&bomb), Err(FrameError::Bomb)));
+        assert!(matches!(decode(&bomb), Err(FrameError::Unpack(UnpackError::Bomb(_)))));
     }
 
     #[test]
     fn what_is_no_frame_says_why() {
         let mut cut = body(&[DATED]).encode(&header(), 0, 1, 1);
         cut.truncate(cut.len() - 9);
-        assert!(matches!(decode(&cut), Err(FrameError::Damaged(_))));
+        assert!(matches!(decode(&cut), Err(FrameError::Unpack(UnpackError::Damaged(..)))));
         assert!(matches!(decode(b"hello"), Err(FrameError::NotGzip)));
         assert!(matches!(decode(b""), Err(FrameError::NotGzip)));
     }

@@ -35,9 +35,13 @@ pub struct Origin {
     pub timezone: Zone,
     /// Version of the rules that classified the lines.
     pub ruleset: String,
-    /// Version of the agent.
+    /// Version of the agent; behind [`BY_PROCESSOR`] that of the processor, where it had the
+    /// lines from another producer.
     pub agent: String,
 }
+
+/// What [`Origin::agent`] begins with where no agent of ours read the lines.
+pub const BY_PROCESSOR: &str = "processor ";
 
 /// The machine that wrote the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,14 +119,19 @@ pub struct Event {
     /// An incident that has changed: then this is no line but stands behind the one that
     /// changed it.
     pub incident: Option<Box<Incident>>,
+    /// The id, where it does not follow from the line's place and time: whoever sent the line
+    /// told it, or it follows from the record.
+    pub given_id: Option<EventId>,
+    /// The JSON object of another producer that the line stood in, for the archive alone.
+    pub record: Option<String>,
 }
 
 impl Event {
     /// A whole line of which nothing is known but its place and when it was read.
     pub fn new(origin: Arc<Origin>, offset: u64, line: Vec<u8>, read: Millis) -> Event {
         let length = line.len() as u64;
-        let (day, attack, client, source, duplicate_of) = (None, None, None, None, None);
-        let (cut, masks, gap, incident) = (false, Vec::new(), None, None);
+        let (day, attack, client, source, duplicate_of, gap) = (None, None, None, None, None, None);
+        let (cut, masks, incident, given_id, record) = (false, Vec::new(), None, None, None);
         Event {
             origin,
             offset,
@@ -138,6 +147,8 @@ impl Event {
             masks,
             gap,
             incident,
+            given_id,
+            record,
         }
     }
 
@@ -167,8 +178,19 @@ impl Event {
         self.gap.is_some() || self.incident.is_some()
     }
 
-    /// The id, from the line's place and the time that it writes; an incident has its own.
+    /// The id: the one that was given, else from the line's place and the time that it writes;
+    /// an incident has its own.
     pub fn id(&self, parsed: &Parsed<'_>) -> EventId {
+        self.given_id.unwrap_or_else(|| self.own_id(parsed))
+    }
+
+    /// As it is, but with this id.
+    pub fn with_id(mut self, id: EventId) -> Event {
+        self.given_id = (self.own_id(&self.parsed()) != id).then_some(id);
+        self
+    }
+
+    fn own_id(&self, parsed: &Parsed<'_>) -> EventId {
         if let Some(incident) = &self.incident {
             return incident.id;
         }
@@ -209,6 +231,8 @@ struct Archived<'a> {
     gap: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     incident: Option<Cow<'a, Incident>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<Cow<'a, str>>,
 }
 
 impl Event {
@@ -234,6 +258,7 @@ impl Event {
             masks: Cow::Borrowed(&self.masks),
             gap: self.gap.as_deref().map(Cow::Borrowed),
             incident: self.incident.as_deref().map(Cow::Borrowed),
+            record: self.record.as_deref().map(Cow::Borrowed),
         };
         serde_json::to_writer(&mut *out, &own).expect("plain data turns into JSON, and a Vec takes it");
         out.pop();
@@ -247,7 +272,7 @@ impl Event {
     pub fn from_archive(row: &[u8]) -> Option<Event> {
         let origin: Origin = serde_json::from_slice(row).ok()?;
         let own: Archived<'_> = serde_json::from_slice(row).ok()?;
-        Some(Event {
+        let event = Event {
             origin: Arc::new(origin),
             offset: own.offset,
             length: own.length,
@@ -261,8 +286,11 @@ impl Event {
             masks: own.masks.into_owned(),
             gap: own.gap.map(Cow::into_owned),
             incident: own.incident.map(|incident| Box::new(incident.into_owned())),
+            given_id: None,
+            record: own.record.map(Cow::into_owned),
             line: from_text(own.line, own.line_b64)?,
-        })
+        };
+        Some(event.with_id(own.id))
     }
 }
 
@@ -298,7 +326,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_archived_line_is_the_same_event_again(line: Vec<u8>, tags in prop::option::of(prop::collection::btree_map(".{1,9}", ".{0,9}", 0..3)), offset: u64, cut: bool, day in prop::option::of(-9_999i32..99_999), places in prop::collection::vec((0usize..9, 0usize..9, "[A-Z]{0,3}"), 0..3)) {
+        fn an_archived_line_is_the_same_event_again(line: Vec<u8>, given: Option<[u8; 16]>, tags in prop::option::of(prop::collection::btree_map(".{1,9}", ".{0,9}", 0..3)), offset: u64, cut: bool, day in prop::option::of(-9_999i32..99_999), places in prop::collection::vec((0usize..9, 0usize..9, "[A-Z]{0,3}"), 0..3)) {
             let masks: Vec<Mask> = places.into_iter().map(Mask::from).collect();
             let path = "/var/log/access.log";
             let origin = Origin {
@@ -310,7 +338,7 @@ mod tests {
             let length = line.len() as u64 + u64::from(cut);
             let json = origin.to_json();
             let source = SourceFacts { provider: cut.then(|| "Example Cloud".into()), ..SourceFacts::default() };
-            let event = Event { incident: cut.then(|| Box::new(crate::incident::tests::incident())), client: cut.then_some([192, 0, 2, 7].into()), source: (!source.is_empty()).then(|| Arc::new(source)), length, cut, day: day.map(Day), duplicate_of: cut.then(|| path.to_owned()), masks, ..Event::new(Arc::new(origin), offset, line, 7) };
+            let event = Event { incident: cut.then(|| Box::new(crate::incident::tests::incident())), client: cut.then_some([192, 0, 2, 7].into()), source: (!source.is_empty()).then(|| Arc::new(source)), length, cut, day: day.map(Day), duplicate_of: cut.then(|| path.to_owned()), masks, given_id: given.map(EventId), record: given.map(|_| "{\"log\":1}".to_owned()), ..Event::new(Arc::new(origin), offset, line, 7) };
             let mut row = Vec::new();
             let id = event.id(&event.parsed());
             event.archive(id, &json, &mut row);

@@ -220,7 +220,14 @@ impl Redactor {
         }
     }
 
-    fn is_key(&self, key: &[u8]) -> bool {
+    /// What stands for a secret, whatever it is.
+    pub fn mask_of(&self, secret: &[u8]) -> String {
+        let mask = self.mask(secret, 0..secret.len());
+        mask.map_or_else(|| String::from_utf8_lossy(secret).into_owned(), |mask| mask.with)
+    }
+
+    /// Whether values of this key are secrets.
+    pub fn is_key(&self, key: &[u8]) -> bool {
         if !is_a_length(key.len()) || self.lengths[usize::from(key[0].to_ascii_lowercase())] >> (key.len() - 1) & 1 == 0
         {
             return false;

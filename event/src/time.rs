@@ -9,6 +9,9 @@ pub type Millis = i64;
 /// Milliseconds of a day.
 pub const DAY_MILLIS: i64 = 86_400_000;
 
+/// When the year 10,000 begins, which neither RFC 3339 nor an index knows.
+pub const YEAR_10_000: Millis = 253_402_300_800_000;
+
 /// Length of [`clf`]'s input: `16/Nov/2026:08:00:25 +0000`.
 pub const CLF_BYTES: usize = 26;
 
@@ -77,6 +80,22 @@ pub fn parse_rfc3339(text: &str) -> Option<Millis> {
     }
     let millis = digits(format!("{fraction:0<3}").get(..3)?.as_bytes())?;
     Some(i64::from(day.0) * DAY_MILLIS + ((hour * 60 + minute) * 60 + second) * 1000 + millis)
+}
+
+/// As [`parse_rfc3339`], and with an offset from UTC, too: `2026-11-16T09:00:25+01:00`, or
+/// `+0100`.
+pub fn parse_rfc3339_offset(text: &str) -> Option<Millis> {
+    let Some(at) = text.rfind(['+', '-']).filter(|at| *at > 10) else { return parse_rfc3339(text) };
+    let (local, zone) = text.split_at(at);
+    let zone: Vec<u8> = zone.bytes().filter(|byte| *byte != b':').collect();
+    let [sign, hour @ .., _, _] = &*zone else { return None };
+    let (hour, minute) = (digits(hour)?, digits(&zone[zone.len() - 2..])?);
+    if zone.len() != 5 || hour > 23 || minute > 59 {
+        return None;
+    }
+    let offset = (hour * 60 + minute) * 60_000;
+    let local = parse_rfc3339(&format!("{local}Z"))?;
+    Some(if *sign == b'-' { local + offset } else { local - offset })
 }
 
 /// A UTC day, in days since 1970-01-01; written `2026-11-16`.
@@ -197,6 +216,24 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn an_offset_from_utc_is_taken_off() {
+        let utc = parse_rfc3339("2026-11-16T08:00:25.5Z");
+        for text in ["2026-11-16T08:00:25.5Z", "2026-11-16T10:30:25.500+02:30", "2026-11-15T22:00:25.5-1000"] {
+            assert_eq!(parse_rfc3339_offset(text), utc, "{text}");
+        }
+        for text in [
+            "2026-11-16T08:00:25",
+            "2026-11-16T08:00:25+",
+            "2026-11-16T08:00:25+99:00",
+            "+",
+            "2026-11-16T08:00:25Z+00:00",
+        ] {
+            assert_eq!(parse_rfc3339_offset(text), None, "{text}");
+        }
+        assert_eq!(rfc3339(YEAR_10_000 - 1), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
     fn a_zone_is_taken_off() {
         assert_eq!(clf(b"16/Nov/2026:08:00:25 +0000"), Some(1_794_816_025_000));
         assert_eq!(clf(b"16/Nov/2026:10:30:25 +0230"), Some(1_794_816_025_000));
@@ -224,6 +261,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text: String, like in "[0-9T:.Z+é-]{0,30}") {
+            let _ = (parse_rfc3339_offset(&text), parse_rfc3339_offset(&like));
+        }
+
         #[test]
         fn days_and_dates_are_each_others_inverse(days in -4_000_000i64..4_000_000) {
             let (y, m, d) = civil_from_days(days);

@@ -124,6 +124,15 @@ fn print(settings: &Settings, places: &Places) -> anyhow::Result<()> {
     writeln!(out, "archive      s3://{}/{}", places.bucket, crate::archive::window::prefix(&settings.stream))?;
     writeln!(out, "window       {} s or {} MiB", settings.window_age.as_secs(), settings.window_bytes >> 20)?;
     writeln!(out, "index        {}/{}-* ({:?})", places.opensearch_url, settings.index.prefix, places.auth)?;
+    let foreign = &settings.foreign;
+    let days = foreign.max_age / event::time::DAY_MILLIS;
+    writeln!(out, "foreign      lines as `{}`, times in {}, up to {days} days old", foreign.format, foreign.timezone)?;
+    let whereabouts = if settings.redact.archive { "index and archive" } else { "the index, not in the archive" };
+    let key = if settings.redact_key.is_some() { "the given key" } else { "a key of each start" };
+    match settings.redact.keys.len() {
+        0 => writeln!(out, "redact       nothing")?,
+        keys => writeln!(out, "redact       values of {keys} keys in {whereabouts}, with {key}")?,
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Counters that others may watch.
 
+use crate::decode::Kind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the processor has done so far. Cheap to share.
@@ -9,11 +10,16 @@ pub struct Meter {
     created: AtomicU64,
     known: AtomicU64,
     dead: AtomicU64,
+    kinds: [AtomicU64; Kind::ALL.len()],
 }
 
 impl Meter {
     pub(crate) fn record(&self) {
         self.records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read_as(&self, kind: Kind) {
+        self.kinds[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn indexed(&self, created: bool) {
@@ -28,6 +34,12 @@ impl Meter {
     /// Records received.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
+    }
+
+    /// Records that were read as this kind; those of an aggregate each by itself. One that
+    /// mixes objects and lines counts as both.
+    pub fn records_of(&self, kind: Kind) -> u64 {
+        self.kinds[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Documents that were new to the index.

@@ -4,10 +4,13 @@
 //! that way; the variable wins.
 
 use event::document::IndexNames;
-use event::{Day, Millis};
+use event::redaction::KEY_BYTES;
+use event::time::DAY_MILLIS;
+use event::{Day, Format, Millis, RedactSettings, Redaction, Zone};
 use serde::Deserialize;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// What index names begin with unless a user says otherwise.
@@ -44,6 +47,28 @@ pub struct Config {
     /// After this long without a sign of life another process takes a shard over; default
     /// 10 (KCL's failoverTimeMillis). `TWOSEC_FAILOVER_SECONDS`
     pub failover_seconds: Option<String>,
+    /// How lines of other producers are written: a name or a LogFormat, as in the agent's
+    /// configuration; default `auto`. `TWOSEC_FOREIGN_FORMAT`
+    pub foreign_format: Option<String>,
+    /// The zone of their times that tell none, as POSIX writes it; default `UTC`.
+    /// `TWOSEC_FOREIGN_TIMEZONE`
+    pub foreign_timezone: Option<String>,
+    /// How old they may be when they arrive; those that say more are taken for lines of the
+    /// day of arrival; default 14. `TWOSEC_FOREIGN_MAX_AGE_DAYS`
+    pub foreign_max_age_days: Option<String>,
+    /// Keys whose values are masked in lines of other producers, with commas between; nothing
+    /// is masked where it is empty. The default is the agent's. `TWOSEC_REDACT_KEYS`
+    pub redact_keys: Option<String>,
+    /// 64 hex digits that make the masks. Whoever has them can try out passwords, so they
+    /// belong into a secret store. Without them each start of the process draws its own, and
+    /// equal secrets have equal masks only within one start. `TWOSEC_REDACT_KEY`
+    pub redact_key: Option<String>,
+    /// `true` (default), or `false` to keep the originals in the archive.
+    /// `TWOSEC_REDACT_ARCHIVE`
+    pub redact_archive: Option<String>,
+    /// `true` to shorten clients' addresses to their networks; default `false`.
+    /// `TWOSEC_REDACT_SHORTEN_ADDRESSES`
+    pub redact_shorten_addresses: Option<String>,
 }
 
 /// Checked settings of the pipeline. Past here nobody checks again.
@@ -64,7 +89,47 @@ pub struct Settings {
     pub failover: Duration,
     /// This process, in lease rows: unique to one start.
     pub worker: String,
+    /// How lines of other producers are read.
+    pub foreign: ForeignSettings,
+    /// What is masked in them.
+    pub redact: RedactSettings,
+    /// What makes the masks; `None` is a key of this process alone.
+    pub redact_key: Option<RedactKey>,
 }
+
+/// How lines are read that no agent of ours has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignSettings {
+    pub format: Format,
+    /// The zone of times that tell none.
+    pub timezone: Zone,
+    /// How long before its record's arrival a line may say that it was written.
+    pub max_age: Millis,
+}
+
+impl Default for ForeignSettings {
+    fn default() -> ForeignSettings {
+        ForeignSettings { format: Format::Auto, timezone: Zone::UTC, max_age: 14 * DAY_MILLIS }
+    }
+}
+
+/// The key of the masks. It is a secret and not shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RedactKey(pub [u8; KEY_BYTES]);
+
+impl std::fmt::Debug for RedactKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RedactKey(..)")
+    }
+}
+
+/// The key of a process that was given none.
+static PROCESS_KEY: LazyLock<RedactKey> = LazyLock::new(|| {
+    let mut key = [0; KEY_BYTES];
+    let random = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut key));
+    random.expect("Linux has /dev/urandom");
+    RedactKey(key)
+});
 
 /// Where reading a new shard begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +209,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 13] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 20] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -159,6 +224,13 @@ impl Config {
             ("start", &mut self.start),
             ("window_seconds", &mut self.window_seconds),
             ("failover_seconds", &mut self.failover_seconds),
+            ("foreign_format", &mut self.foreign_format),
+            ("foreign_timezone", &mut self.foreign_timezone),
+            ("foreign_max_age_days", &mut self.foreign_max_age_days),
+            ("redact_keys", &mut self.redact_keys),
+            ("redact_key", &mut self.redact_key),
+            ("redact_archive", &mut self.redact_archive),
+            ("redact_shorten_addresses", &mut self.redact_shorten_addresses),
         ]
     }
 
@@ -175,6 +247,9 @@ impl Config {
         if let Some(seconds) = &self.failover_seconds {
             settings.failover = whole_seconds("failover_seconds", seconds, 300)?;
         }
+        settings.foreign = self.foreign()?;
+        settings.redact = self.redact()?;
+        settings.redact_key = self.redact_key.as_deref().map(redact_key).transpose()?;
         let places = Places {
             lease_table: needed("lease_table", &self.lease_table)?,
             bucket: needed("bucket", &self.bucket)?,
@@ -187,6 +262,39 @@ impl Config {
     /// What index names begin with.
     pub fn prefix(&self) -> Result<String, ConfigError> {
         index_prefix(self.index_prefix.as_deref().unwrap_or(INDEX_PREFIX))
+    }
+
+    fn foreign(&self) -> Result<ForeignSettings, ConfigError> {
+        let mut foreign = ForeignSettings::default();
+        if let Some(written) = &self.foreign_format {
+            foreign.format = written.parse().map_err(|why| not_valid("foreign_format", written, &why))?;
+        }
+        if let Some(written) = &self.foreign_timezone {
+            foreign.timezone = written.parse().map_err(|why| not_valid("foreign_timezone", written, &why))?;
+        }
+        if let Some(days) = &self.foreign_max_age_days {
+            foreign.max_age = match days.parse::<Millis>() {
+                Ok(days) if (1..=3_650).contains(&days) => days * DAY_MILLIS,
+                _ => return Err(refused("foreign_max_age_days", days, "use 1 to 3650")),
+            };
+        }
+        Ok(foreign)
+    }
+
+    fn redact(&self) -> Result<RedactSettings, ConfigError> {
+        let mut redact = RedactSettings::default();
+        if let Some(keys) = &self.redact_keys {
+            redact.keys = keys.split(',').map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect();
+            let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            if !redact.keys.iter().all(|key| key.len() <= 64 && key.bytes().all(is_good)) {
+                let instead = "write words of up to 64 letters, digits, `_` or `-`, with commas between";
+                return Err(refused("redact_keys", keys, instead));
+            }
+        }
+        redact.archive = yes_or_no("redact_archive", &self.redact_archive, redact.archive)?;
+        redact.shorten_addresses =
+            yes_or_no("redact_shorten_addresses", &self.redact_shorten_addresses, redact.shorten_addresses)?;
+        Ok(redact)
     }
 
     fn auth(&self) -> Result<Auth, ConfigError> {
@@ -213,6 +321,30 @@ fn needed(key: &'static str, value: &Option<String>) -> Result<String, ConfigErr
 
 fn refused(key: &'static str, value: &str, instead: &str) -> ConfigError {
     ConfigError::Value { key, value: value.to_owned(), instead: instead.to_owned() }
+}
+
+fn not_valid(key: &'static str, value: &str, why: &dyn std::error::Error) -> ConfigError {
+    refused(key, value, &why.to_string())
+}
+
+fn yes_or_no(key: &'static str, value: &Option<String>, unless: bool) -> Result<bool, ConfigError> {
+    match value.as_deref() {
+        None => Ok(unless),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => Err(refused(key, other, "use true or false")),
+    }
+}
+
+/// The refusal does not repeat what may be most of a secret.
+fn redact_key(digits: &str) -> Result<RedactKey, ConfigError> {
+    let number = |at: usize| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
+    let bytes: Option<Vec<u8>> = (0..KEY_BYTES).map(number).collect();
+    let is_hex = digits.len() == 2 * KEY_BYTES && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match bytes.and_then(|bytes| bytes.try_into().ok()).filter(|_| is_hex) {
+        Some(key) => Ok(RedactKey(key)),
+        None => Err(refused("redact_key", "...", "write 64 hex digits, such as `openssl rand -hex 32` prints")),
+    }
 }
 
 /// OpenSearch, "Create index", naming restrictions.
@@ -264,7 +396,15 @@ impl Settings {
             flush_every: Duration::from_secs(1),
             failover: Duration::from_secs(10),
             worker,
+            foreign: ForeignSettings::default(),
+            redact: RedactSettings::default(),
+            redact_key: None,
         }
+    }
+
+    /// What masks lines of other producers.
+    pub fn redaction(&self) -> Redaction {
+        Redaction::new(&self.redact, self.redact_key.unwrap_or_else(|| *PROCESS_KEY).0)
     }
 }
 
@@ -302,6 +442,22 @@ mod tests {
     }
 
     #[test]
+    fn other_producers_lines_are_masked_as_the_agent_masks_unless_told_otherwise() {
+        let (settings, _) = config("").check("w".into(), 7).unwrap();
+        assert_eq!((settings.redact, settings.redact_key), (RedactSettings::default(), None));
+        assert_eq!(settings.foreign, ForeignSettings::default());
+        let key = format!("redact_key = \"{}\"", "0a".repeat(32));
+        let config = config(&format!("redact_keys = \"pin, otp\"\nredact_archive = \"false\"\n{key}"));
+        let (settings, _) = config.check("w".into(), 7).unwrap();
+        let expected =
+            RedactSettings { keys: vec!["pin".into(), "otp".into()], archive: false, shorten_addresses: false };
+        assert_eq!((&settings.redact, settings.redact_key), (&expected, Some(RedactKey([10; 32]))));
+        assert!(!format!("{settings:?}").contains("10, 10"), "the key is not shown");
+        let nothing = Config { redact_keys: Some(String::new()), ..config };
+        assert_eq!(nothing.check("w".into(), 7).unwrap().0.redact.keys, Vec::<String>::new());
+    }
+
+    #[test]
     fn a_refusal_says_what_to_write_instead() {
         let cases = [
             (
@@ -311,6 +467,16 @@ mod tests {
             (config("start = \"NOW\""), "`start` is `NOW`: use TRIM_HORIZON or LATEST"),
             (config("index_prefix = \"A\""), "`index_prefix` is `A`: use lower-case letters, digits, `-`, `_` and `.`"),
             (config("index_from = \"16.11.\""), "`index_from` is `16.11.`: write a day such as 2026-11-16"),
+            (config("foreign_max_age_days = \"0\""), "`foreign_max_age_days` is `0`: use 1 to 3650"),
+            (config("redact_archive = \"no\""), "`redact_archive` is `no`: use true or false"),
+            (
+                config("redact_keys = \"a b\""),
+                "`redact_keys` is `a b`: write words of up to 64 letters, digits, `_` or `-`, with commas between",
+            ),
+            (
+                config("redact_key = \"c0ffee\""),
+                "`redact_key` is `...`: write 64 hex digits, such as `openssl rand -hex 32` prints",
+            ),
             (config("window_seconds = \"0\""), "`window_seconds` is `0`: use 1 to 900"),
             (config("opensearch_auth = \"ldap\""), "`opensearch_auth` is `ldap`: use sigv4, basic or none"),
             (

@@ -1,7 +1,7 @@
 //! One shard, while its lease is ours: read, archive beside index, move the cursors.
 
 use crate::archive::chain::{Chain, Ended, Limits, Tail};
-use crate::decode::Decoded;
+use crate::decode::{Decoded, Decoder};
 use crate::index::bulk::Bulker;
 use crate::leases::keep::{Cursors, Keeper};
 use crate::leases::{Checkpoint, Lease};
@@ -42,7 +42,8 @@ pub async fn run(services: Services, settings: Arc<Settings>, lease: Lease, stop
         lost: lost.clone(),
     };
     let work = async {
-        let worker = Worker { services, settings, shard: lease.key, moved: Arc::new(moved), stop };
+        let decoder = Decoder::new(&settings, &lease.key, lease.stream_created, services.meter.clone());
+        let worker = Worker { services, settings, shard: lease.key, decoder, moved: Arc::new(moved), stop };
         let outcome = tokio::select! {
             outcome = worker.work() => outcome,
             () = lost.cancelled() => Outcome::Stopped,
@@ -59,6 +60,7 @@ struct Worker {
     services: Services,
     settings: Arc<Settings>,
     shard: String,
+    decoder: Decoder,
     moved: Arc<watch::Sender<Cursors>>,
     stop: CancellationToken,
 }
@@ -161,7 +163,7 @@ impl Worker {
             pause = Pause::default();
             for record in page.records {
                 self.services.meter.record();
-                let decoded = Arc::new(Decoded::of(record));
+                let decoded = Arc::new(self.decoder.decode(record));
                 if archive.send(decoded.clone()).await.is_err() || index.send(decoded).await.is_err() {
                     return Ok(Next::More);
                 }

@@ -30,8 +30,7 @@ pub fn sequence(number: u64) -> SequenceNumber {
 pub fn object(first: u64, last: u64) -> (Summary, Object) {
     let mut window = Window::after(None);
     for number in first..=last {
-        let content =
-            Content::Unreadable { data: Bytes::from(format!("record {number}")), reason: "an example".into() };
+        let content = Content::unreadable(Bytes::from(format!("record {number}")), "an example");
         window.push(&Decoded { sequence: sequence(number), arrival: 1_795_392_000_000, content });
     }
     window.close("tests", SHARD, false).expect("there is a record in it")

@@ -4,9 +4,10 @@
 //! It holds text: bytes that are not UTF-8 become U+FFFD. AWS orders the events by their
 //! times; ours stand as in the file.
 
+use crate::id::EventId;
 use crate::line::Event;
 use crate::time::Millis;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// Our name among the subscription filters. It tells a reader that the ids are event ids
@@ -64,5 +65,70 @@ impl LogStream {
         text.extend(events.join(&b','));
         text.extend_from_slice(b"]}");
         text
+    }
+}
+
+/// A subscription's record, read again.
+#[derive(Debug)]
+pub enum Envelope<'a> {
+    /// AWS asks whether the stream can be reached. It holds no lines.
+    Control,
+    Data(Data<'a>),
+}
+
+/// Lines of one log stream.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Data<'a> {
+    #[serde(borrow)]
+    message_type: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub owner: Cow<'a, str>,
+    #[serde(borrow)]
+    pub log_group: Cow<'a, str>,
+    #[serde(borrow)]
+    pub log_stream: Cow<'a, str>,
+    #[serde(default, borrow)]
+    subscription_filters: Vec<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub log_events: Vec<Told<'a>>,
+}
+
+/// One of `logEvents`.
+#[derive(Debug, Deserialize)]
+pub struct Told<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    pub timestamp: Millis,
+    #[serde(borrow)]
+    pub message: Cow<'a, str>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads one JSON object; `None` where it is no such record.
+    pub fn read(json: &'a str) -> Option<Envelope<'a>> {
+        let data: Data<'a> = serde_json::from_str(json).ok()?;
+        match &*data.message_type {
+            "CONTROL_MESSAGE" => Some(Envelope::Control),
+            "DATA_MESSAGE" => Some(Envelope::Data(data)),
+            _ => None,
+        }
+    }
+}
+
+impl Data<'_> {
+    /// Whether an agent of ours wrote it, so that its ids are event ids.
+    pub fn is_ours(&self) -> bool {
+        self.subscription_filters.iter().any(|name| name == FILTER)
+    }
+
+    /// The id of one of its events: the one that our agent wrote, else of its place in
+    /// CloudWatch.
+    pub fn id(&self, event: &Told<'_>) -> EventId {
+        let digits = event.id.bytes().all(|byte| byte.is_ascii_digit());
+        match event.id.parse::<u128>() {
+            Ok(id) if digits && self.is_ours() => EventId(id.to_be_bytes()),
+            _ => EventId::of_place(&[self.log_group.as_bytes(), self.log_stream.as_bytes(), event.id.as_bytes()]),
+        }
     }
 }

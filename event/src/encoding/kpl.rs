@@ -43,3 +43,134 @@ fn varint(mut number: u64, out: &mut Vec<u8>) {
     }
     out.push(number as u8);
 }
+
+/// An aggregate that cannot be taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KplError {
+    #[error("the KPL aggregate's MD5 is not that of its contents")]
+    Digest,
+    #[error("the KPL aggregate is no protobuf message of records")]
+    Message,
+    #[error("the KPL aggregate holds more than {0} records")]
+    TooMany(usize),
+}
+
+/// Whether a record begins as an aggregate. No text does: these bytes are no UTF-8.
+pub fn is_aggregate(record: &[u8]) -> bool {
+    record.starts_with(&MAGIC)
+}
+
+/// The data of an aggregate's records, in order; at most `most`. Keys, hash keys and tags are
+/// passed over, and so are fields that later versions may add.
+///
+/// # Errors
+/// KCL takes an aggregate with a wrong MD5 for a record as any other. We do not: it can be
+/// nothing but a damaged aggregate.
+pub fn records(record: &[u8], most: usize) -> Result<Vec<&[u8]>, KplError> {
+    let body = record.strip_prefix(&MAGIC).ok_or(KplError::Message)?;
+    let (message, digest) = body.split_last_chunk::<16>().ok_or(KplError::Digest)?;
+    if <[u8; 16]>::from(Md5::digest(message)) != *digest {
+        return Err(KplError::Digest);
+    }
+    let (mut rest, mut found) = (message, Vec::new());
+    while !rest.is_empty() {
+        if let (RECORDS, record) = next_field(&mut rest)? {
+            if found.len() == most {
+                return Err(KplError::TooMany(most));
+            }
+            found.push(data_of(record)?);
+        }
+    }
+    Ok(found)
+}
+
+fn data_of(mut record: &[u8]) -> Result<&[u8], KplError> {
+    let mut data = None;
+    while !record.is_empty() {
+        if let (DATA, bytes) = next_field(&mut record)? {
+            data = Some(bytes);
+        }
+    }
+    data.ok_or(KplError::Message)
+}
+
+/// Takes a field off a message: its tag, and its bytes where it has some. A tag that does not
+/// fit into a byte is none of ours, and 0 here.
+fn next_field<'a>(message: &mut &'a [u8]) -> Result<(u8, &'a [u8]), KplError> {
+    let tag = next_varint(message)?;
+    let length = match tag & 7 {
+        0 => next_varint(message).map(|_| 0)?,
+        1 => 8,
+        2 => next_varint(message)?,
+        5 => 4,
+        _ => return Err(KplError::Message),
+    };
+    let length = usize::try_from(length).map_err(|_| KplError::Message)?;
+    let (bytes, rest) = message.split_at_checked(length).ok_or(KplError::Message)?;
+    *message = rest;
+    Ok((u8::try_from(tag).unwrap_or_default(), bytes))
+}
+
+fn next_varint(message: &mut &[u8]) -> Result<u64, KplError> {
+    let mut number = 0;
+    for (at, byte) in message.iter().take(10).enumerate() {
+        number |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            *message = &message[at + 1..];
+            return Ok(number);
+        }
+    }
+    Err(KplError::Message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sealed(message: &[u8]) -> Vec<u8> {
+        [&MAGIC[..], message, &Md5::digest(message)].concat()
+    }
+
+    #[test]
+    fn fields_that_only_others_write_are_passed_over() {
+        // Two keys, an explicit hash key; a record with its index, that of the hash key, a tag
+        // and its data; a field 9 of 8 bytes and a field 100 of 4.
+        let record = b"\x08\x01\x10\x00\x22\x03\x0a\x01t\x1a\x02ab";
+        let message = [&b"\x0a\x01k\x0a\x01l\x12\x017\x1a\x0d"[..], record, b"\x4912345678\xa5\x061234"].concat();
+        assert_eq!(records(&sealed(&message), 9), Ok(vec![&b"ab"[..]]));
+    }
+
+    #[test]
+    fn a_damaged_aggregate_is_told_from_a_good_one() {
+        let good = aggregate(&[b"ab", b"c"], "k1");
+        assert_eq!(records(&good, 2), Ok(vec![&b"ab"[..], b"c"]));
+        assert_eq!(records(&good, 1), Err(KplError::TooMany(1)));
+        for at in 4..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert_eq!(records(&bad, 2), Err(KplError::Digest), "byte {at}");
+        }
+        for message in
+            [&b"\x1a\x05\x08"[..], b"\x1a\x02\x08\x00", b"\x1b", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"]
+        {
+            assert_eq!(records(&sealed(message), 9), Err(KplError::Message), "{message:?}");
+        }
+        assert_eq!(records(&MAGIC, 9), Err(KplError::Digest));
+        assert_eq!(records(&sealed(b""), 9), Ok(vec![]));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_aggregated_is_taken_apart_again(data in prop::collection::vec(any::<Vec<u8>>(), 0..9), key: String) {
+            let parts: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
+            let aggregate = aggregate(&parts, &key);
+            prop_assert_eq!(records(&aggregate, 9), Ok(parts));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(message: Vec<u8>) {
+            let _ = (records(&message, 9), records(&sealed(&message), 9));
+        }
+    }
+}

@@ -3,8 +3,9 @@
 //! Events are appended one by one as parts, so that a caller can see how large a record
 //! grows; a range of parts then becomes a record.
 
-mod cloudwatch_logs;
-mod kpl;
+pub mod cloudwatch_logs;
+pub mod ecs;
+pub mod kpl;
 
 pub use cloudwatch_logs::LogStream;
 

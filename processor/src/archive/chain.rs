@@ -270,7 +270,7 @@ mod tests {
 
     /// Record `n` of a stream whose numbers have holes and whose minutes hold some.
     fn record(n: u64) -> Arc<Decoded> {
-        let content = Content::Unreadable { data: Bytes::from(n.to_string()), reason: "a test".into() };
+        let content = Content::unreadable(Bytes::from(n.to_string()), "a test");
         Arc::new(Decoded { sequence: number(n * 3), arrival: (n / 7 * 60_000) as Millis, content })
     }
 

@@ -186,22 +186,21 @@ fn first_line(summary: &Summary) -> Vec<u8> {
 
 /// The lines of a record. Every record has at least one, so each stands in the chain.
 fn text(record: &Decoded) -> Vec<u8> {
+    let Content { events, unreadable, is_control } = &record.content;
     let mut text = Vec::new();
-    match &record.content {
-        Content::Events(events) => {
-            let mut origin: Option<(&Arc<Origin>, String)> = None;
-            for (id, event) in events {
-                let json = match &origin {
-                    Some((known, json)) if Arc::ptr_eq(known, &event.origin) => json,
-                    _ => &origin.insert((&event.origin, event.origin.to_json())).1,
-                };
-                event.archive(*id, json, &mut text);
-            }
-            if events.is_empty() {
-                raw(record, b"", "the record holds no events", &mut text);
-            }
-        }
-        Content::Unreadable { data, reason } => raw(record, data, reason, &mut text),
+    let mut origin: Option<(&Arc<Origin>, String)> = None;
+    for (id, event) in events {
+        let json = match &origin {
+            Some((known, json)) if Arc::ptr_eq(known, &event.origin) => json,
+            _ => &origin.insert((&event.origin, event.origin.to_json())).1,
+        };
+        event.archive(*id, json, &mut text);
+    }
+    unreadable.iter().for_each(|part| raw(record, &part.data, &part.reason, &mut text));
+    if text.is_empty() {
+        let nothing = "the record holds no events";
+        let reason = if *is_control { "a control message of CloudWatch Logs: it holds no events" } else { nothing };
+        raw(record, b"", reason, &mut text);
     }
     text
 }

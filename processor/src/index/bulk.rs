@@ -3,7 +3,7 @@
 use super::{Index, IndexError, Item, Verdict};
 use crate::archive::Archive;
 use crate::archive::dead::{self, DeadLetter};
-use crate::decode::{Content, Decoded};
+use crate::decode::{Content, Decoded, Unreadable};
 use crate::meter::Meter;
 use crate::receive::SequenceNumber;
 use event::document::IndexNames;
@@ -94,11 +94,15 @@ impl Bulker {
     }
 
     async fn record(&self, record: &Decoded) -> Result<(), IndexError> {
-        if let Content::Unreadable { data, reason } = &record.content {
+        let Content { events, unreadable, .. } = &record.content;
+        for Unreadable { reason, .. } in unreadable {
             tracing::warn!(sequence = %record.sequence, reason, "a record cannot be read; it is archived and dead-lettered");
-            self.keep(&record.sequence, 0, &[DeadLetter::record(data, reason)]).await;
         }
-        self.events(&record.sequence, record.events().iter().map(|(_, event)| event)).await
+        if !unreadable.is_empty() {
+            let letters: Vec<_> = unreadable.iter().map(|part| DeadLetter::record(&part.data, &part.reason)).collect();
+            self.keep(&record.sequence, 0, &letters).await;
+        }
+        self.events(&record.sequence, events.iter().map(|(_, event)| event)).await
     }
 
     /// Indexes events of one record or object.

@@ -86,7 +86,9 @@ fn kind(field: &event::fields::Field) -> Kind {
         // The words of a message stand in its line, too: to index them twice would cost a
         // line of an error log 5 to 10 % more.
         Type::MatchOnlyText => Kind::Keyword,
-        Type::Keyword | Type::Wildcard | Type::Ip | Type::GeoPoint | Type::Object | Type::Flattened => Kind::Keyword,
+        Type::Keyword | Type::Wildcard | Type::Ip | Type::GeoPoint | Type::Object | Type::Flattened | Type::Boolean => {
+            Kind::Keyword
+        }
     }
 }
 

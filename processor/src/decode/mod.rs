@@ -1,0 +1,221 @@
+//! Records into events, told apart by their bytes.
+//!
+//! ```text
+//! record -> (KPL aggregate: its records) -> (gzip, zstd) -> frame
+//!                                                        -> text: objects and lines (foreign)
+//! ```
+//!
+//! A frame is taken as it is: its agent has classified and masked it. Lines of other
+//! producers are classified and masked here, before archive and index see them.
+
+mod foreign;
+mod object;
+
+use crate::meter::Meter;
+use crate::receive::{Record, SequenceNumber};
+use crate::settings::{ForeignSettings, Settings};
+use bytes::Bytes;
+use event::encoding::kpl;
+use event::frame;
+use event::limits::DECODED_BYTES_MAX;
+use event::unpack::Packing;
+use event::{Event, EventId, LifeId, Millis, Redaction};
+use foreign::Reader;
+use std::borrow::Cow;
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Lines of one record that are read, other than of a frame. Each takes some hundred bytes
+/// beside its text, so a record of a million empty objects would take far more memory than
+/// [`DECODED_BYTES_MAX`]. CloudWatch Logs puts at most 10,000 lines into a record.
+pub const LINES_MAX: usize = 50_000;
+
+/// A record and what it turned out to hold.
+#[derive(Debug)]
+pub struct Decoded {
+    pub sequence: SequenceNumber,
+    pub arrival: Millis,
+    pub content: Content,
+}
+
+/// What a record holds. Nothing at all is possible, too.
+#[derive(Debug, Default)]
+pub struct Content {
+    pub events: Vec<(EventId, Event)>,
+    /// The record itself, or records of an aggregate, that this program cannot read. They
+    /// are archived as they are, and dead-lettered.
+    pub unreadable: Vec<Unreadable>,
+    /// Whether CloudWatch Logs only asked if the stream can be reached.
+    pub is_control: bool,
+}
+
+/// Bytes that this program cannot read.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub data: Bytes,
+    pub reason: String,
+}
+
+impl Content {
+    /// A record that cannot be read.
+    pub fn unreadable(data: Bytes, reason: impl Into<String>) -> Content {
+        Content { unreadable: vec![Unreadable { data, reason: reason.into() }], ..Content::default() }
+    }
+}
+
+/// What a record, or a record of an aggregate, was read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Our own frame.
+    Frame,
+    /// ECS documents of our agent.
+    Ecs,
+    /// Lines that CloudWatch Logs put, or our agent as it would.
+    CloudwatchLogs,
+    /// CloudWatch Logs asks whether the stream can be reached.
+    Control,
+    /// JSON objects of other producers.
+    Objects,
+    /// Lines of text.
+    Lines,
+    Unreadable,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 7] =
+        [Kind::Frame, Kind::Ecs, Kind::CloudwatchLogs, Kind::Control, Kind::Objects, Kind::Lines, Kind::Unreadable];
+
+    /// The name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Frame => "frame",
+            Kind::Ecs => "ecs",
+            Kind::CloudwatchLogs => "cloudwatch_logs",
+            Kind::Control => "control",
+            Kind::Objects => "objects",
+            Kind::Lines => "lines",
+            Kind::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Opens the records of one shard.
+#[derive(Debug)]
+pub struct Decoder {
+    stream: String,
+    /// When the stream was made: one of the same name that is made anew numbers its records
+    /// anew.
+    created: Option<Millis>,
+    shard: String,
+    /// What stands for the life of lines whose file nobody tells.
+    life: LifeId,
+    foreign: ForeignSettings,
+    redaction: Redaction,
+    meter: Arc<Meter>,
+    /// Records so far that were no frames.
+    others: AtomicU64,
+}
+
+impl Decoder {
+    /// A decoder for a shard of a stream that was made at `created`, as far as is known.
+    pub fn new(settings: &Settings, shard: &str, created: Option<Millis>, meter: Arc<Meter>) -> Decoder {
+        Decoder {
+            stream: settings.stream.clone(),
+            created,
+            shard: shard.to_owned(),
+            life: LifeId::of_source(&[b"kinesis", settings.stream.as_bytes(), shard.as_bytes()]),
+            foreign: settings.foreign.clone(),
+            redaction: settings.redaction(),
+            meter,
+            others: AtomicU64::new(0),
+        }
+    }
+
+    /// Opens a record. Never fails: one bad record must not stop its shard.
+    pub fn decode(&self, record: Record) -> Decoded {
+        let Record { sequence, arrival, data } = record;
+        let mut content = Content::default();
+        let mut room = DECODED_BYTES_MAX;
+        let mut read = |data: &[u8], part| {
+            let mut reader = Reader::new(self, &sequence, arrival, part, &mut content);
+            let read = piece(data, &mut room, &mut reader);
+            reader.end(read.is_ok()).into_iter().for_each(|kind| self.count(kind));
+            if read.is_err() {
+                self.count(Kind::Unreadable);
+            }
+            read
+        };
+        let mut unreadable = Vec::new();
+        match kpl::is_aggregate(&data).then(|| kpl::records(&data, LINES_MAX)) {
+            None => unreadable.extend(read(&data, None).err().map(|reason| Unreadable { data: data.clone(), reason })),
+            Some(Ok(records)) => {
+                for (at, part) in records.into_iter().enumerate() {
+                    if let Err(reason) = read(part, Some(at)) {
+                        let reason = format!("record {} of the aggregate: {reason}", at + 1);
+                        unreadable.push(Unreadable { data: data.slice_ref(part), reason });
+                    }
+                }
+            }
+            Some(Err(error)) => {
+                self.count(Kind::Unreadable);
+                unreadable.push(Unreadable { data: data.clone(), reason: reason(&error) });
+            }
+        }
+        content.unreadable = unreadable;
+        Decoded { sequence, arrival, content }
+    }
+
+    /// Counts, and says at the 1st, 10th, 100th... of them that others write into the stream.
+    fn count(&self, kind: Kind) {
+        self.meter.read_as(kind);
+        if kind == Kind::Frame {
+            return;
+        }
+        let records = self.others.fetch_add(1, Ordering::Relaxed) + 1;
+        if records == 10_u64.pow(records.ilog10()) {
+            let kind = kind.name();
+            tracing::info!(
+                shard = self.shard,
+                records,
+                kind,
+                "records are read that are no frames, of this kind the last one"
+            );
+        }
+    }
+}
+
+/// Opens what is no aggregate. What it unpacks to is taken off `room`.
+fn piece(data: &[u8], room: &mut usize, reader: &mut Reader<'_>) -> Result<(), String> {
+    let text = match Packing::of(data) {
+        Some(packing) => {
+            let text = packing.unpack(data, *room).map_err(|error| reason(&error))?;
+            *room -= text.len();
+            Cow::Owned(text)
+        }
+        None => Cow::Borrowed(data),
+    };
+    if frame::is_frame(&text) {
+        let (_, events) = frame::read(&text).map_err(|error| reason(&error))?;
+        reader.frame(events);
+        return Ok(());
+    }
+    let is_text = |text: &&str| !text.contains('\0');
+    let text = std::str::from_utf8(&text).ok().filter(is_text);
+    let text = text.ok_or("the record is no frame, no KPL aggregate and no text in UTF-8, packed or not")?;
+    reader.text(text).map_err(|error| error.to_string())
+}
+
+/// An error and its causes on one line.
+fn reason(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod cases;
