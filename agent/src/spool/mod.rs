@@ -21,7 +21,7 @@ pub use record::{Meta, Record};
 use crate::report::{SpoolReport, Trouble};
 use crate::tail::{Known, LifeNumber, Mark};
 use bytes::Bytes;
-use rebuild::Rebuild;
+use rebuild::{Rebuild, Rebuilt};
 use record::{HEAD_BYTES, Head, Item};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -154,6 +154,9 @@ pub struct Opened {
     pub known: Known,
     /// Lives whose bytes are read again because their frames were damaged.
     pub holed: BTreeSet<LifeNumber>,
+    /// What was known of behaviour when the last segment began, and the frames since then.
+    pub behaviour: Bytes,
+    pub frames: Vec<Bytes>,
 }
 
 /// An open spool: one writer, one shipper, one that tidies up.
@@ -286,7 +289,7 @@ impl Spool {
         inner.last = inner.segments.keys().next_back().copied().unwrap_or_default().max(saved.segment);
         inner.next = start(saved, &inner.segments);
         inner.saved = saved;
-        let (known, holed) = rebuild.finish();
+        let Rebuilt { known, holed, behaviour, frames } = rebuild.finish();
         let spool = Spool {
             disk,
             path: path.to_owned(),
@@ -298,7 +301,7 @@ impl Spool {
         };
         // A cursor behind the end would pass over what comes next there.
         spool.save_cursor().map_err(failed)?;
-        Ok(Opened { spool, known, holed })
+        Ok(Opened { spool, known, holed, behaviour, frames })
     }
 
     /// Adds a frame and moves its lives. `known` is what is known without it, in case
@@ -352,6 +355,11 @@ impl Spool {
             }
             done => done,
         }
+    }
+
+    /// Whether the next record begins a segment, and with it a snapshot.
+    pub fn begins_segment(&self) -> bool {
+        self.needs_segment(&self.inner())
     }
 
     fn needs_segment(&self, inner: &Inner) -> bool {

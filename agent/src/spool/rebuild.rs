@@ -2,6 +2,7 @@
 
 use super::record::{Meta, Record};
 use crate::tail::{Known, Life, LifeNumber};
+use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// Follows the records in order and notices what is missing between them.
@@ -16,21 +17,47 @@ pub struct Rebuild {
     begun: bool,
     /// Lives that stay behind what records say.
     holed: BTreeSet<LifeNumber>,
+    /// What the last snapshot that tells it says of behaviour, and the frames since then.
+    behaviour: Bytes,
+    frames: Vec<Bytes>,
+}
+
+/// What the records say in the end.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    pub known: Known,
+    /// Lives that go back to bytes that are missing.
+    pub holed: BTreeSet<LifeNumber>,
+    /// [`Known::behaviour`] of the last snapshot that tells it.
+    pub behaviour: Bytes,
+    /// The frames behind that, in order: at most a segment of them.
+    pub frames: Vec<Bytes>,
 }
 
 impl Rebuild {
     /// Takes the next record.
     pub fn take(&mut self, record: Record) {
         match record {
-            Record::Snapshot(known) => self.snapshot(known),
-            Record::Frame(meta, _) => self.frame(meta),
+            Record::Snapshot(mut known) => {
+                let behaviour = std::mem::take(&mut known.behaviour);
+                if !behaviour.is_empty() {
+                    self.behaviour = behaviour;
+                    self.frames.clear();
+                }
+                self.snapshot(known);
+            }
+            Record::Frame(meta, payload) => {
+                self.frames.push(payload);
+                self.frame(meta);
+            }
             Record::Skip => {}
         }
     }
 
-    /// What is known in the end, and which lives go back to bytes that are missing.
-    pub fn finish(self) -> (Known, BTreeSet<LifeNumber>) {
-        (self.known, self.holed)
+    /// What is known in the end.
+    pub fn finish(self) -> Rebuilt {
+        let Rebuild { known, holed, behaviour, frames, .. } = self;
+        Rebuilt { known, holed, behaviour, frames }
     }
 
     fn snapshot(&mut self, known: Known) {
@@ -71,7 +98,6 @@ impl Rebuild {
 mod tests {
     use super::*;
     use crate::tail::{Mark, Witness};
-    use bytes::Bytes;
 
     fn life(number: u64, offset: u64) -> Life {
         let mut life = Life::new(LifeNumber(number), event::LifeId([number as u8; 16]), "/log".into());
@@ -94,7 +120,7 @@ mod tests {
     fn offsets(records: impl IntoIterator<Item = Record>) -> Vec<(u64, u64)> {
         let mut rebuild = Rebuild::default();
         records.into_iter().for_each(|record| rebuild.take(record));
-        rebuild.finish().0.lives.iter().map(|life| (life.number.0, life.position.offset)).collect()
+        rebuild.finish().known.lives.iter().map(|life| (life.number.0, life.position.offset)).collect()
     }
 
     #[test]
@@ -135,6 +161,22 @@ mod tests {
     #[test]
     fn a_life_whose_first_frame_is_missing_begins_again() {
         assert_eq!(offsets([snapshot([]), frame([(3, 10, 20)]), frame([(3, 20, 30)])]), [(3, 0)]);
+    }
+
+    #[test]
+    fn behaviour_is_that_of_the_last_snapshot_that_tells_it_and_of_the_frames_since() {
+        let told = |text: &'static str| {
+            Record::Snapshot(Known { behaviour: Bytes::from_static(text.as_bytes()), ..Known::default() })
+        };
+        let bytes = |text: &'static str| {
+            let meta = Meta { key: String::new(), lines: 1, marks: Vec::new() };
+            Record::Frame(meta, Bytes::from_static(text.as_bytes()))
+        };
+        let records = [told("a"), bytes("1"), told("b"), bytes("2"), snapshot([]), bytes("3")];
+        let mut rebuild = Rebuild::default();
+        records.into_iter().for_each(|record| rebuild.take(record));
+        let rebuilt = rebuild.finish();
+        assert_eq!((&*rebuilt.behaviour, rebuilt.frames.concat()), (&b"b"[..], b"23".to_vec()));
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Record {
     pub fn encode(&self) -> Vec<u8> {
         let json = |value: serde_json::Result<Vec<u8>>| value.expect("plain data turns into JSON");
         match self {
-            Record::Snapshot(known) => frame(b'S', &json(serde_json::to_vec(known)), &[]),
+            Record::Snapshot(known) => frame(b'S', &json(serde_json::to_vec(known)), &known.behaviour),
             Record::Frame(meta, payload) => frame(b'F', &json(serde_json::to_vec(meta)), payload),
             Record::Skip => frame(b'K', &[], &[]),
         }
@@ -122,7 +122,10 @@ impl Head {
             return None;
         }
         match self.kind {
-            b'S' => serde_json::from_slice(meta).ok().map(Record::Snapshot),
+            b'S' => {
+                let known: Known = serde_json::from_slice(meta).ok()?;
+                Some(Record::Snapshot(Known { behaviour: Bytes::copy_from_slice(payload), ..known }))
+            }
             b'F' => serde_json::from_slice(meta).ok().map(|meta| Record::Frame(meta, Bytes::copy_from_slice(payload))),
             _ => Some(Record::Skip),
         }

@@ -5,6 +5,7 @@
 //! one that is gone.
 
 use super::file::{FileId, Witness};
+use bytes::Bytes;
 use event::{Day, LifeId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -129,6 +130,9 @@ pub struct Known {
     pub patterns: Vec<Pattern>,
     /// Oldest first.
     pub lives: Vec<Life>,
+    /// What the lines so far say of those who sent them, packed; empty where it is not told.
+    #[serde(skip)]
+    pub behaviour: Bytes,
 }
 
 impl Known {
