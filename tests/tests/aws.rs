@@ -45,13 +45,19 @@ impl Cloud {
         };
         cloud.kinesis.create_stream(STREAM, shards).await;
         cloud.dynamodb.create_table(TABLE).await;
-        let config = format!(
-            "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[redact]\nkeys = []\n[spool]\npath = \"{}\"\n",
-            cloud.log().display(),
-            cloud.host.path().join("state").display()
-        );
-        fs::write(cloud.config(), config).unwrap();
+        cloud.configure("frame");
         cloud
+    }
+
+    /// Has the next agent write records of this format. Each format has a state of its own, so
+    /// that it knows nothing of what was sent before.
+    fn configure(&self, format: &str) {
+        let config = format!(
+            "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\nformat = \"{format}\"\n[[file]]\npath = \"{}\"\n[redact]\nkeys = []\n[spool]\npath = \"{}\"\n",
+            self.log().display(),
+            self.host.path().join(format).display()
+        );
+        fs::write(self.config(), config).unwrap();
     }
 
     fn log(&self) -> PathBuf {
@@ -78,7 +84,8 @@ impl Cloud {
             .env("TWOSEC_OPENSEARCH_URL", self.opensearch.url())
             .env("TWOSEC_OPENSEARCH_AUTH", "none")
             .env("TWOSEC_WINDOW_SECONDS", "1")
-            .env("TWOSEC_FAILOVER_SECONDS", "2");
+            .env("TWOSEC_FAILOVER_SECONDS", "2")
+            .env("TWOSEC_REDACT_KEYS", "");
         command
     }
 
@@ -204,6 +211,27 @@ async fn throttles_lost_answers_and_kills_neither_lose_nor_double_a_line() {
     let archived = cloud.archived();
     let missing: Vec<_> = lines.iter().filter(|line| !archived.contains_key(*line)).collect();
     assert_eq!((missing, archived.len()), (Vec::new(), distinct));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_is_one_document_in_whatever_encoding_it_is_sent() {
+    let cloud = Cloud::with(Faults::default(), 1).await;
+    let lines = sample()[..1000].to_vec();
+    cloud.append(&lines);
+    let processor = cloud.processor();
+    for (at, format) in ["frame", "ecs", "kpl", "cloudwatch_logs"].into_iter().enumerate() {
+        cloud.configure(format);
+        let agent = cloud.agent();
+        cloud.wait_for(lines.len()).await;
+        let known = (at * lines.len()) as u64;
+        wait_until(&format!("the lines are known when {format} brings them"), || cloud.opensearch.conflicts() >= known)
+            .await;
+        assert_eq!(agent.stop(), Some(0));
+    }
+    assert_eq!(processor.stop(), Some(0));
+    assert_eq!(cloud.indexed(), counted(lines.clone()));
+    let archived = counted(lines).into_iter().map(|(line, times)| (line, 4 * times)).collect();
+    assert_eq!(cloud.archived(), archived);
 }
 
 #[tokio::test(flavor = "multi_thread")]

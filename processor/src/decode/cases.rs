@@ -276,6 +276,17 @@ fn an_object_without_a_line_is_its_own_line() {
 }
 
 #[test]
+fn lines_of_a_log_format_that_is_json_are_requests() {
+    let format = r#"{ "time": "%t", "client": "%a", "request": "%r", "status": "%>s" }"#.parse().unwrap();
+    let foreign = ForeignSettings { format, ..ForeignSettings::default() };
+    let decoder = Decoder::new(&Settings { foreign, ..settings() }, "shard-0", None, Arc::default());
+    let line = r#"{ "time": "[16/Nov/2026:08:00:25 +0000]", "client": "192.0.2.7", "request": "GET /?id=1%27+union+select+1,2--+ HTTP/1.1", "status": "200" }"#;
+    let document = body(&decoder.decode(record(line)).content.events[0].1);
+    assert_eq!(document["attack"]["categories"], json!(["sqli"]), "{document}");
+    assert_eq!(document["source"]["ip"], "192.0.2.7");
+}
+
+#[test]
 fn lines_and_objects_are_told_apart_packed_or_not() {
     let object = json!({ "message": "in an object" }).to_string();
     let pretty = serde_json::to_string_pretty(&json!({"log": "pretty"})).unwrap();
@@ -309,7 +320,10 @@ fn lines_and_objects_are_told_apart_packed_or_not() {
 fn a_secret_is_nowhere_in_archive_and_document() {
     let told = json!({"message": SECRET, "request": {"Password": "letmein", "headers": ["Cookie: token=letmein"]}, "again": SECRET});
     let odd = json!({"secret": ["letmein", {"a": "letmein"}]});
-    let events = json!([{"id": "1", "timestamp": 1, "message": SECRET}, {"id": "2", "timestamp": 1, "message": told.to_string()}]);
+    let events = json!([
+        {"id": "1", "timestamp": 1, "message": SECRET}, {"id": "2", "timestamp": 1, "message": told.to_string()},
+        {"id": "3", "timestamp": 1, "message": odd.to_string() + "\n"},
+    ]);
     let aggregate = Encoding::Kpl.record(&[SECRET.as_bytes(), told.to_string().as_bytes()], "k", 1);
     for data in [
         SECRET.into(),

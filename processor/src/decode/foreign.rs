@@ -12,7 +12,7 @@ use event::encoding::cloudwatch_logs::{Data, Envelope};
 use event::encoding::ecs;
 use event::limits::LINE_BYTES_MAX;
 use event::line::{BY_PROCESSOR, Cloud, Host};
-use event::redact::{Mask, masked};
+use event::redact::{MASK, Mask, masked};
 use event::{Classifier, Day, Event, EventId, LifeId, Millis, Origin};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -146,8 +146,11 @@ impl<'a> Reader<'a> {
         }
         self.kinds.insert(Kind::Objects);
         match Object::read(json) {
-            Some(object) => self.line_of(json, &object),
-            None => self.text_of(json, None),
+            Some(object) if object.line().is_some() => self.line_of(json, &object),
+            object => {
+                let (origin, time) = (self.origin(object.as_ref()), object.as_ref().and_then(Object::time));
+                self.json_line(&origin, &Told { line: json, time, read: None, id: None, is_ours: false })
+            }
         }
     }
 
@@ -163,7 +166,11 @@ impl<'a> Reader<'a> {
         for event in &data.log_events {
             let read = Some(event.timestamp).filter(|at| object::is_a_time(*at));
             let (id, is_ours) = (Some(data.id(event)), data.is_ours());
-            self.line(&origin, &Told { line: &event.message, time: None, read, id, is_ours })?;
+            let told = Told { line: &event.message, time: None, read, id, is_ours };
+            match next_object(&event.message) {
+                Next::Object(json) if json == event.message.trim() && !is_ours => self.json_line(&origin, &told)?,
+                _ => self.line(&origin, &told).map(drop)?,
+            }
         }
         Ok(())
     }
@@ -174,13 +181,17 @@ impl<'a> Reader<'a> {
         let parsed = event.parsed();
         let id = event.id(&parsed);
         let redaction = &self.decoder.redaction;
-        if !redaction.masks(&event.line, &parsed).is_empty() {
-            let (line, masks) = redaction.apply(&event.line, &parsed);
-            (event.line, event.masks) = (line.into_owned(), masks);
-            // What was shown as evidence may hold what is masked now.
-            event.attack.iter_mut().flat_map(|attack| &mut attack.findings).for_each(|found| found.excerpt.clear());
+        let masks = redaction.masks(&event.line, &parsed);
+        if !masks.is_empty() {
+            let (line, left) = redaction.apply(&event.line, &parsed);
+            (event.line, event.masks) = (line.into_owned(), left);
             event = event.with_id(id);
         }
+        if masks.iter().any(|mask| mask.with.starts_with(MASK)) {
+            // What was shown as evidence may hold what is masked now.
+            event.attack.iter_mut().flat_map(|attack| &mut attack.findings).for_each(|found| found.excerpt.clear());
+        }
+        event.client = event.client.map(|client| redaction.address(client));
         match &self.origin {
             Some(last) if **last == *event.origin => event.origin = Arc::clone(last),
             _ => self.origin = Some(Arc::clone(&event.origin)),
@@ -191,7 +202,7 @@ impl<'a> Reader<'a> {
 
     /// Takes the line that stands in an object, and keeps the object with it.
     fn line_of(&mut self, json: &str, object: &Object) -> Result<(), TooManyLines> {
-        let Some(line) = object.line() else { return self.text_of(json, Some(object)) };
+        let line = object.line().unwrap_or(json);
         let origin = self.origin(Some(object));
         let event = self.line(&origin, &Told { line, time: object.time(), read: None, id: None, is_ours: false })?;
         let kept = String::from_utf8_lossy(&event.line).into_owned();
@@ -207,17 +218,19 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Takes an object as its own line.
-    fn text_of(&mut self, json: &str, object: Option<&Object>) -> Result<(), TooManyLines> {
-        let origin = self.origin(object);
-        let shown = self.decoder.redaction.json(json, "", "");
-        let told = Told { line: json, time: object.and_then(Object::time), read: None, id: None, is_ours: false };
-        if self.decoder.redaction.masks_archive() {
-            return self.push(&origin, &told, shown.as_bytes(), Vec::new()).map(drop);
+    /// Takes a line that is a JSON object. A LogFormat can be such an object, too.
+    fn json_line(&mut self, origin: &Arc<Origin>, told: &Told<'_>) -> Result<(), TooManyLines> {
+        let line = without_end(told.line);
+        if origin.parse(cut(line).as_bytes()).access().is_some() {
+            return self.line(origin, told).map(drop);
         }
-        let whole = Mask { at: 0..cut(json).len(), with: cut(&shown).to_owned() };
-        let masks = if shown == json { Vec::new() } else { vec![whole] };
-        self.push(&origin, &told, json.as_bytes(), masks).map(drop)
+        let shown = self.decoder.redaction.json(line, "", "");
+        if self.decoder.redaction.masks_archive() {
+            return self.push(origin, told, cut(&shown).as_bytes(), Vec::new()).map(drop);
+        }
+        let whole = Mask { at: 0..cut(line).len(), with: cut(&shown).to_owned() };
+        let masks = if shown == line { Vec::new() } else { vec![whole] };
+        self.push(origin, told, cut(line).as_bytes(), masks).map(drop)
     }
 
     /// Takes a line as Apache writes it, perhaps: classifies and masks it.
@@ -246,11 +259,7 @@ impl<'a> Reader<'a> {
         self.refuse_too_many()?;
         let whole = without_end(told.line);
         let at = origin.parse(cut(whole).as_bytes()).time().map(|own| own.at).or(told.time);
-        let kept = if kept.len() > LINE_BYTES_MAX {
-            cut(&String::from_utf8_lossy(kept)).as_bytes().to_vec()
-        } else {
-            kept.to_vec()
-        };
+        let kept = kept.to_vec();
         let mut event = Event {
             length: whole.len() as u64,
             cut: whole.len() > LINE_BYTES_MAX,
