@@ -18,7 +18,7 @@ mod histories;
 #[cfg(test)]
 mod cases;
 
-pub(crate) use docker::Part;
+pub use docker::Part;
 pub use file::{FileId, Witness, read_at};
 pub use find::is_pattern;
 pub use lines::{Lines, RawLine};
