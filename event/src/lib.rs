@@ -25,6 +25,7 @@ pub mod attack;
 pub mod classify;
 pub mod redact;
 pub mod incident;
+pub mod outcome;
 pub mod line;
 pub mod gzip;
 pub mod frame;
