@@ -229,12 +229,14 @@ impl Open {
         let incident = &mut self.incident;
         incident.first_seen = incident.first_seen.min(at);
         incident.last_seen = incident.last_seen.max(at);
+        // Lines that behaviour began with count as well, unless they were found by themselves.
         let lines = sighting.behaviour.iter().map(|found| found.lines).max().unwrap_or(1).max(1);
-        incident.requests += lines;
-        incident.findings += lines;
+        incident.findings += if sighting.line.is_empty() { lines } else { 1 };
+        incident.requests = incident.findings.max(incident.requests + 1);
         let mut is_new = false;
-        for finding in sighting.line {
-            is_new |= self.add(finding.category, 1, at);
+        for (place, finding) in sighting.line.iter().enumerate() {
+            let is_first = sighting.line[..place].iter().all(|other| other.category != finding.category);
+            is_new |= is_first && self.add(finding.category, 1, at);
             self.prove(sighting.event, finding);
         }
         for found in sighting.behaviour {

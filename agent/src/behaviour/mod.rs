@@ -28,7 +28,7 @@ use hash::Key;
 use incidents::{Incidents, Sighting, network};
 use recent::Recent;
 use request::Request;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sizes::{Compared, Sizes};
 use source::{Found, Kind, Logins, Source};
 use std::collections::VecDeque;
@@ -121,8 +121,8 @@ struct Half {
 }
 
 /// Watches what sources do. A snapshot of it is its serialised form.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(from = "Snapshot", into = "Snapshot")]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "Snapshot")]
 pub struct Engine {
     key: Key,
     state: Snapshot,
@@ -152,9 +152,9 @@ impl From<Snapshot> for Engine {
     }
 }
 
-impl From<Engine> for Snapshot {
-    fn from(engine: Engine) -> Snapshot {
-        engine.state
+impl Serialize for Engine {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.state.serialize(to)
     }
 }
 
@@ -213,7 +213,8 @@ impl Engine {
         let mut found = Vec::new();
         let attempt = request.attempt(self.key);
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
-        source.note(request, attempt, seen.at, &mut found);
+        let is_sql = |verdict: &Verdict<'_>| verdict.hits.iter().any(|hit| hit.rule.category == Category::Sqli);
+        source.note(request, attempt, verdict.is_some_and(|verdict| !is_sql(verdict)), seen.at, &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
         if request.changes() {
             found.extend(self.forgery(request, loads_pages, seen.at));
@@ -262,7 +263,7 @@ impl Engine {
         };
         let tells = !line.is_empty() || found.iter().any(|found| found.success.is_some());
         let told = Told { outcome: tells.then(|| outcome.clone()), ..Told::default() };
-        if found.is_empty() && self.is_at_home(request, line) {
+        if found.is_empty() && self.is_at_home(client, request, line, seen.at) {
             return told;
         }
         let behaviour = &found[..];
@@ -349,11 +350,17 @@ impl Engine {
         }
     }
 
-    /// Whether somebody works where others look for a way in: a page for administrators
-    /// that is there, come to from a page of the same site.
-    fn is_at_home(&self, request: &Request<'_>, line: &[event::Finding]) -> bool {
-        let only_looks = line.iter().all(|finding| finding.category == Category::Recon && finding.field == Field::Path);
-        only_looks && request.status < 400 && request.referer.is_some() && !self.is_foreign(request)
+    /// Whether somebody works where others look for a way in: he came by a link of the
+    /// site's own, and loads what its pages are made of.
+    fn is_at_home(&self, client: IpAddr, request: &Request<'_>, line: &[event::Finding], at: Millis) -> bool {
+        let is_look = |finding: &event::Finding| {
+            matches!(finding.category, Category::Recon | Category::InfoLeak) && finding.field == Field::Path
+        };
+        let loads_pages = || {
+            let source = self.state.sources.peek(self.key.hash(&of_source(client)));
+            source.is_some_and(|source| source.loads_pages(at))
+        };
+        line.iter().all(is_look) && request.status < 400 && self.is_own(request) && loads_pages()
     }
 
     /// A request that changes something and was not made on a page of this site.
@@ -375,14 +382,18 @@ impl Engine {
     /// Whether the page that a request comes from is another site's. The log need not name
     /// its own site, so names are learnt: links come from pages that are there.
     fn is_foreign(&self, request: &Request<'_>) -> bool {
-        let Some((host, path)) = request.from() else { return false };
-        if let Some(own) = request.vhost {
-            let name = &host[..memchr::memchr(b':', host).unwrap_or(host.len())];
-            return !own.eq_ignore_ascii_case(name);
-        }
-        let is_known = |host: u64| self.state.hosts.iter().any(|(known, links)| *known == host && *links >= OWN_LINKS);
-        let knows_any = self.state.hosts.iter().any(|(_, links)| *links >= OWN_LINKS);
-        knows_any && !is_known(self.key.hash(host)) && !self.is_page(path)
+        let Some((_, path)) = request.from() else { return false };
+        let knows_any = || self.state.hosts.iter().any(|(_, links)| *links >= OWN_LINKS);
+        !self.is_own(request) && (request.vhost.is_some() || knows_any() && !self.is_page(path))
+    }
+
+    /// Whether it is one of this site's.
+    fn is_own(&self, request: &Request<'_>) -> bool {
+        let Some((host, _)) = request.from() else { return false };
+        let name = &host[..memchr::memchr(b':', host).unwrap_or(host.len())];
+        let hash = self.key.hash(host);
+        let is_known = || self.state.hosts.iter().any(|(known, links)| *known == hash && *links >= OWN_LINKS);
+        request.vhost.map_or_else(is_known, |own| own.eq_ignore_ascii_case(name))
     }
 
     fn is_page(&self, path: &[u8]) -> bool {

@@ -48,15 +48,6 @@ impl<V> Recent<V> {
         self.young.get(&key).or_else(|| self.old.get(&key))
     }
 
-    /// What is known of `key`, if it came lately.
-    pub fn get(&mut self, key: u64) -> Option<&mut V> {
-        if !self.young.contains_key(&key) {
-            let value = self.old.remove(&key)?;
-            self.keep(key, value);
-        }
-        self.young.get_mut(&key)
-    }
-
     /// What is known of `key`; `new` where that is nothing.
     pub fn entry(&mut self, key: u64, new: impl FnOnce() -> V) -> &mut V {
         if !self.young.contains_key(&key) {
@@ -81,6 +72,7 @@ impl<V> Recent<V> {
     }
 
     /// How many are known.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }

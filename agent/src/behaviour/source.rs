@@ -352,8 +352,16 @@ struct Series {
 }
 
 impl Source {
-    /// Notes a request that this source sent, and tells what it does by now.
-    pub fn note(&mut self, request: &Request<'_>, attempt: Option<Attempt>, at: Millis, found: &mut Vec<Found>) {
+    /// Notes a request that this source sent, and tells what it does by now. `is_known` says
+    /// that the request is known as an attack of another kind than SQL injection.
+    pub fn note(
+        &mut self,
+        request: &Request<'_>,
+        attempt: Option<Attempt>,
+        is_known: bool,
+        at: Millis,
+        found: &mut Vec<Found>,
+    ) {
         self.last = self.last.max(at);
         found.extend(self.flood.note(request, at));
         if request.is_asset && request.status < 400 {
@@ -376,7 +384,7 @@ impl Source {
         if request.is_uploaded_script() && (200..300).contains(&request.status) {
             found.extend(self.run_upload(at));
         }
-        if request.query.is_some() && request.referer.is_none() && attempt.is_none() {
+        if request.query.is_some() && request.referer.is_none() && attempt.is_none() && !is_known {
             self.take_series(request, at, found);
         }
     }
