@@ -1,5 +1,6 @@
 //! Lines into frames: parse, classify, append; close when full or late.
 
+use crate::behaviour::{self, Engine, Place, Seen, Told};
 use crate::enrich::Enrichment;
 use crate::redaction::Redaction;
 use crate::spool::Meta;
@@ -143,6 +144,7 @@ fn event(origin: &Arc<Origin>, line: Line<'_>, source: Option<Arc<SourceFacts>>)
 pub struct Inspector {
     pub classifier: Arc<Classifier>,
     pub enrichment: Enrichment,
+    pub engine: Engine,
     pub redaction: Redaction,
 }
 
@@ -183,7 +185,7 @@ impl Batch {
 
     /// Parses, classifies, masks and appends one line that was read at `read`.
     pub fn push(&mut self, line: RawLine<'_>, duplicate_of: Option<&str>, inspector: &mut Inspector, read: Millis) {
-        let Inspector { classifier, enrichment, redaction } = inspector;
+        let Inspector { classifier, enrichment, engine, redaction } = inspector;
         let parsed = self.origin.parse(line.text);
         let attack = parsed.access().and_then(|access| classifier.judge(access));
         let (text, masks) = redaction.apply(line.text, &parsed);

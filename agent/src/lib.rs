@@ -21,6 +21,7 @@ pub mod meter;
 pub mod report;
 pub mod tail;
 pub mod enrich;
+pub mod behaviour;
 pub mod batch;
 pub mod spool;
 pub mod ship;

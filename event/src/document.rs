@@ -12,7 +12,9 @@ use crate::format::error_log::Php;
 use crate::format::{Access, ErrorLine, Format, Parsed};
 use crate::geo::{AutonomousSystem, Place};
 use crate::id::{EventId, LifeId};
+use crate::incident::Outcome;
 use crate::line::{BY_PROCESSOR, Cloud, Container, Event, Host};
+use crate::outcome::outcome_of_findings;
 use crate::redact;
 use crate::time::{Day, rfc3339};
 use crate::unescape::unescape;
@@ -365,8 +367,12 @@ struct AttackFields<'a> {
     score: u8,
     confidence: Confidence,
     severity: Severity,
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    outcome_reason: Cow<'a, str>,
     capec: Vec<u16>,
     cwe: Vec<u16>,
+    #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
     findings: &'a [Finding],
 }
 
@@ -494,12 +500,13 @@ fn source<'a>(
     let (access, error) = (parsed.access(), parsed.error());
     let php = error.and_then(ErrorLine::php);
     let origin = &event.origin;
-    let attack = event.attack.as_ref();
+    let suspicion = Suspicion::of(event, access);
+    let suspicion = suspicion.as_ref();
     Source {
         timestamp: rfc3339(event.time),
         ecs: Ecs::VERSION,
         message: error.map(|e| text(e.message)),
-        event: meta(event, shown, parsed, id),
+        event: meta(event, suspicion, shown, parsed, id),
         source: endpoint(event, parsed),
         user: access.and_then(|a| a.user).map(|name| Name { name: user(name) }),
         url: access.and_then(url),
@@ -512,9 +519,9 @@ fn source<'a>(
         log: log(event, error, php.as_ref()),
         process: error.and_then(process),
         agent: agent(&origin.agent),
-        rule: attack.map(|a| rule(a, &origin.ruleset)),
-        threat: attack.map(threat),
-        attack: attack.map(attack_fields),
+        rule: event.attack.as_ref().map(|attack| rule(attack, &origin.ruleset)),
+        threat: suspicion.map(|s| Threat { framework: "MITRE ATT&CK", technique: threat_of(&s.categories) }),
+        attack: suspicion.map(attack_fields),
         error: gap(event).or_else(|| odd(parsed)).or_else(|| error.map(|e| error_fields(e, php))),
         related: related(event, parsed),
         twosec: Ours {
@@ -601,10 +608,16 @@ fn gap(event: &Event) -> Option<ErrorFields<'static>> {
     Some(ErrorFields::message(message))
 }
 
-fn meta<'a>(event: &Event, shown: &'a [u8], parsed: &Parsed<'_>, id: EventId) -> Meta<'a> {
-    let (access, attack) = (parsed.access(), event.attack.as_ref());
+fn meta<'a>(
+    event: &Event,
+    suspicion: Option<&Suspicion<'_>>,
+    shown: &'a [u8],
+    parsed: &Parsed<'_>,
+    id: EventId,
+) -> Meta<'a> {
+    let (access, is_attack) = (parsed.access(), suspicion.is_some());
     let kind = match parsed {
-        _ if attack.is_some() => "alert",
+        _ if is_attack => "alert",
         Parsed::Odd(_) => "pipeline_error",
         Parsed::Access(_) | Parsed::Error(_) | Parsed::TailHeader(_) => "event",
     };
@@ -619,8 +632,8 @@ fn meta<'a>(event: &Event, shown: &'a [u8], parsed: &Parsed<'_>, id: EventId) ->
     Meta {
         id,
         kind,
-        category: if attack.is_some() { &["web", "intrusion_detection"] } else { &["web"] },
-        types: match (is_error, attack.is_some()) {
+        category: if is_attack { &["web", "intrusion_detection"] } else { &["web"] },
+        types: match (is_error, is_attack) {
             (false, false) => &["access"],
             (true, false) => &["error"],
             // ECS expects `access` or `error` of `web`, and `info` of `intrusion_detection`.
@@ -631,8 +644,8 @@ fn meta<'a>(event: &Event, shown: &'a [u8], parsed: &Parsed<'_>, id: EventId) ->
         dataset,
         outcome,
         duration: access.and_then(|a| a.duration_nanos),
-        severity: attack.map(|a| a.severity().number()),
-        risk_score: attack.map(|a| a.score),
+        severity: suspicion.map(|s| s.severity.number()),
+        risk_score: suspicion.map(|s| s.score),
         original: String::from_utf8_lossy(shown),
     }
 }
@@ -819,10 +832,6 @@ fn rule<'a>(attack: &'a Attack, ruleset: &'a str) -> Rule<'a> {
     Rule { id, category: attack.categories(), ruleset }
 }
 
-fn threat(attack: &Attack) -> Threat {
-    Threat { framework: "MITRE ATT&CK", technique: threat_of(&attack.categories()) }
-}
-
 fn threat_of(categories: &[Category]) -> Technique {
     let all = union(categories, Category::techniques);
     let mut id = Vec::new();
@@ -836,15 +845,64 @@ fn threat_of(categories: &[Category]) -> Technique {
     Technique { id, subtechnique }
 }
 
-fn attack_fields(attack: &Attack) -> AttackFields<'_> {
+/// What a line is suspected of, by its own findings and by what other lines tell.
+struct Suspicion<'a> {
+    categories: Vec<Category>,
+    score: u8,
+    confidence: Confidence,
+    severity: Severity,
+    findings: &'a [Finding],
+    outcome: Outcome,
+    reason: Cow<'a, str>,
+}
+
+/// The score of a line that only others make suspect.
+const CONTEXT_SCORE: u8 = 60;
+
+impl<'a> Suspicion<'a> {
+    fn of(event: &'a Event, access: Option<&Access<'_>>) -> Option<Suspicion<'a>> {
+        let (attack, context) = (event.attack.as_ref(), event.context.as_deref());
+        let mut categories = attack.map(Attack::categories).unwrap_or_default();
+        for category in context.iter().flat_map(|context| &context.categories) {
+            if !categories.contains(category) {
+                categories.push(*category);
+            }
+        }
+        if categories.is_empty() {
+            return None;
+        }
+        let findings = attack.map_or(&[][..], |attack| &attack.findings);
+        let (outcome, reason) = match (context.and_then(|context| context.outcome.as_ref()), access) {
+            (Some((outcome, reason)), _) => (*outcome, Cow::Borrowed(reason.as_str())),
+            (None, Some(access)) if attack.is_some() => {
+                let (outcome, reason) = outcome_of_findings(findings, access);
+                (outcome, Cow::Owned(reason))
+            }
+            (None, _) => (Outcome::Unknown, Cow::Borrowed("")),
+        };
+        Some(Suspicion {
+            score: attack.map_or(CONTEXT_SCORE, |attack| attack.score),
+            confidence: attack.map_or(Confidence::Medium, Attack::confidence),
+            severity: categories.iter().map(|category| category.severity()).max().unwrap_or(Severity::Low),
+            categories,
+            findings,
+            outcome,
+            reason,
+        })
+    }
+}
+
+fn attack_fields<'a>(suspicion: &Suspicion<'a>) -> AttackFields<'a> {
     AttackFields {
-        categories: attack.categories(),
-        score: attack.score,
-        confidence: attack.confidence(),
-        severity: attack.severity(),
-        capec: union(&attack.categories(), Category::capec),
-        cwe: union(&attack.categories(), Category::cwe),
-        findings: &attack.findings,
+        categories: suspicion.categories.clone(),
+        score: suspicion.score,
+        confidence: suspicion.confidence,
+        severity: suspicion.severity,
+        outcome: suspicion.outcome,
+        outcome_reason: suspicion.reason.clone(),
+        capec: union(&suspicion.categories, Category::capec),
+        cwe: union(&suspicion.categories, Category::cwe),
+        findings: suspicion.findings,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::gzip::gzip;
 use crate::incident::Incident;
 use crate::limits::DECODED_BYTES_MAX;
 use crate::line::{Event, Origin, day_of};
+use crate::outcome::Context;
 use crate::redact::{Mask, masked};
 use crate::time::{Day, Millis};
 use crate::unpack::{Packing, UnpackError};
@@ -91,6 +92,8 @@ struct Row<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     attack: Option<Hits<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    context: Option<Cow<'a, Context>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     duplicate_of: Option<Cow<'a, str>>,
@@ -151,6 +154,8 @@ pub struct Line<'a> {
     /// Day of the last dated line of the life up to and with this one.
     pub day: Option<Day>,
     pub attack: Option<&'a Verdict<'a>>,
+    /// What other lines tell of it.
+    pub context: Option<&'a Context>,
     /// Whose request a trusted proxy passed on, where the line's own client is that proxy.
     pub client: Option<IpAddr>,
     /// The log that holds the same line.
@@ -170,7 +175,8 @@ fn tells_all(line: &Line<'_>) -> bool {
         || line.incident.is_some()
         || line.duplicate_of.is_some()
         || line.client.is_some();
-    line.tells_time && line.length == line.line.len() as u64 && line.masks.is_empty() && !has_more
+    let has_more = has_more || line.context.is_some() || !line.masks.is_empty();
+    line.tells_time && line.length == line.line.len() as u64 && !has_more
 }
 
 /// Whether a line holds printable ASCII alone, as Apache writes it.
@@ -231,6 +237,7 @@ fn push_row(line: &Line<'_>, follows: bool, out: &mut Vec<u8>) {
         length: (line.length != line.line.len() as u64).then_some(line.length),
         cut: line.cut,
         attack: line.attack.map(hits),
+        context: line.context.map(Cow::Borrowed),
         client: line.client,
         duplicate_of: line.duplicate_of.map(Cow::Borrowed),
         masks: Cow::Borrowed(line.masks),
@@ -409,6 +416,7 @@ fn read_row(
         time,
         day,
         attack,
+        context: row.context.map(|context| Box::new(context.into_owned())),
         client: row.client,
         source,
         duplicate_of: row.duplicate_of.map(Cow::into_owned),

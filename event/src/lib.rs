@@ -26,6 +26,7 @@ pub mod classify;
 pub mod redact;
 pub mod incident;
 pub mod redaction;
+pub mod outcome;
 pub mod line;
 pub mod gzip;
 pub mod unpack;

@@ -6,6 +6,7 @@ use crate::frame::{from_text, to_text};
 use crate::geo::SourceFacts;
 use crate::id::{EventId, LifeId};
 use crate::incident::Incident;
+use crate::outcome::Context;
 use crate::redact::{Mask, masked};
 use crate::time::{Day, Millis};
 use crate::zone::Zone;
@@ -104,6 +105,8 @@ pub struct Event {
     /// last dated line before it in its life.
     pub day: Option<Day>,
     pub attack: Option<Attack>,
+    /// What other lines tell of it.
+    pub context: Option<Box<Context>>,
     /// Whose request a trusted proxy passed on, where the line's own client is that proxy.
     pub client: Option<IpAddr>,
     /// What was looked up of the client's address.
@@ -130,7 +133,8 @@ impl Event {
     /// A whole line of which nothing is known but its place and when it was read.
     pub fn new(origin: Arc<Origin>, offset: u64, line: Vec<u8>, read: Millis) -> Event {
         let length = line.len() as u64;
-        let (day, attack, client, source, duplicate_of, gap) = (None, None, None, None, None, None);
+        let (day, attack, context, client, source) = (None, None, None, None, None);
+        let (duplicate_of, gap) = (None, None);
         let (cut, masks, incident, given_id, record) = (false, Vec::new(), None, None, None);
         Event {
             origin,
@@ -141,6 +145,7 @@ impl Event {
             time: read,
             day,
             attack,
+            context,
             client,
             source,
             duplicate_of,
@@ -220,6 +225,8 @@ struct Archived<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attack: Option<Cow<'a, Attack>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    context: Option<Cow<'a, Context>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<Arc<SourceFacts>>,
@@ -252,6 +259,7 @@ impl Event {
             line,
             line_b64,
             attack: self.attack.as_ref().map(Cow::Borrowed),
+            context: self.context.as_deref().map(Cow::Borrowed),
             client: self.client,
             source: self.source.clone(),
             duplicate_of: self.duplicate_of.as_deref().map(Cow::Borrowed),
@@ -280,6 +288,7 @@ impl Event {
             time: own.time,
             day: own.day,
             attack: own.attack.map(Cow::into_owned),
+            context: own.context.map(|context| Box::new(context.into_owned())),
             client: own.client,
             source: own.source,
             duplicate_of: own.duplicate_of.map(Cow::into_owned),

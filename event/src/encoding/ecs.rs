@@ -5,11 +5,13 @@
 //! ruleset is known where it found something, and the zone of times is not told. All else,
 //! and the document that is made of the event, is the same again.
 
-use crate::attack::{Attack, Finding};
+use crate::attack::{Attack, Category, Finding};
 use crate::format::{Format, Parsed};
 use crate::geo::{AutonomousSystem, Geo, Place, SourceFacts};
 use crate::id::{EventId, LifeId};
+use crate::incident::Outcome;
 use crate::line::{Cloud, Container, Event, Host, Origin};
+use crate::outcome::Context;
 use crate::time::{Day, parse_rfc3339};
 use crate::zone::Zone;
 use serde::Deserialize;
@@ -100,7 +102,12 @@ struct Rule {
 
 #[derive(Deserialize)]
 struct AttackFields {
+    categories: Vec<Category>,
     score: u8,
+    outcome: Outcome,
+    #[serde(default)]
+    outcome_reason: String,
+    #[serde(default)]
     findings: Vec<Finding>,
 }
 
@@ -178,6 +185,7 @@ pub fn read(json: &str) -> Option<Event> {
     let cloud = told.cloud.map(|fields| cloud(fields, told.twosec.cloud, told.labels));
     let peer = told.twosec.source.as_ref().and_then(|source| source.peer);
     let (ip, facts) = facts(told.source, told.twosec.source);
+    let context = told.attack.as_ref().map(context);
     let attack = told.attack.filter(|attack| !attack.findings.is_empty());
     let origin = Origin {
         host: told.host,
@@ -194,6 +202,7 @@ pub fn read(json: &str) -> Option<Event> {
         length,
         cut: told.twosec.cut_from.is_some(),
         attack: attack.map(|attack| Attack { score: attack.score, findings: attack.findings }),
+        context: context.map(Box::new),
         client: peer.and(ip),
         source: (!facts.is_empty()).then(|| Arc::new(facts)),
         duplicate_of: told.twosec.duplicate_of,
@@ -203,6 +212,15 @@ pub fn read(json: &str) -> Option<Event> {
     let is_dated = event.parsed().time().is_some();
     event.day = if is_dated { Some(Day::of(time)) } else { told.twosec.day };
     Some(event.with_id(told.event.id))
+}
+
+/// What the document tells of a line beyond what was found in it.
+fn context(attack: &AttackFields) -> Context {
+    let is_found = |category: &Category| attack.findings.iter().any(|finding| finding.category == *category);
+    Context {
+        outcome: Some((attack.outcome, attack.outcome_reason.clone())),
+        categories: attack.categories.iter().copied().filter(|category| !is_found(category)).collect(),
+    }
 }
 
 /// The format by whose reading the document is what it is. Most lines show it; others are
@@ -287,6 +305,8 @@ mod tests {
             tags: [("team".to_owned(), "shop".to_owned())].into(),
             ..Cloud::default()
         });
+        let outcome = Some((Outcome::LikelySucceeded, "its answer was larger than usual".to_owned()));
+        event.context = Some(Box::new(Context { outcome, categories: vec![Category::Bruteforce] }));
         event.attack = Some(Attack {
             score: 90,
             findings: vec![Finding {

@@ -1,0 +1,409 @@
+//! Findings of one actor become one incident, told in revisions.
+//!
+//! The actor is the client's address. Where two addresses of a network (24 bits, or 64 of
+//! IPv6) have open incidents, and another one comes with the user agent or the target of
+//! one of them, the actor of what it does is that network: whoever hires a network's
+//! addresses to take turns is one incident from then on. The first two keep theirs.
+
+use super::source::{Found, Kind};
+use event::attack::{Field, Finding, Severity};
+use event::incident::{EVIDENCE_MAX, Evidence, Outcome, Phase, TARGETS_MAX, TEXT_BYTES_MAX, USER_AGENTS_MAX};
+use event::{Category, EventId, Incident, Millis};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Findings of low severity that make an incident: the whole Internet looks around a little.
+const LOW_FINDINGS: u64 = 3;
+
+/// Incidents of a network's addresses after which the next one is of the network.
+const ALONE_IN_NETWORK: usize = 2;
+
+/// Incidents that are over and still shown.
+const ENDED_MAX: usize = 100;
+
+/// Who does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Actor {
+    Address(IpAddr),
+    /// The network of 24 bits, or of 64 for IPv6, that begins here.
+    Network(IpAddr),
+}
+
+impl Actor {
+    fn text(self) -> String {
+        match self {
+            Actor::Address(address) => address.to_string(),
+            Actor::Network(first) => format!("{first}/{}", if first.is_ipv4() { 24 } else { 64 }),
+        }
+    }
+}
+
+/// First and last address of an address's network.
+pub fn network(address: IpAddr) -> (IpAddr, IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let first = u32::from(address) & !0xff;
+            (Ipv4Addr::from(first).into(), Ipv4Addr::from(first | 0xff).into())
+        }
+        IpAddr::V6(address) => {
+            let host = u128::from(u64::MAX);
+            let first = u128::from(address) & !host;
+            (Ipv6Addr::from(first).into(), Ipv6Addr::from(first | host).into())
+        }
+    }
+}
+
+/// What was found in a line, and what is known of the line.
+#[derive(Debug)]
+pub struct Sighting<'a> {
+    pub event: EventId,
+    pub at: Millis,
+    pub client: IpAddr,
+    /// Whether it is the whole network that does it.
+    pub is_of_network: bool,
+    pub path: &'a [u8],
+    pub agent: &'a [u8],
+    /// Findings of the line itself.
+    pub line: &'a [Finding],
+    /// What the line shows together with those before it.
+    pub behaviour: &'a [Found],
+    pub outcome: &'a (Outcome, String),
+}
+
+/// An incident under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Open {
+    actor: Actor,
+    /// Revision 0 has not been told yet: nothing in it is worth it by itself.
+    incident: Incident,
+    /// Whose sentences stand in `incident.behaviour`, in the same order.
+    kinds: Vec<Kind>,
+    /// What the last revision told.
+    told: u64,
+}
+
+/// The incidents of a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Incidents {
+    host: String,
+    quiet: Millis,
+    most: usize,
+    #[serde(serialize_with = "values", deserialize_with = "by_actor")]
+    open: BTreeMap<Actor, Open>,
+    ended: VecDeque<Incident>,
+}
+
+fn values<S: Serializer>(open: &BTreeMap<Actor, Open>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(open.values())
+}
+
+fn by_actor<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Actor, Open>, D::Error> {
+    let all = Vec::<Open>::deserialize(from)?;
+    Ok(all.into_iter().map(|open| (open.actor, open)).collect())
+}
+
+impl Incidents {
+    pub fn new(host: &str, quiet: Millis, most: usize) -> Incidents {
+        Incidents { host: host.to_owned(), quiet, most: most.max(1), open: BTreeMap::new(), ended: VecDeque::new() }
+    }
+
+    /// Those that were told of: open ones by actor, and the last that have ended.
+    pub fn iter(&self) -> impl Iterator<Item = &Incident> {
+        let open = self.open.values().map(|open| &open.incident).filter(|incident| incident.revision > 0);
+        open.chain(&self.ended)
+    }
+
+    /// Counts a request of `client` that holds nothing. False if no incident of it is open.
+    pub fn count(&mut self, client: IpAddr) -> bool {
+        let open = self.open.get_mut(&Actor::Address(client));
+        open.map(|open| open.incident.requests += 1).is_some()
+    }
+
+    /// Adds what was found to its actor's incident. Returns the incident's id, and the
+    /// incidents of which there is something new to tell.
+    pub fn note(&mut self, sighting: &Sighting<'_>) -> (EventId, Vec<Incident>) {
+        let mut told = Vec::new();
+        let actor = self.actor(sighting);
+        if self.open.get(&actor).is_some_and(|open| sighting.at.saturating_sub(open.incident.last_seen) >= self.quiet) {
+            told.extend(self.end(actor));
+        }
+        if !self.open.contains_key(&actor) && self.open.len() >= self.most {
+            let oldest = self.open.values().min_by_key(|open| (open.incident.last_seen, open.actor));
+            told.extend(oldest.map(|open| open.actor).and_then(|oldest| self.end(oldest)));
+        }
+        let host = &self.host;
+        let open = self.open.entry(actor).or_insert_with(|| Open::begin(host, actor, sighting));
+        told.extend(open.note(sighting));
+        (open.incident.id, told)
+    }
+
+    /// Notes what became of an attack of `client`, known only later.
+    pub fn judge(
+        &mut self,
+        client: IpAddr,
+        at: Millis,
+        outcome: &(Outcome, String),
+    ) -> Option<(EventId, Option<Incident>)> {
+        let open = self.open.get_mut(&Actor::Address(client))?;
+        let is_new = open.judge(outcome, at);
+        Some((open.incident.id, open.tell(is_new)))
+    }
+
+    /// Ends the incidents that have been quiet for long enough at `now`.
+    pub fn pass(&mut self, now: Millis) -> Vec<Incident> {
+        let is_over = |open: &&Open| now.saturating_sub(open.incident.last_seen) >= self.quiet;
+        let over: Vec<Actor> = self.open.values().filter(is_over).map(|open| open.actor).collect();
+        over.into_iter().filter_map(|actor| self.end(actor)).collect()
+    }
+
+    fn end(&mut self, actor: Actor) -> Option<Incident> {
+        let mut incident = self.open.remove(&actor)?.incident;
+        if incident.revision == 0 {
+            return None;
+        }
+        incident.revision += 1;
+        incident.is_over = true;
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(incident.clone());
+        Some(incident)
+    }
+
+    fn actor(&self, sighting: &Sighting<'_>) -> Actor {
+        let (first, last) = network(sighting.client);
+        let (own, network) = (Actor::Address(sighting.client), Actor::Network(first));
+        let is_live = |open: &Open| sighting.at.saturating_sub(open.incident.last_seen) < self.quiet;
+        if sighting.is_of_network {
+            return network;
+        }
+        if self.open.get(&own).is_some_and(is_live) {
+            return own;
+        }
+        let is_kin = |open: &Open| is_live(open) && open.resembles(sighting);
+        let others = self.open.range(Actor::Address(first)..=Actor::Address(last));
+        let is_network = self.open.get(&network).is_some_and(is_kin)
+            || others.filter(|(_, open)| is_kin(open)).count() >= ALONE_IN_NETWORK;
+        if is_network { network } else { own }
+    }
+}
+
+impl Open {
+    fn begin(host: &str, actor: Actor, sighting: &Sighting<'_>) -> Open {
+        let text = actor.text();
+        let since = sighting.behaviour.iter().map(|found| found.since).min();
+        let incident = Incident {
+            id: Incident::id_of(host, &text, sighting.event),
+            revision: 0,
+            actor: text,
+            first_seen: since.unwrap_or(sighting.at).min(sighting.at),
+            last_seen: sighting.at,
+            requests: 0,
+            findings: 0,
+            categories: BTreeMap::new(),
+            behaviour: Vec::new(),
+            targets: Vec::new(),
+            user_agents: Vec::new(),
+            phases: Vec::new(),
+            outcome: Outcome::Blocked,
+            outcome_reason: String::new(),
+            evidence: Vec::new(),
+            score: 1,
+            severity: Severity::Low,
+            is_over: false,
+        };
+        Open { actor, incident, kinds: Vec::new(), told: 0 }
+    }
+
+    /// Whether a sighting has a user agent or a target of this incident.
+    fn resembles(&self, sighting: &Sighting<'_>) -> bool {
+        let agent = text(sighting.agent);
+        let path = text(sighting.path);
+        !agent.is_empty() && self.incident.user_agents.contains(&agent)
+            || path != "/" && self.incident.targets.iter().any(|(known, _)| *known == path)
+    }
+
+    fn note(&mut self, sighting: &Sighting<'_>) -> Option<Incident> {
+        let at = sighting.at;
+        let incident = &mut self.incident;
+        incident.first_seen = incident.first_seen.min(at);
+        incident.last_seen = incident.last_seen.max(at);
+        // Lines that behaviour began with count as well, unless they were found by themselves.
+        let lines = sighting.behaviour.iter().map(|found| found.lines).max().unwrap_or(1).max(1);
+        incident.findings += if sighting.line.is_empty() { lines } else { 1 };
+        incident.requests = incident.findings.max(incident.requests + 1);
+        let mut is_new = false;
+        for (place, finding) in sighting.line.iter().enumerate() {
+            let is_first = sighting.line[..place].iter().all(|other| other.category != finding.category);
+            is_new |= is_first && self.add(finding.category, 1, at);
+            self.prove(sighting.event, finding);
+        }
+        for found in sighting.behaviour {
+            is_new |= self.add(found.category, found.lines, found.since.min(at));
+            is_new |= self.describe(found);
+            self.prove(sighting.event, &as_finding(found, sighting.path));
+        }
+        self.aim(sighting.path);
+        self.recognise(sighting.agent);
+        is_new |= self.judge(sighting.outcome, at);
+        self.tell(is_new)
+    }
+
+    /// A new revision, if there is something new or twice as much as was told.
+    fn tell(&mut self, is_new: bool) -> Option<Incident> {
+        let incident = &mut self.incident;
+        let is_worth = incident.severity > Severity::Low || !self.kinds.is_empty() || incident.findings >= LOW_FINDINGS;
+        let is_due = incident.revision == 0 || is_new || incident.findings >= self.told.saturating_mul(2);
+        if !is_worth || !is_due {
+            return None;
+        }
+        incident.revision += 1;
+        incident.score = score(incident);
+        self.told = incident.findings;
+        Some(incident.clone())
+    }
+
+    fn add(&mut self, category: Category, lines: u64, at: Millis) -> bool {
+        let incident = &mut self.incident;
+        let is_new = !incident.categories.contains_key(&category);
+        *incident.categories.entry(category).or_default() += lines;
+        incident.severity = incident.severity.max(category.severity());
+        self.enter(phase(category), at) || is_new
+    }
+
+    fn enter(&mut self, phase: Phase, at: Millis) -> bool {
+        let phases = &mut self.incident.phases;
+        let place = phases.partition_point(|(known, _)| *known < phase);
+        let is_new = phases.get(place).is_none_or(|(known, _)| *known != phase);
+        if is_new {
+            phases.insert(place, (phase, at));
+        }
+        is_new
+    }
+
+    fn describe(&mut self, found: &Found) -> bool {
+        let Some(sentence) = &found.sentence else { return false };
+        match self.kinds.iter().position(|kind| *kind == found.kind) {
+            Some(place) => {
+                self.incident.behaviour[place].clone_from(sentence);
+                false
+            }
+            None => {
+                self.kinds.push(found.kind);
+                self.incident.behaviour.push(sentence.clone());
+                true
+            }
+        }
+    }
+
+    /// Keeps the strongest findings, one of each rule.
+    fn prove(&mut self, event: EventId, finding: &Finding) {
+        let evidence = &mut self.incident.evidence;
+        let is_weak =
+            evidence.len() >= EVIDENCE_MAX && evidence.last().is_some_and(|least| least.score >= finding.score);
+        if is_weak || evidence.iter().any(|known| known.rule == finding.rule) {
+            return;
+        }
+        let place = evidence.partition_point(|known| known.score >= finding.score);
+        let proof = Evidence {
+            event,
+            rule: finding.rule.clone(),
+            category: finding.category,
+            score: finding.score,
+            field: finding.field,
+            parameter: finding.parameter.clone(),
+            excerpt: finding.excerpt.clone(),
+        };
+        evidence.insert(place, proof);
+        evidence.truncate(EVIDENCE_MAX);
+    }
+
+    /// Counts a target; the rarest gives way to a new one.
+    fn aim(&mut self, path: &[u8]) {
+        if path.is_empty() {
+            return;
+        }
+        let targets = &mut self.incident.targets;
+        let path = text(path);
+        let place = match targets.iter().position(|(known, _)| *known == path) {
+            Some(place) => place,
+            None => {
+                targets.truncate(TARGETS_MAX - 1);
+                targets.push((path, 0));
+                targets.len() - 1
+            }
+        };
+        targets[place].1 += 1;
+        let count = targets[place].1;
+        let better = targets[..place].partition_point(|(_, known)| *known >= count);
+        targets[better..=place].rotate_right(1);
+    }
+
+    fn recognise(&mut self, agent: &[u8]) {
+        let agents = &mut self.incident.user_agents;
+        if agents.len() < USER_AGENTS_MAX && !agent.is_empty() {
+            let agent = text(agent);
+            if !agents.contains(&agent) {
+                agents.push(agent);
+            }
+        }
+    }
+
+    /// The attack that came furthest counts.
+    fn judge(&mut self, (outcome, reason): &(Outcome, String), at: Millis) -> bool {
+        let incident = &mut self.incident;
+        let is_first = incident.outcome_reason.is_empty();
+        let is_better = *outcome > incident.outcome;
+        if is_first || is_better {
+            incident.outcome = *outcome;
+            incident.outcome_reason.clone_from(reason);
+        }
+        let has_worked = *outcome == Outcome::LikelySucceeded && self.enter(Phase::Success, at);
+        is_better && !is_first || has_worked
+    }
+}
+
+fn phase(category: Category) -> Phase {
+    match category {
+        Category::Recon | Category::Scanner | Category::Protocol | Category::InfoLeak => Phase::Recon,
+        _ => Phase::Attack,
+    }
+}
+
+fn as_finding(found: &Found, path: &[u8]) -> Finding {
+    Finding {
+        rule: found.kind.rule().to_owned(),
+        category: found.category,
+        confidence: event::attack::Confidence::Medium,
+        score: found.kind.score(),
+        field: Field::Path,
+        parameter: None,
+        layer: 0,
+        excerpt: text(path),
+    }
+}
+
+/// The strongest finding, raised by how much was done and how many ways were tried, and
+/// by where it led.
+fn score(incident: &Incident) -> u8 {
+    let strongest = incident.evidence.first().map_or(1, |evidence| u64::from(evidence.score));
+    let much = u64::from(incident.findings.max(1).ilog2()).min(8) * 2;
+    let many = (incident.categories.len() as u64).saturating_sub(1).min(4) * 3;
+    let score = match incident.outcome {
+        Outcome::Blocked => (strongest + much + many).saturating_sub(20),
+        Outcome::Failed => (strongest + much + many).saturating_sub(10),
+        Outcome::Unknown => strongest + much + many,
+        Outcome::LikelySucceeded => (strongest + much + many + 15).max(80),
+    };
+    score.clamp(1, 100) as u8
+}
+
+/// At most [`TEXT_BYTES_MAX`] bytes, whole characters.
+fn text(bytes: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]).into_owned();
+    while text.len() > TEXT_BYTES_MAX {
+        text.pop();
+    }
+    text
+}

@@ -1,0 +1,520 @@
+//! What many lines show together that no single one does, and whether it worked.
+//!
+//! ```text
+//! line -> request -> source (windows, counters) -> found -> incident -> revision
+//!   |____ outcome (status, usual sizes, error log) ___________|
+//! ```
+//!
+//! Pure: no clock, no files, nothing random. Time is what the lines say, so that lines which
+//! are read again after a crash lead to the same incidents with the same ids and revisions.
+//! All that is kept is bounded, whatever clients send.
+
+mod hash;
+mod recent;
+mod request;
+mod errors;
+mod source;
+mod sizes;
+mod incidents;
+
+use errors::Signal;
+use event::attack::{Attack, Field};
+use event::format::ErrorLine;
+use event::incident::Outcome;
+use event::outcome::outcome_by_status;
+use event::{Access, Category, EventId, Incident, LifeId, Millis};
+use hash::Key;
+use incidents::{Incidents, Sighting, network};
+use recent::Recent;
+use request::Request;
+use serde::{Deserialize, Serialize, Serializer};
+use sizes::{Compared, Sizes};
+use source::{Found, Kind, Logins, Source};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+/// Attacks and complaints of the error log that may still be found to belong together.
+const JOINED_MAX: usize = 256;
+
+/// How far apart their times may be: an access log tells when a request began.
+const JOIN_WINDOW: Millis = 3_000;
+
+/// Names of this site that are known from links on its pages.
+const HOSTS_MAX: usize = 16;
+
+/// Links that must have come from a name before it is taken for the site's own.
+const OWN_LINKS: u32 = 5;
+
+/// Marks the sizes of answers to attacks, to tell them from those of other requests.
+const ATTACKED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Bytes by which usual answers differ.
+const SIZE_TOLERANCE: u32 = 16;
+
+/// How much is kept, and when an incident ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Sources of which something is known; those that rest longest are forgotten.
+    pub sources: usize,
+    /// Paths whose usual sizes are known.
+    pub paths: usize,
+    /// Incidents that are open at once; beyond, the one that rests longest ends.
+    pub incidents: usize,
+    /// Time without a finding after which an incident is over.
+    pub quiet: Millis,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { sources: 50_000, paths: 4_096, incidents: 1_000, quiet: 30 * 60_000 }
+    }
+}
+
+/// A line that the engine looks at, as it leaves the host: secrets are masked, and equal
+/// ones have equal masks.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    pub place: Place<'a>,
+    /// The line's own time; for one without, that of the line before it.
+    pub at: Millis,
+    pub line: Line<'a>,
+}
+
+/// Where a line stands; its id follows from that, and is worked out only for lines that are
+/// told of.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pub life: LifeId,
+    pub offset: u64,
+    /// Raw length in the file, without the line feed.
+    pub length: u64,
+    /// The time as the line writes it.
+    pub written: &'a [u8],
+}
+
+impl Place<'_> {
+    fn id(&self) -> EventId {
+        EventId::of(self.life, self.offset, self.length, self.written)
+    }
+}
+
+/// What kind of line it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Line<'a> {
+    Access {
+        client: IpAddr,
+        access: &'a Access<'a>,
+        /// What was found in the line itself.
+        attack: Option<&'a Attack>,
+    },
+    /// The client is missing where a program writes that Apache started.
+    Error {
+        client: Option<IpAddr>,
+        error: &'a ErrorLine<'a>,
+    },
+}
+
+/// What a line led to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Whether the attack that it holds or belongs to worked, and what that rests on.
+    pub outcome: Option<(Outcome, String)>,
+    /// Categories of what it shows together with others, beyond its own verdict.
+    pub categories: Vec<Category>,
+    /// The incident that it belongs to.
+    pub incident: Option<EventId>,
+    /// Incidents of which there is something new to tell.
+    pub incidents: Vec<Incident>,
+}
+
+/// An attack, or a complaint of the error log, that waits for its other half.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Half {
+    at: Millis,
+    client: IpAddr,
+    categories: Vec<Category>,
+    outcome: Outcome,
+    /// Empty for an attack.
+    sentence: String,
+}
+
+/// Watches what sources do. A snapshot of it is its serialised form.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "Snapshot")]
+pub struct Engine {
+    key: Key,
+    state: Snapshot,
+}
+
+/// All that an engine knows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Snapshot {
+    host: String,
+    sources: Recent<Source>,
+    /// Tries at logins by network and user agent.
+    networks: Recent<Logins>,
+    sizes: Recent<Sizes>,
+    /// Hashes of names of this site, and links from there.
+    hosts: Vec<(u64, u32)>,
+    links: u64,
+    attacks: VecDeque<Half>,
+    complaints: VecDeque<Half>,
+    /// Who sent something lately that no access log shows.
+    posts: VecDeque<(Millis, IpAddr)>,
+    incidents: Incidents,
+}
+
+impl From<Snapshot> for Engine {
+    fn from(state: Snapshot) -> Engine {
+        Engine { key: Key::of(&state.host), state }
+    }
+}
+
+impl Serialize for Engine {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.state.serialize(to)
+    }
+}
+
+impl Engine {
+    /// An engine for the host of this id that has seen nothing yet.
+    pub fn new(host: &str, limits: Limits) -> Engine {
+        let state = Snapshot {
+            host: host.to_owned(),
+            sources: Recent::of(limits.sources),
+            networks: Recent::of(limits.sources / 8),
+            sizes: Recent::of(limits.paths),
+            hosts: Vec::new(),
+            links: 0,
+            attacks: VecDeque::new(),
+            complaints: VecDeque::new(),
+            posts: VecDeque::new(),
+            incidents: Incidents::new(host, limits.quiet, limits.incidents),
+        };
+        Engine { key: Key::of(host), state }
+    }
+
+    /// Looks at one line.
+    pub fn observe(&mut self, seen: &Seen<'_>) -> Told {
+        match seen.line {
+            Line::Access { client, access, attack } => {
+                let request = Request::of(access, self.key);
+                self.request(seen, client.to_canonical(), access, &request, attack)
+            }
+            Line::Error { client, error } => {
+                let client = client.map(|client| client.to_canonical());
+                errors::signal(error).map(|signal| self.complaint(seen, client, signal)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The incidents that were told of: open ones, and those that have ended lately.
+    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.state.incidents.iter()
+    }
+
+    /// Takes note that no line of before `now` will come: incidents that have been quiet
+    /// end, and are returned.
+    pub fn pass(&mut self, now: Millis) -> Vec<Incident> {
+        self.state.sources.retain(|source| !source.is_past(now));
+        self.state.incidents.pass(now)
+    }
+
+    fn request(
+        &mut self,
+        seen: &Seen<'_>,
+        client: IpAddr,
+        access: &Access<'_>,
+        request: &Request<'_>,
+        attack: Option<&Attack>,
+    ) -> Told {
+        let mut found = Vec::new();
+        let attempt = request.attempt(self.key);
+        let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
+        let is_sql = |attack: &Attack| attack.findings.iter().any(|finding| finding.category == Category::Sqli);
+        source.note(request, attempt, attack.is_some_and(|attack| !is_sql(attack)), seen.at, &mut found);
+        let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
+        if request.changes() {
+            found.extend(self.forgery(request, loads_pages, seen.at));
+        }
+        let mut is_of_network = false;
+        if let Some(attempt) = attempt.filter(|_| found.is_empty()) {
+            let (first, _) = network(client);
+            let key = self.key.with(self.key.hash(&of_source(first)), self.key.hash(request.agent));
+            let logins = self.state.networks.entry(key, Logins::default);
+            found.extend(logins.note(request, attempt, Some(self.key.hash(&octets(client))), seen.at));
+            is_of_network = !found.is_empty();
+        }
+        self.learn_host(request);
+        if request.method == b"POST" {
+            remember(&mut self.state.posts, (seen.at, client), 8);
+        }
+        if attack.is_none() && found.is_empty() {
+            if (200..300).contains(&request.status) && !request.is_asset {
+                self.state.sizes.entry(request.hash, Sizes::default).note(request.bytes);
+            }
+            if is_suspect && !self.state.incidents.count(client) {
+                self.trust(client);
+            }
+            return Told::default();
+        }
+        self.tell(seen, client, access, request, attack, found, is_of_network)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what was worked out for the line on the way here")]
+    fn tell(
+        &mut self,
+        seen: &Seen<'_>,
+        client: IpAddr,
+        access: &Access<'_>,
+        request: &Request<'_>,
+        attack: Option<&Attack>,
+        found: Vec<Found>,
+        is_of_network: bool,
+    ) -> Told {
+        let line = attack.map_or(&[][..], |attack| &attack.findings);
+        let outcome = match found.iter().find_map(|found| found.success.as_ref()) {
+            Some(success) => (Outcome::LikelySucceeded, success.clone()),
+            None if line.is_empty() => self.of_behaviour(request, &found),
+            None => self.outcome(seen.at, client, access, request, line),
+        };
+        let tells = !line.is_empty() || found.iter().any(|found| found.success.is_some());
+        let told = Told { outcome: tells.then(|| outcome.clone()), ..Told::default() };
+        if found.is_empty() && self.is_at_home(client, request, line, seen.at) {
+            return told;
+        }
+        let behaviour = &found[..];
+        let (path, agent) = (request.path, request.agent);
+        let (event, at) = (seen.place.id(), seen.at);
+        let sighting = Sighting { event, at, client, is_of_network, path, agent, line, behaviour, outcome: &outcome };
+        let (incident, incidents) = self.state.incidents.note(&sighting);
+        self.suspect(client);
+        if !line.is_empty() {
+            let mut categories: Vec<Category> = line.iter().map(|finding| finding.category).collect();
+            categories.dedup();
+            let half = Half { at, client, categories, outcome: outcome.0, sentence: String::new() };
+            remember(&mut self.state.attacks, half, JOINED_MAX);
+        }
+        let categories = found.iter().map(|found| found.category).collect();
+        Told { categories, incident: Some(incident), incidents, ..told }
+    }
+
+    /// What becomes of behaviour is not known unless it shows; what was refused was.
+    fn of_behaviour(&self, request: &Request<'_>, found: &[Found]) -> (Outcome, String) {
+        let is_scan = found.iter().all(|found| found.kind == Kind::Scan);
+        match request.status {
+            403 | 406 | 429 => (Outcome::Blocked, "the server refused it".to_owned()),
+            _ if is_scan => (Outcome::Failed, "what was asked for is not there".to_owned()),
+            401 => (Outcome::Failed, "the password was not taken".to_owned()),
+            _ => (Outcome::Unknown, "right and wrong are answered alike so far".to_owned()),
+        }
+    }
+
+    /// Whether the attack in this line worked: by what its status says, unless more is known.
+    fn outcome(
+        &mut self,
+        at: Millis,
+        client: IpAddr,
+        access: &Access<'_>,
+        request: &Request<'_>,
+        line: &[event::Finding],
+    ) -> (Outcome, String) {
+        let found: Vec<(Category, Field)> = line.iter().map(|finding| (finding.category, finding.field)).collect();
+        let by_status = outcome_by_status(&found, access);
+        let has = |category: Category| found.iter().any(|(known, _)| *known == category);
+        let complaint = self.state.complaints.iter().rev().find(|half| {
+            half.client == client
+                && half.at.abs_diff(at) <= JOIN_WINDOW.unsigned_abs()
+                && (half.categories.is_empty() || half.categories.iter().any(|category| has(*category)))
+        });
+        if let Some(half) = complaint {
+            return (half.outcome, half.sentence.clone());
+        }
+        if request.status == 404 && has(Category::Sqli) && self.state.sizes.peek(request.hash).is_some() {
+            return (Outcome::Unknown, "the page itself answers so: it is there for others (status 404)".to_owned());
+        }
+        if !(200..300).contains(&request.status) || by_status.0 == Outcome::LikelySucceeded {
+            return by_status;
+        }
+        let is_read = [Category::Sqli, Category::Lfi, Category::Rfi, Category::Cmdi, Category::Code, Category::Ssti];
+        let by_size = is_read.into_iter().any(has).then(|| self.by_size(request, has(Category::Sqli))).flatten();
+        by_size.unwrap_or(by_status)
+    }
+
+    /// What the size of an answer says next to what is usual for the path, for attacks that
+    /// are after what the answer holds. What was sent may stand in it, even more than once.
+    fn by_size(&mut self, request: &Request<'_>, is_sql: bool) -> Option<(Outcome, String)> {
+        let sent = request.query.map_or(0, <[u8]>::len) as u64 * 2 + 64;
+        let longer = |usual: u32, of: &str| {
+            let bytes = request.bytes;
+            let is_more = bytes > u64::from(usual) + sent;
+            is_more.then(|| {
+                (Outcome::LikelySucceeded, format!("its answer has {bytes} bytes, where {of} have {usual} at most"))
+            })
+        };
+        let usual = self.state.sizes.peek(request.hash).map(|sizes| sizes.compare(request.bytes, SIZE_TOLERANCE));
+        let attacked = self.state.sizes.entry(request.hash ^ ATTACKED, Sizes::default);
+        let series = attacked.compare(request.bytes, SIZE_TOLERANCE);
+        attacked.note(request.bytes);
+        match (usual, series) {
+            (Some(Compared::Longer { usual }), _) => longer(usual, "the path's other answers"),
+            (Some(Compared::Usual), _) if !is_sql => Some((
+                Outcome::Failed,
+                format!("its answer is as long as others of the path ({} bytes)", request.bytes),
+            )),
+            (_, Compared::Longer { usual }) => longer(usual, "those to other attacks on the path"),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody works where others look for a way in: he came by a link of the
+    /// site's own, and loads what its pages are made of.
+    fn is_at_home(&self, client: IpAddr, request: &Request<'_>, line: &[event::Finding], at: Millis) -> bool {
+        let is_look = |finding: &event::Finding| {
+            matches!(finding.category, Category::Recon | Category::InfoLeak) && finding.field == Field::Path
+        };
+        let loads_pages = || {
+            let source = self.state.sources.peek(self.key.hash(&of_source(client)));
+            source.is_some_and(|source| source.loads_pages(at))
+        };
+        line.iter().all(is_look) && request.status < 400 && self.is_own(request) && loads_pages()
+    }
+
+    /// A request that changes something and was not made on a page of this site.
+    fn forgery(&self, request: &Request<'_>, loads_pages: bool, at: Millis) -> Option<Found> {
+        let sentence = match request.from() {
+            Some((host, _)) if self.is_foreign(request) => {
+                let host = String::from_utf8_lossy(host);
+                format!("a page of `{host}` makes the browser ask for a change here")
+            }
+            None if request.sets_password() && request.is_browser() && !loads_pages => {
+                "sets a password by a link that is on no page of the site".to_owned()
+            }
+            _ => return None,
+        };
+        let (kind, category) = (Kind::Forgery, Kind::Forgery.category());
+        Some(Found { kind, category, lines: 1, since: at, sentence: Some(sentence), success: None })
+    }
+
+    /// Whether the page that a request comes from is another site's. The log need not name
+    /// its own site, so names are learnt: links come from pages that are there.
+    fn is_foreign(&self, request: &Request<'_>) -> bool {
+        let Some((_, path)) = request.from() else { return false };
+        let knows_any = || self.state.hosts.iter().any(|(_, links)| *links >= OWN_LINKS);
+        !self.is_own(request) && (request.vhost.is_some() || knows_any() && !self.is_page(path))
+    }
+
+    /// Whether it is one of this site's.
+    fn is_own(&self, request: &Request<'_>) -> bool {
+        let Some((host, _)) = request.from() else { return false };
+        let name = &host[..memchr::memchr(b':', host).unwrap_or(host.len())];
+        let hash = self.key.hash(host);
+        let is_known = || self.state.hosts.iter().any(|(known, links)| *known == hash && *links >= OWN_LINKS);
+        request.vhost.map_or_else(is_known, |own| own.eq_ignore_ascii_case(name))
+    }
+
+    fn is_page(&self, path: &[u8]) -> bool {
+        path.len() > 1 && self.state.sizes.peek(self.key.hash(path)).is_some()
+    }
+
+    /// Learns the site's names: from all links at first, later from a few.
+    fn learn_host(&mut self, request: &Request<'_>) {
+        if request.referer.is_none() {
+            return;
+        }
+        self.state.links += 1;
+        if self.state.links > 1_000 && !self.state.links.is_multiple_of(64) {
+            return;
+        }
+        let Some((host, path)) = request.from() else { return };
+        if !self.is_page(path) {
+            return;
+        }
+        let host = self.key.hash(host);
+        let hosts = &mut self.state.hosts;
+        match hosts.iter_mut().find(|(known, _)| *known == host) {
+            Some((_, links)) => *links = links.saturating_add(1),
+            None => {
+                if hosts.len() >= HOSTS_MAX {
+                    let rarest = (0..hosts.len()).min_by_key(|at| hosts[*at].1).unwrap_or(0);
+                    hosts.remove(rarest);
+                }
+                hosts.push((host, 1));
+            }
+        }
+    }
+
+    /// A line of the error log that speaks of an attack: joined with the request that it is
+    /// about, or told by itself.
+    fn complaint(&mut self, seen: &Seen<'_>, client: Option<IpAddr>, signal: Signal) -> Told {
+        let outcome = (signal.outcome, signal.sentence.to_owned());
+        let is_near = |at: Millis| at.abs_diff(seen.at) <= JOIN_WINDOW.unsigned_abs();
+        let fits = |half: &&Half| {
+            is_near(half.at)
+                && client.is_none_or(|client| client == half.client)
+                && signal.category.is_none_or(|category| half.categories.contains(&category))
+        };
+        let attacker = self.state.attacks.iter().rev().find(fits).map(|half| half.client);
+        if let Some((incident, told)) = attacker.and_then(|who| self.state.incidents.judge(who, seen.at, &outcome)) {
+            return Told {
+                outcome: Some(outcome),
+                incident: Some(incident),
+                incidents: told.into_iter().collect(),
+                ..Told::default()
+            };
+        }
+        let sender = || self.state.posts.iter().rev().find(|(at, _)| is_near(*at)).map(|(_, client)| *client);
+        let Some(client) = client.or_else(sender) else { return Told::default() };
+        let half = Half {
+            at: seen.at,
+            client,
+            categories: signal.category.into_iter().collect(),
+            outcome: signal.outcome,
+            sentence: outcome.1.clone(),
+        };
+        remember(&mut self.state.complaints, half, JOINED_MAX);
+        let Some(category) = signal.category.filter(|_| signal.is_by_itself) else { return Told::default() };
+        let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
+        let Some(found) = source.note_error(&signal, category, seen.at) else { return Told::default() };
+        let (event, at, behaviour) = (seen.place.id(), seen.at, &[found][..]);
+        let (path, agent, line, is_of_network) = (&b""[..], &b""[..], &[][..], false);
+        let sighting = Sighting { event, at, client, is_of_network, path, agent, line, behaviour, outcome: &outcome };
+        let (incident, incidents) = self.state.incidents.note(&sighting);
+        self.suspect(client);
+        Told { outcome: Some(outcome), categories: vec![category], incident: Some(incident), incidents }
+    }
+
+    fn suspect(&mut self, client: IpAddr) {
+        self.state.sources.entry(self.key.hash(&of_source(client)), Source::default).is_suspect = true;
+    }
+
+    fn trust(&mut self, client: IpAddr) {
+        self.state.sources.entry(self.key.hash(&of_source(client)), Source::default).is_suspect = false;
+    }
+}
+
+/// Keeps the last `most`.
+fn remember<T>(all: &mut VecDeque<T>, one: T, most: usize) {
+    if all.len() >= most {
+        all.pop_front();
+    }
+    all.push_back(one);
+}
+
+/// What a source is known by: an address, or the 64 bits that a household has of IPv6.
+fn of_source(client: IpAddr) -> [u8; 8] {
+    let octets = octets(client);
+    let mut first = [0; 8];
+    match client {
+        IpAddr::V4(_) => first[4..].copy_from_slice(&octets[12..]),
+        IpAddr::V6(_) => first.copy_from_slice(&octets[..8]),
+    }
+    first
+}
+
+fn octets(client: IpAddr) -> [u8; 16] {
+    match client {
+        IpAddr::V4(client) => client.to_ipv6_mapped().octets(),
+        IpAddr::V6(client) => client.octets(),
+    }
+}

@@ -1,0 +1,335 @@
+//! What behaviour is read from in one request: told from its bytes, without decoding.
+
+use super::hash::Key;
+use event::Access;
+
+/// Bytes of a target that are looked at.
+const TARGET_BYTES_MAX: usize = 2048;
+
+/// Parameters of a query that are looked at.
+const PARAMETERS_MAX: usize = 16;
+
+/// What pages load, as told by the end of the path.
+const ASSETS: [&[u8]; 20] = [
+    b"avif", b"bmp", b"css", b"eot", b"gif", b"ico", b"jpeg", b"jpg", b"js", b"json", b"map", b"mjs", b"mp4", b"otf",
+    b"png", b"svg", b"ttf", b"webp", b"woff", b"woff2",
+];
+
+/// Names of pages where people log in, without what follows the last dot.
+const LOGINS: [&[u8]; 13] = [
+    b"authenticate",
+    b"j_security_check",
+    b"log-in",
+    b"log_in",
+    b"login",
+    b"logon",
+    b"sign-in",
+    b"sign_in",
+    b"signin",
+    b"user-login",
+    b"wp-login",
+    b"xmlrpc",
+    b"userlogin",
+];
+
+/// Parameters that hold a password.
+const PASSWORDS: [&[u8]; 8] =
+    [b"passcode", b"passphrase", b"passwd", b"password", b"pass", b"pin", b"pwd", b"passwort"];
+
+/// Parameters that say who logs in.
+const USERS: [&[u8]; 9] = [b"user", b"username", b"user_name", b"uname", b"usr", b"email", b"login", b"log", b"name"];
+
+/// Parameters that hold a password somebody wants to have from now on.
+const NEW_PASSWORDS: [&[u8]; 8] =
+    [b"password_new", b"new_password", b"newpassword", b"newpass", b"new_pass", b"passwd_new", b"pwd_new", b"new_pwd"];
+
+/// Parameters that say whose thing is asked for.
+const PEOPLE: [&[u8]; 14] = [
+    b"account",
+    b"account_id",
+    b"accountid",
+    b"acct",
+    b"customer",
+    b"customer_id",
+    b"employee",
+    b"employee_id",
+    b"member",
+    b"member_id",
+    b"profile_id",
+    b"uid",
+    b"user_id",
+    b"userid",
+];
+
+/// Parameters that say which thing of somebody's is asked for.
+const THINGS: [&[u8]; 17] = [
+    b"id",
+    b"order",
+    b"order_id",
+    b"orderid",
+    b"invoice",
+    b"invoice_id",
+    b"file",
+    b"file_id",
+    b"fileid",
+    b"doc",
+    b"doc_id",
+    b"document",
+    b"document_id",
+    b"ticket",
+    b"ticket_id",
+    b"message_id",
+    b"receipt",
+];
+
+/// What paths begin their last part with that change something.
+const CHANGES: [&[u8]; 8] = [b"delete", b"remove", b"transfer", b"change", b"grant", b"promote", b"disable", b"reset"];
+
+/// Ends of names that servers run.
+const SCRIPTS: [&[u8]; 12] =
+    [b"asp", b"aspx", b"cgi", b"jsp", b"jspx", b"phar", b"php", b"php3", b"php5", b"php7", b"phtml", b"pl"];
+
+/// Parts of a path under which sites keep what users sent.
+const UPLOADED: [&[u8]; 8] = [b"avatars", b"attachments", b"files", b"images", b"media", b"tmp", b"upload", b"uploads"];
+
+/// A request as far as behaviour is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub method: &'a [u8],
+    pub path: &'a [u8],
+    pub query: Option<&'a [u8]>,
+    pub status: u16,
+    pub bytes: u64,
+    pub referer: Option<&'a [u8]>,
+    pub agent: &'a [u8],
+    pub user: Option<&'a [u8]>,
+    pub vhost: Option<&'a [u8]>,
+    /// Of the path.
+    pub hash: u64,
+    pub is_asset: bool,
+}
+
+impl<'a> Request<'a> {
+    /// What there is to look at in `access`.
+    pub fn of(access: &Access<'a>, key: Key) -> Request<'a> {
+        let (line, target) = access.request.map_or((&b""[..], None), |request| (request.line, request.target));
+        let target = target.or(access.path).unwrap_or(line);
+        let target = &target[..target.len().min(TARGET_BYTES_MAX)];
+        let question = memchr::memchr(b'?', target);
+        let path = &target[..question.unwrap_or(target.len())];
+        let query = question.map(|at| &target[at + 1..]).or(access.query.map(|query| &query[1.min(query.len())..]));
+        Request {
+            method: access.request.and_then(|request| request.method).unwrap_or(b""),
+            path,
+            query: query.filter(|query| !query.is_empty()),
+            status: access.status.unwrap_or(0),
+            bytes: access.bytes.unwrap_or(0),
+            referer: access.referer.filter(|referer| !referer.is_empty()),
+            agent: access.user_agent.unwrap_or(b""),
+            user: access.user.filter(|user| !user.is_empty()),
+            vhost: access.vhost.map(|(name, _)| name),
+            hash: key.hash(path),
+            is_asset: extension(path).is_some_and(|end| is_in(end, &ASSETS)),
+        }
+    }
+
+    /// Whether the client was told no; what needs a login or takes too long is neither.
+    pub fn is_miss(&self) -> bool {
+        matches!(self.status, 400 | 403..=407 | 410..=417 | 421..=428 | 430..=499)
+    }
+
+    /// The parameters of the query, still encoded.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.query.unwrap_or(b"").split(|byte| *byte == b'&').take(PARAMETERS_MAX).filter_map(|pair| {
+            let equals = memchr::memchr(b'=', pair)?;
+            Some((&pair[..equals], &pair[equals + 1..]))
+        })
+    }
+
+    fn value(&self, names: &[&[u8]]) -> Option<&'a [u8]> {
+        self.parameters().find(|(name, value)| !value.is_empty() && is_in(name, names)).map(|(_, value)| value)
+    }
+
+    /// What is tried at a login, if this is one: hashes of the password and of the name,
+    /// where the line shows them.
+    pub fn attempt(&self, key: Key) -> Option<Attempt> {
+        let refused = self.status == 401 && self.user.is_some();
+        if self.query.is_none() && !refused && self.method != b"POST" {
+            return None;
+        }
+        let password = self.query.and_then(|_| self.value(&PASSWORDS)).map(|value| key.hash(value));
+        let is_post = || self.method == b"POST" && self.is_login() && !matches!(self.status, 404 | 405 | 410);
+        if password.is_none() && !refused && !is_post() {
+            return None;
+        }
+        let name = self.value(&USERS).or(self.user).map(|name| key.hash(name));
+        Some(Attempt { password, name, is_refused: refused })
+    }
+
+    /// Whether the path is one where people log in.
+    fn is_login(&self) -> bool {
+        let mut parts = self.path.rsplit(|byte| *byte == b'/').filter(|part| !part.is_empty()).take(2);
+        parts.any(|part| is_in(&part[..memchr::memchr(b'.', part).unwrap_or(part.len())], &LOGINS))
+    }
+
+    /// A parameter that names a person or something that is somebody's by a number: its
+    /// name, the number, and whether it is a person.
+    pub fn numbered(&self) -> Option<(&'a [u8], i64, bool)> {
+        self.parameters().find_map(|(name, value)| {
+            let is_person = is_in(name, &PEOPLE);
+            let number = (is_person || is_in(name, &THINGS)).then(|| decimal(value))??;
+            Some((name, number, is_person))
+        })
+    }
+
+    /// A parameter whose value holds what no plain word does.
+    pub fn odd(&self) -> Option<(&'a [u8], &'a [u8])> {
+        self.parameters().find(|(_, value)| is_odd(value))
+    }
+
+    pub fn sets_password(&self) -> bool {
+        self.query.is_some() && self.value(&NEW_PASSWORDS).is_some()
+    }
+
+    /// Whether it looks as if it changed something, though GET should not.
+    pub fn changes(&self) -> bool {
+        let last = self.path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or(b"");
+        let begins = |verb: &&[u8]| last.get(..verb.len()).is_some_and(|head| head.eq_ignore_ascii_case(verb));
+        self.method == b"GET" && (self.sets_password() || self.query.is_some() && CHANGES.iter().any(begins))
+    }
+
+    /// Whether files may be sent there.
+    pub fn is_upload(&self) -> bool {
+        let has = |word: &[u8]| self.path.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        self.method == b"POST"
+            && self.status < 400
+            && [&b"upload"[..], b"import", b"avatar", b"attach"].into_iter().any(has)
+    }
+
+    /// Whether it is a program that lies among what users sent.
+    pub fn is_uploaded_script(&self) -> bool {
+        extension(self.path).is_some_and(|end| is_in(end, &SCRIPTS))
+            && self.path.split(|byte| *byte == b'/').rev().skip(1).any(|part| is_in(part, &UPLOADED))
+    }
+
+    /// Whether it says that it is a robot.
+    pub fn is_robot(&self) -> bool {
+        let has = |word: &[u8]| self.agent.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        [&b"bot"[..], b"spider", b"crawl", b"slurp", b"+http"].into_iter().any(has)
+    }
+
+    /// Whether it says that a person's browser sends it.
+    pub fn is_browser(&self) -> bool {
+        self.agent.starts_with(b"Mozilla/") && !self.is_robot()
+    }
+
+    /// Host and path of the page that it comes from.
+    pub fn from(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let referer = self.referer?;
+        let at = memchr::memmem::find(referer, b"://")? + 3;
+        let rest = &referer[at..referer.len().min(at + TARGET_BYTES_MAX)];
+        let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
+        let (host, path) = rest.split_at(end);
+        Some((host, &path[..memchr::memchr2(b'?', b'#', path).unwrap_or(path.len())]))
+    }
+}
+
+/// A try at a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    pub password: Option<u64>,
+    pub name: Option<u64>,
+    /// Whether the server said that it was not let in.
+    pub is_refused: bool,
+}
+
+fn extension(path: &[u8]) -> Option<&[u8]> {
+    let tail = &path[path.len().saturating_sub(8)..];
+    let dot = memchr::memrchr(b'.', tail)?;
+    let end = &tail[dot + 1..];
+    (!end.contains(&b'/')).then_some(end)
+}
+
+fn is_in(word: &[u8], list: &[&[u8]]) -> bool {
+    list.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
+
+fn decimal(text: &[u8]) -> Option<i64> {
+    let fits = (1..=15).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    fits.then(|| text.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
+}
+
+/// Whether quotes, brackets or comparisons stand in a value, as they are or in the code of
+/// URLs; an apostrophe alone does in names.
+fn is_odd(value: &[u8]) -> bool {
+    let plain = |byte: &u8| matches!(byte, b'(' | b')' | b'<' | b'>' | b'|' | b';' | b'`' | b'\'' | b'"');
+    let coded = |at: usize| {
+        matches!(
+            value.get(at + 1..at + 3),
+            Some(
+                b"27"
+                    | b"22"
+                    | b"28"
+                    | b"29"
+                    | b"3C"
+                    | b"3c"
+                    | b"3E"
+                    | b"3e"
+                    | b"3D"
+                    | b"3d"
+                    | b"7C"
+                    | b"7c"
+                    | b"3B"
+                    | b"3b"
+            )
+        )
+    };
+    value.iter().any(plain) || memchr::memchr_iter(b'%', value).any(coded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::Format;
+
+    fn with<T>(line: &str, look: impl FnOnce(Request<'_>) -> T) -> T {
+        let parsed = Format::Combined.parse(line.as_bytes());
+        look(Request::of(parsed.access().unwrap(), Key::of("h")))
+    }
+
+    fn get(target: &str) -> String {
+        format!(
+            r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET {target} HTTP/1.1" 200 5 "http://h.lab/p/?q=1" "curl/7""#
+        )
+    }
+
+    #[test]
+    fn a_login_is_told_by_its_path_or_by_what_is_sent() {
+        let attempt = |line: &str| with(line, |request| request.attempt(Key::of("h")));
+        let post = get("/DVWA/login.php").replace("GET", "POST");
+        assert_eq!(attempt(&post), Some(Attempt { password: None, name: None, is_refused: false }));
+        assert_eq!(attempt(&get("/DVWA/login.php")), None);
+        assert_eq!(attempt(&get("/search?q=password")), None);
+        let tried = attempt(&get("/brute/?username=admin&password=REDACTED-0a1b&Login=Login")).unwrap();
+        let again = attempt(&get("/brute/?username=admin&password=REDACTED-0a1c&Login=Login")).unwrap();
+        assert!(tried.name == again.name && tried.password != again.password);
+        assert!(attempt(&post.replace("- - [", "- bob [").replace(" 200 ", " 401 ")).unwrap().is_refused);
+    }
+
+    #[test]
+    fn a_page_that_was_come_from_is_told_by_host_and_path() {
+        with(&get("/"), |request| assert_eq!(request.from(), Some((&b"h.lab"[..], &b"/p/"[..]))));
+    }
+
+    #[test]
+    fn a_script_among_uploads_is_told_from_other_scripts() {
+        assert!(with(&get("/hackable/uploads/x.php?cmd=id"), |request| request.is_uploaded_script()));
+        assert!(!with(&get("/uploads.php"), |request| request.is_uploaded_script()));
+        assert!(!with(&get("/uploads/x.png"), |request| request.is_uploaded_script()));
+    }
+
+    #[test]
+    fn what_stands_in_conditions_is_odd_and_words_are_not() {
+        assert!(is_odd(b"1%27+and+1%3D1") && is_odd(b"a'b") && !is_odd(b"wool+coat") && !is_odd(b"caf%C3%A9"));
+    }
+}

@@ -1,0 +1,92 @@
+//! How long a path's answers usually are.
+
+use serde::{Deserialize, Serialize};
+
+/// Sizes of which one path's are counted.
+const SIZES: usize = 4;
+
+/// Answers that must have been seen before something is said of the next one.
+const ENOUGH: u32 = 5;
+
+/// The commonest sizes of a path's answers, with counts: a size that is not among them takes
+/// the place of the rarest, and its count (Space-Saving; Metwally, Agrawal and El Abbadi).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizes {
+    answers: u32,
+    common: [(u32, u32); SIZES],
+}
+
+/// How a size compares to what is usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// Too few are known, or all differ.
+    Unclear,
+    Usual,
+    /// Another size than `usual`, the one next to it.
+    Shorter {
+        usual: u32,
+    },
+    Longer {
+        usual: u32,
+    },
+}
+
+impl Sizes {
+    /// Notes an answer of this many bytes.
+    pub fn note(&mut self, bytes: u64) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.answers = self.answers.saturating_add(1);
+        let place = self.common.iter().position(|(size, count)| *count > 0 && *size == bytes);
+        let rarest = || (0..SIZES).min_by_key(|at| self.common[*at].1).unwrap_or(0);
+        let place = place.unwrap_or_else(rarest);
+        self.common[place] = (bytes, self.common[place].1.saturating_add(1));
+    }
+
+    /// How an answer of this many bytes compares to the others. Only where few sizes make
+    /// up most answers does an odd one mean anything.
+    pub fn compare(&self, bytes: u64, tolerance: u32) -> Compared {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let known = || self.common.iter().filter(|(_, count)| *count > 0);
+        let usual = || known().filter(|(_, count)| *count > 1 && *count >= self.answers / 20).map(|(size, _)| *size);
+        let of_usual: u32 = known().filter(|(_, count)| *count > 1).map(|(_, count)| *count).sum();
+        if self.answers < ENOUGH || u64::from(of_usual) * 10 < u64::from(self.answers) * 8 {
+            return Compared::Unclear;
+        }
+        let Some(nearest) = usual().min_by_key(|size| size.abs_diff(bytes)) else { return Compared::Unclear };
+        let (least, most) = (usual().min().unwrap_or(nearest), usual().max().unwrap_or(nearest));
+        if nearest.abs_diff(bytes) <= tolerance {
+            Compared::Usual
+        } else if bytes > most {
+            Compared::Longer { usual: most }
+        } else if bytes < least {
+            Compared::Shorter { usual: least }
+        } else {
+            Compared::Unclear
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(of: &[u64]) -> Sizes {
+        let mut sizes = Sizes::default();
+        of.iter().for_each(|bytes| sizes.note(*bytes));
+        sizes
+    }
+
+    #[test]
+    fn an_answer_that_is_longer_than_all_others_stands_out() {
+        let sizes = sizes(&[4_883, 4_883, 4_940, 4_883, 4_940, 4_883]);
+        assert_eq!(sizes.compare(4_900, 32), Compared::Usual);
+        assert_eq!(sizes.compare(5_230, 32), Compared::Longer { usual: 4_940 });
+        assert_eq!(sizes.compare(295, 32), Compared::Shorter { usual: 4_883 });
+    }
+
+    #[test]
+    fn nothing_stands_out_where_every_answer_differs_or_few_are_known() {
+        assert_eq!(sizes(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).compare(900, 0), Compared::Unclear);
+        assert_eq!(sizes(&[7, 7]).compare(900, 0), Compared::Unclear);
+    }
+}

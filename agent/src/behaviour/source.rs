@@ -1,0 +1,623 @@
+//! What one source did lately, in a few hundred bytes, and what that looks like.
+//!
+//! Everything here is forgotten when it is older than its window, so a source that has been
+//! quiet for [`MEMORY`] is as good as one that was never seen.
+
+use super::errors::Signal;
+use super::request::{Attempt, Request};
+use event::{Category, Millis};
+use serde::{Deserialize, Serialize};
+
+const SECOND: Millis = 1_000;
+const MINUTE: Millis = 60 * SECOND;
+
+/// The longest of the windows.
+pub const MEMORY: Millis = 60 * MINUTE;
+
+/// Paths that are not there, each asked for once, within [`SCAN_WINDOW`]: a page with broken
+/// links or a user with old bookmarks stays far below. Robots follow links of old.
+const SCAN_PATHS: u32 = 15;
+const SCAN_PATHS_OF_ROBOTS: u32 = 100;
+const SCAN_WINDOW: Millis = 5 * MINUTE;
+
+/// Different passwords in queries, and tries at logins, one soon after the other.
+const PASSWORDS: u32 = 5;
+const TRIES: u32 = 8;
+const TRY_GAP: Millis = 5 * MINUTE;
+const TRY_PACE: Millis = 20 * SECOND;
+
+/// Tries of one network whose addresses take turns.
+const TRIES_OF_NETWORK: u32 = 12;
+const ADDRESSES_OF_NETWORK: u32 = 3;
+
+/// Names for which the same few passwords are tried.
+const SPRAYED: u32 = 5;
+
+/// Answers that must have been alike before another one means something.
+const ALIKE: u32 = 5;
+
+/// Bytes by which answers differ that mean the same: a name that is repeated, a counter.
+const ALIKE_BYTES: u32 = 8;
+
+/// Numbers tried in one parameter within [`SERIES_WINDOW`]. A browser that sends neither
+/// referer nor asks for a page's images is a program, and fewer tell.
+const NUMBERS: u32 = 20;
+const NUMBERS_OF_PEOPLE: u32 = 6;
+const NUMBERS_OF_ROBOTS: u32 = 100;
+const NEAR: i64 = 10;
+const SERIES_WINDOW: Millis = 2 * MINUTE;
+
+/// Conditions tried in one parameter.
+const CONDITIONS: u32 = 20;
+
+/// Since a page's images were asked for.
+const PAGE_WINDOW: Millis = 10 * MINUTE;
+
+const UPLOAD_WINDOW: Millis = 60 * MINUTE;
+
+/// Complaints of the error log within [`SCAN_WINDOW`] that no request accounts for.
+const ERRORS: u32 = 2;
+
+/// Requests that were not finished, within [`SCAN_WINDOW`].
+const UNFINISHED: u32 = 20;
+
+/// Requests of few paths within [`FLOOD_WINDOW`].
+const FLOOD: u32 = 1_000;
+const FLOOD_WINDOW: Millis = 10 * SECOND;
+const FLOOD_PATHS: u32 = 8;
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    Scan,
+    Logins,
+    Numbers,
+    Conditions,
+    Forgery,
+    Upload,
+    Unfinished,
+    Flood,
+    Errors,
+}
+
+impl Kind {
+    /// What evidence names as its rule.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Kind::Scan => "behaviour-scan",
+            Kind::Logins => "behaviour-bruteforce",
+            Kind::Numbers => "behaviour-idor",
+            Kind::Conditions => "behaviour-blind-sqli",
+            Kind::Forgery => "behaviour-csrf",
+            Kind::Upload => "behaviour-upload-run",
+            Kind::Unfinished => "behaviour-slow-requests",
+            Kind::Flood => "behaviour-flood",
+            Kind::Errors => "behaviour-error-log",
+        }
+    }
+
+    pub fn category(self) -> Category {
+        match self {
+            Kind::Scan => Category::Recon,
+            Kind::Logins => Category::Bruteforce,
+            Kind::Numbers => Category::Idor,
+            Kind::Conditions | Kind::Errors => Category::Sqli,
+            Kind::Forgery => Category::Csrf,
+            Kind::Upload => Category::Upload,
+            Kind::Unfinished | Kind::Flood => Category::Dos,
+        }
+    }
+
+    pub fn score(self) -> u8 {
+        match self {
+            Kind::Scan => 60,
+            Kind::Numbers | Kind::Forgery | Kind::Flood | Kind::Unfinished => 65,
+            Kind::Logins | Kind::Conditions | Kind::Errors => 75,
+            Kind::Upload => 90,
+        }
+    }
+}
+
+/// Something that many lines show together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub kind: Kind,
+    pub category: Category,
+    /// Lines that show it and were not told of before.
+    pub lines: u64,
+    /// When the first of them came.
+    pub since: Millis,
+    /// What it is, in a sentence; told anew when it has doubled.
+    pub sentence: Option<String>,
+    /// Why it looks as if it had worked.
+    pub success: Option<String>,
+}
+
+impl Found {
+    fn of(kind: Kind, lines: u32, since: Millis, sentence: Option<String>) -> Found {
+        Found { kind, category: kind.category(), lines: u64::from(lines), since, sentence, success: None }
+    }
+}
+
+/// Counts different hashes, up to some hundreds, in the bits of a number each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Different(u64, u64);
+
+impl Different {
+    /// Notes a hash. True if it surely is a new one.
+    fn note(&mut self, hash: u64) -> bool {
+        let bit = 1 << (hash & 63);
+        let word = if hash & 64 == 0 { &mut self.0 } else { &mut self.1 };
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    /// About how many were noted: of so many empty bits, some were hit twice
+    /// (linear counting; Whang, Vander-Zanden and Taylor).
+    fn count(self) -> u32 {
+        let empty = f64::from(self.0.count_zeros() + self.1.count_zeros());
+        (128.0 * (128.0 / empty.max(1.0)).ln()).round() as u32
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Different::default()
+    }
+}
+
+/// Lines of one kind within a window, of which was told from time to time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Run {
+    #[serde(rename = "s")]
+    since: Millis,
+    #[serde(rename = "n")]
+    lines: u32,
+    /// Lines that were told of, and at how many a sentence was written.
+    #[serde(rename = "t", default, skip_serializing_if = "is_zero")]
+    told: u32,
+    #[serde(rename = "w", default, skip_serializing_if = "is_zero")]
+    written: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Run {
+    fn begin(at: Millis) -> Run {
+        Run { since: at, ..Run::default() }
+    }
+
+    /// Whether a line of this time is none of the run's.
+    fn is_over(&self, at: Millis, window: Millis) -> bool {
+        self.lines > 0 && at.abs_diff(self.since) > window.unsigned_abs()
+    }
+
+    fn note(&mut self, at: Millis) {
+        if self.lines == 0 {
+            self.since = at;
+        }
+        self.lines = self.lines.saturating_add(1);
+    }
+
+    fn is_told(&self) -> bool {
+        self.told > 0
+    }
+
+    /// What there is to tell of it now.
+    fn tell(&mut self, kind: Kind, sentence: impl FnOnce(u32) -> String) -> Found {
+        let lines = self.lines - self.told;
+        self.told = self.lines;
+        let is_due = self.written == 0 || self.lines >= self.written.saturating_mul(2);
+        let sentence = is_due.then(|| sentence(self.lines));
+        if is_due {
+            self.written = self.lines;
+        }
+        Found::of(kind, lines, self.since, sentence)
+    }
+}
+
+/// One address, or the network that a household has (64 bits) for IPv6.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// When it came last.
+    #[serde(rename = "l")]
+    pub last: Millis,
+    #[serde(rename = "f", default, skip_serializing_if = "is_default")]
+    flood: Flood,
+    #[serde(rename = "m", default, skip_serializing_if = "is_default")]
+    scan: Option<Box<Scan>>,
+    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
+    logins: Option<Box<Logins>>,
+    #[serde(rename = "p", default, skip_serializing_if = "is_default")]
+    series: Option<Box<[Series; 2]>>,
+    #[serde(rename = "u", default, skip_serializing_if = "is_default")]
+    unfinished: Option<Box<Run>>,
+    #[serde(rename = "e", default, skip_serializing_if = "is_default")]
+    errors: Option<Box<Run>>,
+    /// When it last sent a file, and when it last loaded what a page is made of.
+    #[serde(rename = "y", default, skip_serializing_if = "is_default")]
+    uploaded: Millis,
+    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
+    loaded: Millis,
+    /// Whether an incident of it may be open.
+    #[serde(rename = "i", default, skip_serializing_if = "is_default")]
+    pub is_suspect: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Flood {
+    #[serde(rename = "r")]
+    run: Run,
+    /// A bit for each path.
+    #[serde(rename = "p")]
+    paths: u64,
+    #[serde(rename = "a", default, skip_serializing_if = "is_zero")]
+    assets: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Scan {
+    run: Run,
+    paths: Different,
+    /// Requests of the same time that were no misses.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    others: u32,
+}
+
+/// Tries at logins, one soon after the other.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Logins {
+    run: Run,
+    last: Millis,
+    path: u64,
+    #[serde(default, skip_serializing_if = "Different::is_empty")]
+    passwords: Different,
+    #[serde(default, skip_serializing_if = "Different::is_empty")]
+    names: Different,
+    #[serde(default, skip_serializing_if = "Different::is_empty")]
+    addresses: Different,
+    /// Tries of names and passwords that the server asks for by itself (401).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    basic: u32,
+    /// Other requests in between, the login's own page left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    others: u32,
+    answers: Answers,
+}
+
+/// The answer that most tries got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Answers {
+    status: u16,
+    bytes: u32,
+    alike: u32,
+    /// Status and bytes of the one that differed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    odd: Option<(u16, u32)>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    odds: u32,
+}
+
+impl Answers {
+    /// Notes an answer. True if it is not like the many before it.
+    fn note(&mut self, status: u16, bytes: u64) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if self.alike == 0 || self.status == status && self.bytes.abs_diff(bytes) <= ALIKE_BYTES {
+            (self.status, self.bytes) = (status, if self.alike == 0 { bytes } else { self.bytes });
+            self.alike += 1;
+        } else if self.alike < ALIKE {
+            *self = Answers { status, bytes, alike: 1, ..Answers::default() };
+        } else {
+            self.odds += 1;
+            let is_good = (200..400).contains(&status);
+            if is_good {
+                self.odd = Some((status, bytes));
+            }
+            return is_good && self.is_telling();
+        }
+        false
+    }
+
+    /// Whether those that differ are few.
+    fn is_telling(&self) -> bool {
+        self.odd.is_some() && self.alike >= ALIKE && self.odds * ALIKE <= self.alike.max(ALIKE)
+    }
+
+    fn success(&self) -> Option<String> {
+        let (status, bytes) = self.odd.filter(|_| self.is_telling())?;
+        let of = |status, bytes| format!("{bytes} bytes and status {status}");
+        let (usual, odd) = (of(self.status, self.bytes), of(status, bytes));
+        Some(format!("after {} answers of {usual}, one had {odd}", self.alike))
+    }
+}
+
+/// Values of one parameter.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Series {
+    run: Run,
+    /// Path and parameter.
+    key: u64,
+    last: Millis,
+    values: Different,
+    number: i64,
+    /// How often a number was near the one before it.
+    near: u32,
+    /// The two commonest answers, with counts.
+    answers: [(u16, u32, u32); 2],
+}
+
+impl Source {
+    /// Notes a request that this source sent, and tells what it does by now. `is_known` says
+    /// that the request is known as an attack of another kind than SQL injection.
+    pub fn note(
+        &mut self,
+        request: &Request<'_>,
+        attempt: Option<Attempt>,
+        is_known: bool,
+        at: Millis,
+        found: &mut Vec<Found>,
+    ) {
+        self.last = self.last.max(at);
+        found.extend(self.flood.note(request, at));
+        if request.is_asset && request.status < 400 {
+            self.loaded = at;
+            return;
+        }
+        found.extend(self.miss(request, at));
+        if request.status == 408 {
+            found.extend(self.leave_unfinished(at));
+        }
+        if let Some(attempt) = attempt {
+            let logins = self.logins.get_or_insert_default();
+            found.extend(logins.note(request, attempt, None, at));
+        } else if let Some(logins) = &mut self.logins {
+            logins.others += u32::from(logins.path != request.hash);
+        }
+        if request.is_upload() {
+            self.uploaded = at;
+        }
+        if request.is_uploaded_script() && (200..300).contains(&request.status) {
+            found.extend(self.run_upload(at));
+        }
+        if request.query.is_some() && request.referer.is_none() && attempt.is_none() && !is_known {
+            self.take_series(request, at, found);
+        }
+    }
+
+    /// Whether it has loaded what pages are made of, as browsers do.
+    pub fn loads_pages(&self, at: Millis) -> bool {
+        self.loaded > 0 && at.abs_diff(self.loaded) <= PAGE_WINDOW.unsigned_abs()
+    }
+
+    /// A page's missing images come with the page as their referer, and are left out.
+    fn miss(&mut self, request: &Request<'_>, at: Millis) -> Option<Found> {
+        let is_miss = request.is_miss() && !(request.is_asset && request.referer.is_some());
+        if self.scan.as_ref().is_some_and(|scan| scan.run.is_over(at, SCAN_WINDOW)) {
+            self.scan = None;
+        }
+        if !is_miss {
+            if let Some(scan) = &mut self.scan {
+                scan.others += 1;
+            }
+            return None;
+        }
+        let scan = self.scan.get_or_insert_default();
+        scan.run.note(at);
+        scan.paths.note(request.hash);
+        let paths = scan.paths.count();
+        let most = || if request.is_robot() { SCAN_PATHS_OF_ROBOTS } else { SCAN_PATHS };
+        if !scan.run.is_told() && (paths < SCAN_PATHS || paths < most() || scan.run.lines < scan.others) {
+            return None;
+        }
+        let guise = if request.is_browser() { ", though the user agent is a browser's" } else { "" };
+        let told = scan.run.tell(Kind::Scan, |lines| {
+            format!("asks for many paths that are not there or forbidden, {lines} times in a row{guise}")
+        });
+        Some(told)
+    }
+
+    fn leave_unfinished(&mut self, at: Millis) -> Option<Found> {
+        let run = self.unfinished.get_or_insert_default();
+        if run.is_over(at, SCAN_WINDOW) {
+            **run = Run::begin(at);
+        }
+        run.note(at);
+        let sentence = |lines| format!("begins requests and does not finish them, {lines} so far");
+        (run.lines >= UNFINISHED).then(|| run.tell(Kind::Unfinished, sentence))
+    }
+
+    fn run_upload(&mut self, at: Millis) -> Option<Found> {
+        let since = std::mem::take(&mut self.uploaded);
+        let is_new = since > 0 && at.abs_diff(since) <= UPLOAD_WINDOW.unsigned_abs();
+        is_new.then(|| Found {
+            success: Some("a file was sent, and a program was then run where such files are kept".to_owned()),
+            ..Found::of(
+                Kind::Upload,
+                1,
+                since,
+                Some("sends a file and runs a program among the files that were sent".to_owned()),
+            )
+        })
+    }
+
+    fn take_series(&mut self, request: &Request<'_>, at: Millis, found: &mut Vec<Found>) {
+        let is_page = self.loads_pages(at);
+        if let Some((name, number, is_person)) = request.numbered() {
+            let key = request.hash ^ name.iter().fold(0, |hash, byte| (hash << 5 | hash >> 59) ^ u64::from(*byte));
+            let series = self.series_of(key, at);
+            series.values.note(spread(number.unsigned_abs()));
+            series.near += u32::from(series.run.lines > 0 && series.number.abs_diff(number) <= NEAR.unsigned_abs());
+            series.number = number;
+            series.run.note(at);
+            let most = match (request.is_robot(), is_person && request.is_browser()) {
+                (true, _) => NUMBERS_OF_ROBOTS,
+                (false, true) => NUMBERS_OF_PEOPLE,
+                (false, false) => NUMBERS,
+            };
+            let is_run = series.near * 2 + 1 >= series.run.lines;
+            if series.run.is_told() || series.values.count() >= most && is_run && !is_page {
+                let name = String::from_utf8_lossy(name).into_owned();
+                let sentence = |lines| format!("asks for one number after the other in `{name}`, {lines} times");
+                found.push(series.run.tell(Kind::Numbers, sentence));
+            }
+        } else if let Some((name, value)) = request.odd() {
+            let key = !request.hash ^ name.iter().fold(0, |hash, byte| (hash << 5 | hash >> 59) ^ u64::from(*byte));
+            let series = self.series_of(key, at);
+            let value = value.iter().fold(0, |hash: u64, byte| spread(hash ^ u64::from(*byte)));
+            series.values.note(value);
+            series.answer(request.status, request.bytes);
+            series.run.note(at);
+            if series.run.is_told() || series.values.count() >= CONDITIONS && series.has_two_answers() {
+                let name = String::from_utf8_lossy(name).into_owned();
+                let sentence = |lines| {
+                    format!("tries conditions in `{name}` that are answered in one of two ways, {lines} so far")
+                };
+                found.push(series.run.tell(Kind::Conditions, sentence));
+            }
+        }
+    }
+
+    /// The series of this path and parameter; the one that rested longer gives way.
+    fn series_of(&mut self, key: u64, at: Millis) -> &mut Series {
+        let all = self.series.get_or_insert_default();
+        let place = all.iter().position(|series| series.key == key && series.run.lines > 0);
+        let place = place.unwrap_or_else(|| usize::from(all[0].last > all[1].last));
+        let series = &mut all[place];
+        if series.key != key
+            || series.run.is_over(at, SERIES_WINDOW) && !series.run.is_told()
+            || at.abs_diff(series.last) > SERIES_WINDOW.unsigned_abs()
+        {
+            *series = Series { key, ..Series::default() };
+        }
+        series.last = at;
+        series
+    }
+
+    /// Notes that the error log tells of an attack of this source that its requests do not
+    /// show. One may be a fault of the application; a shell that complains is none.
+    pub fn note_error(&mut self, signal: &Signal, category: Category, at: Millis) -> Option<Found> {
+        self.last = self.last.max(at);
+        let run = self.errors.get_or_insert_default();
+        if run.is_over(at, SCAN_WINDOW) {
+            **run = Run::begin(at);
+        }
+        run.note(at);
+        if run.lines < ERRORS && !signal.is_certain {
+            return None;
+        }
+        let found = run.tell(Kind::Errors, |_| signal.sentence.to_owned());
+        Some(Found { category, ..found })
+    }
+
+    /// Whether all that is known of it is too old to matter at `now`.
+    pub fn is_past(&self, now: Millis) -> bool {
+        now.saturating_sub(self.last) > MEMORY
+    }
+}
+
+impl Flood {
+    /// Requests for few paths and for nothing that a page is made of.
+    fn note(&mut self, request: &Request<'_>, at: Millis) -> Option<Found> {
+        if self.run.is_over(at, FLOOD_WINDOW) {
+            let told = self.run.told;
+            *self = Flood::default();
+            self.run.written = if told > 0 { u32::MAX } else { 0 };
+        }
+        self.run.note(at);
+        self.paths |= 1 << (request.hash & 63);
+        self.assets += u32::from(request.is_asset);
+        if self.run.lines < FLOOD || self.paths.count_ones() > FLOOD_PATHS || self.assets * 10 > self.run.lines {
+            return None;
+        }
+        self.run
+            .tell(Kind::Flood, |lines| format!("sends {lines} requests for the same few paths within seconds"))
+            .into()
+    }
+}
+
+impl Logins {
+    /// Notes a try, of a network's `address` where all of a network are counted, and tells
+    /// what it looks like by now.
+    pub fn note(&mut self, request: &Request<'_>, attempt: Attempt, address: Option<u64>, at: Millis) -> Option<Found> {
+        if self.run.lines > 0 && at.abs_diff(self.last) > TRY_GAP.unsigned_abs() {
+            *self = Logins::default();
+        }
+        self.run.note(at);
+        (self.last, self.path) = (at, request.hash);
+        attempt.password.into_iter().for_each(|hash| _ = self.passwords.note(spread(hash)));
+        attempt.name.into_iter().for_each(|hash| _ = self.names.note(spread(hash)));
+        address.into_iter().for_each(|hash| _ = self.addresses.note(spread(hash)));
+        self.basic += u32::from(attempt.is_refused);
+        let is_odd = self.answers.note(request.status, request.bytes);
+        let is_many = if address.is_some() { self.is_of_many() } else { self.is_guessing() };
+        if !self.run.is_told() && !is_many {
+            return None;
+        }
+        let is_first = !self.run.is_told();
+        let (names, passwords) = (self.names.count(), self.passwords.count());
+        let found = self.run.tell(Kind::Logins, |tries| sentence(tries, names, passwords, address.is_some()));
+        let success = (is_odd || is_first).then(|| self.answers.success()).flatten();
+        Some(Found { success, ..found })
+    }
+
+    /// Whether somebody guesses. Who logs in loads pages before and after, and tries a few
+    /// passwords at most, with time to think; an office has a page's worth of requests for
+    /// each that logs in. A program with an old password repeats it, but slowly.
+    fn is_guessing(&self) -> bool {
+        let tries = self.run.lines;
+        let pace = self.last.saturating_sub(self.run.since).max(0) / Millis::from(tries.max(1));
+        if self.passwords.count() > 0 {
+            return self.passwords.count() >= PASSWORDS && pace <= 3 * TRY_PACE;
+        }
+        let is_form = self.basic * 2 < tries;
+        let is_fast = if is_form { pace <= TRY_PACE } else { pace <= TRY_PACE / 4 || self.names.count() >= 3 };
+        tries >= TRIES && self.others < tries.saturating_mul(2) && is_fast
+    }
+
+    fn is_of_many(&self) -> bool {
+        self.run.lines >= TRIES_OF_NETWORK && self.addresses.count() >= ADDRESSES_OF_NETWORK
+    }
+}
+
+fn sentence(tries: u32, names: u32, passwords: u32, is_network: bool) -> String {
+    let who = if is_network { ", from several addresses of one network" } else { "" };
+    match (names, passwords) {
+        (names, 1..) if names >= SPRAYED && passwords * 2 <= names => {
+            format!("tries {passwords} passwords for about {names} names, {tries} times in all{who}")
+        }
+        (0, 1..) => format!("tries about {passwords} passwords, {tries} times in all{who}"),
+        (names, 1..) => format!("tries about {passwords} passwords for {names} names, {tries} times in all{who}"),
+        (1.., 0) => format!("tries to log in as {names} users, {tries} times in all{who}"),
+        (0, 0) => format!("tries to log in {tries} times in a row{who}"),
+    }
+}
+
+impl Series {
+    fn answer(&mut self, status: u16, bytes: u64) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let is_it =
+            |known: &&mut (u16, u32, u32)| known.2 == 0 || known.0 == status && known.1.abs_diff(bytes) <= ALIKE_BYTES;
+        if let Some(known) = self.answers.iter_mut().find(is_it) {
+            *known = (status, if known.2 == 0 { bytes } else { known.1 }, known.2 + 1);
+        }
+    }
+
+    /// Whether nearly all answers are of two kinds, both common.
+    fn has_two_answers(&self) -> bool {
+        let [one, other] = [self.answers[0].2, self.answers[1].2];
+        let lines = self.run.lines;
+        (one + other) * 10 >= lines * 8 && one.min(other) * 10 >= lines * 2
+    }
+}
+
+/// Makes bits of all of a number depend on all of it (the finisher of SplitMix64).
+fn spread(number: u64) -> u64 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}
