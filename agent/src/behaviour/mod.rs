@@ -26,7 +26,7 @@ use event::{Access, Category, EventId, Incident, LifeId, Millis};
 use hash::Key;
 use incidents::{Incidents, Sighting, network};
 use recent::Recent;
-use request::Request;
+use request::{Attempt, Request};
 use serde::{Deserialize, Serialize, Serializer};
 use sizes::{Compared, Sizes};
 use source::{Found, Kind, Logins, Source};
@@ -238,7 +238,11 @@ impl Engine {
             found.extend(self.forgery(request, loads_pages, seen.at));
         }
         let mut is_of_network = false;
-        if let Some(attempt) = attempt.filter(|_| found.is_empty()) {
+        // Users of one network log in, too, but from a page of the site, or with an application
+        // that says so.
+        let is_bare =
+            |attempt: &Attempt| attempt.password.is_some() || request.referer.is_none() && request.is_browser();
+        if let Some(attempt) = attempt.filter(|attempt| found.is_empty() && is_bare(attempt)) {
             let (first, _) = network(client);
             let key = self.key.with(self.key.hash(&of_source(first)), self.key.hash(request.agent));
             let logins = self.state.networks.entry(key, Logins::default);
@@ -518,3 +522,6 @@ fn octets(client: IpAddr) -> [u8; 16] {
         IpAddr::V6(client) => client.octets(),
     }
 }
+
+#[cfg(test)]
+mod tests;

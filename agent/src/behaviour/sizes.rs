@@ -8,8 +8,8 @@ const SIZES: usize = 4;
 /// Answers that must have been seen before something is said of the next one.
 const ENOUGH: u32 = 5;
 
-/// The commonest sizes of a path's answers, with counts: a size that is not among them takes
-/// the place of the rarest, and its count (Space-Saving; Metwally, Agrawal and El Abbadi).
+/// The commonest sizes of a path's answers, with counts that may be too low: a size that is
+/// not among them wears down the rarest until it takes its place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     answers: u32,
@@ -36,10 +36,12 @@ impl Sizes {
     pub fn note(&mut self, bytes: u64) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.answers = self.answers.saturating_add(1);
-        let place = self.common.iter().position(|(size, count)| *count > 0 && *size == bytes);
-        let rarest = || (0..SIZES).min_by_key(|at| self.common[*at].1).unwrap_or(0);
-        let place = place.unwrap_or_else(rarest);
-        self.common[place] = (bytes, self.common[place].1.saturating_add(1));
+        let is_it = |known: &&mut (u32, u32)| known.1 > 0 && known.0 == bytes;
+        if let Some((_, count)) = self.common.iter_mut().find(is_it) {
+            *count = count.saturating_add(1);
+        } else if let Some(rarest) = self.common.iter_mut().min_by_key(|known| known.1) {
+            *rarest = if rarest.1 <= 1 { (bytes, 1) } else { (rarest.0, rarest.1 - 1) };
+        }
     }
 
     /// How an answer of this many bytes compares to the others. Only where few sizes make

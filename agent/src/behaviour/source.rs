@@ -364,6 +364,9 @@ impl Source {
     ) {
         self.last = self.last.max(at);
         found.extend(self.flood.note(request, at));
+        if let Some(logins) = self.logins.as_mut().filter(|logins| attempt.is_none() && logins.path != request.hash) {
+            logins.others = logins.others.saturating_add(1);
+        }
         if request.is_asset && request.status < 400 {
             self.loaded = at;
             return;
@@ -375,8 +378,6 @@ impl Source {
         if let Some(attempt) = attempt {
             let logins = self.logins.get_or_insert_default();
             found.extend(logins.note(request, attempt, None, at));
-        } else if let Some(logins) = &mut self.logins {
-            logins.others += u32::from(logins.path != request.hash);
         }
         if request.is_upload() {
             self.uploaded = at;

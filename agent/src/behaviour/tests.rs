@@ -1,0 +1,482 @@
+//! What sources do, line by line, and what is told of it.
+
+use super::*;
+use event::classify::Classifier;
+use event::incident::Phase;
+use event::{Format, Parsed};
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(Classifier::embedded);
+
+const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0";
+const NOON: Millis = 1_794_830_400_000;
+
+/// A request of the log, without its time.
+#[derive(Debug, Clone)]
+struct Line {
+    client: String,
+    method: &'static str,
+    target: String,
+    status: u16,
+    bytes: u64,
+    referer: &'static str,
+    agent: &'static str,
+}
+
+fn get(client: &str, target: impl Into<String>) -> Line {
+    let (client, target) = (client.to_owned(), target.into());
+    Line { client, method: "GET", target, status: 200, bytes: 5_000, referer: "-", agent: FIREFOX }
+}
+
+fn post(client: &str, target: impl Into<String>) -> Line {
+    Line { method: "POST", status: 302, bytes: 412, ..get(client, target) }
+}
+
+/// An engine, and all that it told.
+struct Host {
+    engine: Engine,
+    lines: u64,
+    told: Vec<Told>,
+}
+
+impl Host {
+    fn new() -> Host {
+        Host { engine: Engine::new("h", Limits::default()), lines: 0, told: Vec::new() }
+    }
+
+    fn id(&mut self) -> EventId {
+        self.lines += 1;
+        EventId(u128::from(self.lines).to_be_bytes())
+    }
+
+    /// Sees a request, `seconds` after noon.
+    fn sees(&mut self, seconds: i64, line: &Line) -> &Told {
+        let Line { client, method, target, status, bytes, referer, agent } = line;
+        let text = format!(
+            r#"{client} - - [16/Nov/2026:12:00:00 +0000] "{method} {target} HTTP/1.1" {status} {bytes} "{referer}" "{agent}""#
+        );
+        let parsed = Format::Combined.parse(text.as_bytes());
+        let access = parsed.access().expect("the test writes whole lines");
+        let verdict = CLASSIFIER.judge(access);
+        let client = parsed.client_ip().expect("the test writes addresses");
+        let line = super::Line::Access { client, access, verdict: verdict.as_ref() };
+        let seen = Seen { id: self.id(), at: NOON + seconds * 1_000, line };
+        self.told.push(self.engine.observe(&seen));
+        self.told.last().expect("it was pushed")
+    }
+
+    fn sees_all(&mut self, from: i64, every: i64, lines: impl IntoIterator<Item = Line>) {
+        lines.into_iter().enumerate().for_each(|(at, line)| _ = self.sees(from + at as i64 * every, &line));
+    }
+
+    /// Sees a line of the error log; one with a client has Apache's head.
+    fn reads(&mut self, seconds: i64, client: Option<&str>, message: &str) -> &Told {
+        let head = |client: &str| {
+            format!("[Mon Nov 16 12:00:00.000000 2026] [php:error] [pid 7:tid 7] [client {client}:26325] ")
+        };
+        let text = format!("{}{message}", client.map(head).unwrap_or_default());
+        let Parsed::Error(error) = Format::Error.parse(text.as_bytes()) else { panic!("{text}") };
+        let client = client.map(|client| client.parse().expect("the test writes addresses"));
+        let line = super::Line::Error { client, error: &error };
+        let seen = Seen { id: self.id(), at: NOON + seconds * 1_000, line };
+        self.told.push(self.engine.observe(&seen));
+        self.told.last().expect("it was pushed")
+    }
+
+    fn incidents(&self) -> Vec<&Incident> {
+        self.engine.incidents().collect()
+    }
+
+    fn the_incident(&self) -> &Incident {
+        let all = self.incidents();
+        assert_eq!(all.len(), 1, "{all:#?}");
+        all[0]
+    }
+
+    fn revisions(&self) -> Vec<&Incident> {
+        self.told.iter().flat_map(|told| &told.incidents).collect()
+    }
+}
+
+const ACTOR: &str = "192.0.2.7";
+
+#[test]
+fn a_run_of_eight_thousand_requests_is_one_incident_told_in_a_few_revisions() {
+    let mut host = Host::new();
+    let attack = |n: i64| get(ACTOR, format!("/item?id={n}%27+union+select+1,2,{n}--+-"));
+    for n in 0..8_000 {
+        assert!(host.sees(n / 50, &attack(n)).incident.is_some());
+    }
+    let incident = host.the_incident();
+    assert_eq!((incident.findings, incident.requests), (8_000, 8_000));
+    assert_eq!(incident.targets, [("/item".to_owned(), 8_000)]);
+    let revisions = host.revisions();
+    assert!(revisions.len() < 20, "{}", revisions.len());
+    assert!(revisions.iter().zip(1..).all(|(incident, revision)| incident.revision == revision));
+    assert!(revisions.iter().all(|revision| revision.id == incident.id));
+}
+
+#[test]
+fn an_incident_ends_after_half_an_hour_of_quiet_and_the_next_one_is_another() {
+    let mut host = Host::new();
+    let attack = get(ACTOR, "/item?id=1%27+union+select+1,2--+-");
+    host.sees(0, &attack);
+    assert_eq!(host.engine.pass(NOON + 1_799_000), []);
+    let ended = host.engine.pass(NOON + 1_800_000);
+    assert!(ended.len() == 1 && ended[0].is_over && ended[0].revision == 2);
+    host.sees(2_000, &attack);
+    host.sees(9_000, &attack);
+    let revisions = host.revisions();
+    let shown: Vec<(u32, bool)> = revisions.iter().map(|incident| (incident.revision, incident.is_over)).collect();
+    assert_eq!(shown, [(1, false), (1, false), (2, true), (1, false)]);
+    assert_eq!(host.incidents().len(), 3);
+}
+
+#[test]
+fn looking_around_a_little_is_no_incident_and_more_of_it_is() {
+    let mut host = Host::new();
+    let tool = Line { agent: "zgrab/0.x", ..get(ACTOR, "/") };
+    assert!(host.sees(0, &tool).incident.is_some() && host.sees(1, &tool).incidents.is_empty());
+    assert_eq!(host.incidents().len(), 0);
+    host.sees(2, &tool);
+    let incident = host.the_incident();
+    assert_eq!(incident.phases, [(Phase::Recon, NOON)]);
+    assert_eq!((incident.severity, incident.findings), (event::attack::Severity::Low, 3));
+}
+
+#[test]
+fn paths_that_are_not_there_are_a_scan_when_they_are_many() {
+    let missing = |n: i64| Line { status: 404, ..get(ACTOR, format!("/x{n}")) };
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..10).map(missing));
+    assert_eq!(host.incidents().len(), 0);
+    host.sees_all(10, 1, (10..60).map(missing));
+    let incident = host.the_incident();
+    assert_eq!(incident.categories[&Category::Recon], 60);
+    assert_eq!(incident.first_seen, NOON);
+    assert!(incident.behaviour[0].ends_with("though the user agent is a browser's"), "{:?}", incident.behaviour);
+    assert_eq!(incident.outcome, Outcome::Failed);
+}
+
+#[test]
+fn a_crawler_with_old_links_a_page_with_missing_images_and_a_monitor_are_no_scans() {
+    let mut host = Host::new();
+    let robot = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
+    host.sees_all(
+        0,
+        2,
+        (0..60).map(|n| Line { status: 404, agent: robot, ..get("198.51.100.1", format!("/old/{n}")) }),
+    );
+    let image = |n| Line { status: 404, referer: "https://h.lab/page", ..get("198.51.100.2", format!("/img/{n}.png")) };
+    host.sees_all(0, 0, (0..80).map(image));
+    host.sees_all(0, 5, (0..500).map(|_| Line { status: 404, agent: "curl/8", ..get("198.51.100.3", "/health") }));
+    let lost = |n| Line { status: if n % 3 == 0 { 404 } else { 200 }, ..get("198.51.100.4", format!("/page/{n}")) };
+    host.sees_all(0, 1, (0..300).map(lost));
+    assert_eq!(host.incidents().len(), 0);
+}
+
+fn guess(user: usize, password: usize) -> Line {
+    let target = format!("/brute/?username=user{user}&password=REDACTED-{password:012x}&Login=Login");
+    Line { bytes: 5_026, referer: "http://h.lab/brute/", ..get(ACTOR, target) }
+}
+
+#[test]
+fn passwords_tried_in_queries_are_a_brute_force_and_the_odd_answer_is_its_success() {
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..12).map(|n| guess(0, n)));
+    let incident = host.the_incident();
+    assert_eq!(incident.outcome, Outcome::Unknown);
+    assert_eq!(incident.categories[&Category::Bruteforce], 12);
+    let right = Line { bytes: 5_151, ..guess(0, 99) };
+    let reason = "after 12 answers of 5026 bytes and status 200, one had 5151 bytes and status 200";
+    assert_eq!(host.sees(12, &right).outcome, Some((Outcome::LikelySucceeded, reason.to_owned())));
+    let incident = host.the_incident();
+    assert_eq!((incident.outcome, incident.outcome_reason.as_str()), (Outcome::LikelySucceeded, reason));
+    assert_eq!(incident.phases.last(), Some(&(Phase::Success, NOON + 12_000)));
+    assert!(incident.score >= 80);
+}
+
+#[test]
+fn one_password_for_many_names_is_told_as_such() {
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..30).map(|n| guess(n, n % 6)));
+    let told = &host.the_incident().behaviour[0];
+    assert!(told.starts_with("tries 6 passwords for about "), "{told}");
+}
+
+#[test]
+fn logins_one_after_the_other_are_a_brute_force() {
+    let mut host = Host::new();
+    host.sees_all(0, 4, (0..20).map(|_| post(ACTOR, "/login.php")));
+    assert_eq!(host.the_incident().behaviour, ["tries to log in 16 times in a row"]);
+}
+
+#[test]
+fn who_mistypes_a_password_and_an_office_that_logs_in_are_left_alone() {
+    let mut host = Host::new();
+    host.sees_all(0, 15, (0..4).map(|n| Line { client: "198.51.100.1".into(), ..guess(0, n) }));
+    let form = |client| Line { referer: "http://h.lab/login", ..post(client, "/login") };
+    host.sees_all(0, 10, (0..4).map(|_| form("198.51.100.2")));
+    for n in 0..40 {
+        host.sees(n * 5, &form("198.51.100.3"));
+        let page = |target: &str| Line { referer: "http://h.lab/login", ..get("198.51.100.3", target) };
+        ["/", "/style.css", "/app.js", "/news"].into_iter().for_each(|target| _ = host.sees(n * 5 + 1, &page(target)));
+    }
+    assert_eq!(host.incidents().len(), 0);
+}
+
+#[test]
+fn addresses_of_one_network_that_take_turns_at_a_login_are_one_actor() {
+    let mut host = Host::new();
+    host.sees_all(0, 10, (0..30).map(|n| post(&format!("192.0.2.{}", n % 10), "/login.php")));
+    let incident = host.the_incident();
+    assert_eq!(incident.actor, "192.0.2.0/24");
+    assert!(incident.behaviour[0].ends_with("from several addresses of one network"), "{:?}", incident.behaviour);
+}
+
+#[test]
+fn the_third_address_of_a_network_with_the_same_user_agent_is_the_network() {
+    let mut host = Host::new();
+    let attack = |n: i64| get(&format!("2001:db8::{n}"), format!("/item{n}?id=1%27+union+select+1,2--+-"));
+    host.sees_all(0, 1, (1..=6).map(attack));
+    let stranger = Line { agent: "curl/8", ..attack(9) };
+    host.sees(9, &stranger);
+    let actors: Vec<&str> = host.incidents().iter().map(|incident| incident.actor.as_str()).collect();
+    assert_eq!(actors, ["2001:db8::1", "2001:db8::2", "2001:db8::9", "2001:db8::/64"]);
+    assert_eq!(host.incidents()[3].findings, 4);
+}
+
+#[test]
+fn conditions_that_are_answered_in_two_ways_are_blind_sql_injection() {
+    let mut host = Host::new();
+    let ask = |n: i64| Line { status: if n % 2 == 0 { 200 } else { 404 }, ..get(ACTOR, format!("/item?k=f({n})")) };
+    host.sees_all(0, 1, (0..30).map(ask));
+    let incident = host.the_incident();
+    assert_eq!(incident.categories[&Category::Sqli], 30);
+    assert!(incident.behaviour[0].starts_with("tries conditions in `k`"), "{:?}", incident.behaviour);
+}
+
+#[test]
+fn one_number_after_the_other_is_asked_for_by_who_looks_for_others_data() {
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..24).map(|n| get(ACTOR, format!("/invoice?id={}", 1_000 + n))));
+    let told = &host.the_incident().behaviour[0];
+    assert!(told.starts_with("asks for one number after the other in `id`, 2"), "{told}");
+}
+
+#[test]
+fn visitors_robots_and_those_who_search_ask_for_many_numbers_and_words() {
+    let mut host = Host::new();
+    let from = |target: String| Line { referer: "http://h.lab/list", ..get("198.51.100.1", target) };
+    host.sees_all(0, 1, (0..60).map(|n| from(format!("/invoice?id={n}"))));
+    let robot = "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)";
+    host.sees_all(0, 1, (0..60).map(|n| Line { agent: robot, ..get("198.51.100.2", format!("/show?id={n}")) }));
+    host.sees_all(0, 1, (0..200).map(|n| get("198.51.100.3", format!("/list?page={n}"))));
+    let typed = |n: usize| Line {
+        bytes: n as u64 * 37,
+        ..get("198.51.100.4", format!("/suggest?q={}", &"wool coat (red)"[..n % 15].replace(' ', "+")))
+    };
+    host.sees_all(0, 1, (0..60).map(typed));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
+/// Pages of a site, whose links tell its name.
+fn browse(host: &mut Host, client: &str) {
+    for n in 0..10 {
+        host.sees(n, &Line { referer: "http://h.lab/news", ..get(client, "/news") });
+        host.sees(n, &Line { referer: "http://h.lab/news", ..get(client, "/style.css") });
+    }
+}
+
+#[test]
+fn a_change_that_another_sites_page_asks_for_is_told() {
+    let mut host = Host::new();
+    browse(&mut host, "198.51.100.1");
+    let change = "/csrf/?password_new=REDACTED-1&password_conf=REDACTED-1";
+    host.sees(20, &Line { referer: "http://h.lab/csrf/", ..get("198.51.100.1", change) });
+    assert_eq!(host.incidents().len(), 0);
+    host.sees(21, &Line { referer: "https://evil.example/kitten.html", ..get("198.51.100.1", change) });
+    assert_eq!(host.the_incident().behaviour, ["a page of `evil.example` makes the browser ask for a change here"]);
+}
+
+#[test]
+fn an_administrator_at_work_is_no_incident() {
+    let mut host = Host::new();
+    browse(&mut host, "198.51.100.1");
+    let own = |target: &str| Line { referer: "http://h.lab/news", ..get("198.51.100.1", target) };
+    host.sees_all(20, 1, (0..5).flat_map(|_| [own("/phpmyadmin/"), own("/phpinfo.php")]));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
+#[test]
+fn a_program_that_was_sent_and_is_run_has_worked() {
+    let mut host = Host::new();
+    host.sees(0, &Line { status: 200, ..post(ACTOR, "/vulnerabilities/upload/") });
+    host.sees(9, &get(ACTOR, "/hackable/uploads/s2f.php"));
+    let incident = host.the_incident();
+    assert_eq!((incident.outcome, incident.first_seen), (Outcome::LikelySucceeded, NOON));
+    assert!(incident.categories.contains_key(&Category::Upload));
+}
+
+#[test]
+fn requests_that_are_never_finished_and_floods_are_told() {
+    let mut host = Host::new();
+    host.sees_all(0, 2, (0..30).map(|_| Line { status: 408, bytes: 0, agent: "-", ..get("198.51.100.1", "-") }));
+    host.sees_all(0, 0, (0..1_500).map(|_| Line { agent: "x", ..get("198.51.100.2", "/") }));
+    let told: Vec<&str> = host.incidents().iter().map(|incident| incident.behaviour[0].as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "begins requests and does not finish them, 20 so far",
+            "sends 1000 requests for the same few paths within seconds"
+        ]
+    );
+}
+
+#[test]
+fn an_answer_much_longer_than_usual_holds_what_was_stolen() {
+    let mut host = Host::new();
+    host.sees_all(
+        0,
+        1,
+        (0..9).map(|n| Line {
+            bytes: 4_940 - n % 2 * 57,
+            referer: "http://h.lab/",
+            ..get("198.51.100.1", format!("/sqli/?id={n}"))
+        }),
+    );
+    let attack = |bytes| Line { bytes, ..get(ACTOR, "/sqli/?id=1%27+or+1%3D1--+-") };
+    assert_eq!(host.sees(20, &attack(4_940)).outcome.as_ref().unwrap().0, Outcome::Unknown);
+    let reason = "its answer has 5230 bytes, where the path's other answers have 4940 at most";
+    assert_eq!(host.sees(21, &attack(5_230)).outcome, Some((Outcome::LikelySucceeded, reason.to_owned())));
+    let missed = Line { status: 404, ..attack(4_984) };
+    assert_eq!(host.sees(22, &missed).outcome.as_ref().unwrap().0, Outcome::Unknown);
+}
+
+#[test]
+fn an_error_is_joined_with_its_request_whichever_is_read_first() {
+    let attack =
+        Line { status: 500, bytes: 295, ..get(ACTOR, "/sqli/?id=1%27+and+updatexml(1,concat(0x7e,user()),1)--+-") };
+    let complaint = "PHP Fatal error:  Uncaught mysqli_sql_exception: XPATH syntax error: '~dvwa' in /l.php:1";
+    let leaked =
+        Some((Outcome::LikelySucceeded, "the database answered an injected query in its error message".to_owned()));
+    let mut host = Host::new();
+    assert_eq!(host.sees(0, &attack).outcome.as_ref().unwrap().0, Outcome::Unknown);
+    assert_eq!(host.reads(1, Some(ACTOR), complaint).outcome, leaked);
+    assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+    let mut host = Host::new();
+    host.reads(0, Some(ACTOR), complaint);
+    assert_eq!(host.sees(1, &attack).outcome, leaked);
+    assert_eq!(host.the_incident().findings, 2);
+}
+
+#[test]
+fn a_command_in_a_posts_body_shows_in_what_the_shell_complains_of() {
+    let mut host = Host::new();
+    host.sees(0, &Line { status: 200, ..post(ACTOR, "/exec/") });
+    host.reads(1, None, "sh: 1: nslookup: not found");
+    let incident = host.the_incident();
+    assert_eq!((incident.actor.as_str(), incident.outcome), (ACTOR, Outcome::LikelySucceeded));
+    assert_eq!(incident.behaviour, ["a shell ran what was sent, and complained of it"]);
+}
+
+#[test]
+fn one_error_of_the_database_may_be_a_fault_of_the_application() {
+    let mut host = Host::new();
+    let complaint = "PHP Fatal error:  Uncaught mysqli_sql_exception: You have an error in your SQL syntax";
+    host.reads(0, Some("198.51.100.1"), complaint);
+    assert_eq!(host.incidents().len(), 0);
+    host.reads(9, Some("198.51.100.1"), complaint);
+    assert_eq!(host.the_incident().categories[&Category::Sqli], 2);
+}
+
+#[test]
+fn a_source_that_only_visits_is_known_in_little_room() {
+    assert!(size_of::<Source>() <= 128, "{}", size_of::<Source>());
+    let mut engine = Host::new();
+    let empty = serde_json::to_string(&engine.engine).unwrap().len();
+    engine.sees_all(0, 1, (0..100).map(|n| get(&format!("198.51.100.{n}"), "/")));
+    let each = (serde_json::to_string(&engine.engine).unwrap().len() - empty) / 100;
+    assert!(each <= 150, "{each} bytes of a snapshot");
+    engine.engine.pass(NOON + 3 * 3_600_000);
+    assert_eq!(engine.engine.state.sources.len(), 0);
+}
+
+/// Lines of a few clients who do a little of everything, at times that jump.
+fn lines() -> impl Strategy<Value = Vec<(i64, Line)>> {
+    let client = (0u8..3, 0u8..5).prop_map(|(net, host)| format!("10.0.{net}.{host}"));
+    let what = prop_oneof![
+        (0usize..3, 0usize..40).prop_map(|(user, password)| guess(user, password)),
+        (0u16..60).prop_map(|n| Line { status: 404, ..get("", format!("/x{n}")) }),
+        (0u16..60).prop_map(|n| get("", format!("/invoice?id={n}"))),
+        (0u16..60, 0u64..2).prop_map(|(n, two)| Line { bytes: 90 + two * 500, ..get("", format!("/item?k=f({n})")) }),
+        Just(post("", "/login.php")),
+        Just(post("", "/upload")),
+        Just(get("", "/uploads/x.php")),
+        Just(get("", "/item?id=1%27+union+select+1,2--+-")),
+        Just(get("", "/style.css")),
+        Just(Line { referer: "http://h.lab/item", ..get("", "/delete?id=1") }),
+    ];
+    let time = prop_oneof![8 => 0i64..120, 1 => -4_000i64..4_000];
+    prop::collection::vec((time, client, what).prop_map(|(at, client, line)| (at, Line { client, ..line })), 0..300)
+}
+
+fn small() -> Limits {
+    Limits { sources: 8, paths: 4, incidents: 3, ..Limits::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_restart_anywhere_changes_nothing(lines in lines(), restart in 0usize..300) {
+        let (mut one, mut other) = (Host::new(), Host::new());
+        one.engine = Engine::new("h", small());
+        other.engine = Engine::new("h", small());
+        for (at, (seconds, line)) in lines.iter().enumerate() {
+            if at == restart {
+                let snapshot = serde_json::to_string(&other.engine).unwrap();
+                other.engine = serde_json::from_str(&snapshot).unwrap();
+            }
+            prop_assert_eq!(one.sees(*seconds, line), other.sees(*seconds, line));
+        }
+        let end = NOON + 9_000_000;
+        prop_assert_eq!(one.engine.pass(end), other.engine.pass(end));
+        prop_assert_eq!(serde_json::to_string(&one.engine).unwrap(), serde_json::to_string(&other.engine).unwrap());
+    }
+
+    #[test]
+    fn revisions_rise_one_by_one_and_nothing_that_was_seen_is_lost_from_them(lines in lines()) {
+        let mut host = Host::new();
+        host.engine = Engine::new("h", small());
+        lines.iter().for_each(|(seconds, line)| _ = host.sees(*seconds, line));
+        let mut last: std::collections::HashMap<EventId, &Incident> = Default::default();
+        for incident in host.revisions() {
+            let before = last.insert(incident.id, incident);
+            prop_assert_eq!(incident.revision, before.map_or(0, |before| before.revision) + 1);
+            prop_assert!(before.is_none_or(|before| !before.is_over && before.outcome <= incident.outcome && before.findings <= incident.findings));
+            prop_assert!(incident.findings <= incident.requests && incident.first_seen <= incident.last_seen);
+            prop_assert!((1..=100).contains(&incident.score) && !incident.categories.is_empty());
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_is_sent(seeds in prop::collection::vec(any::<(u128, i64, u64)>(), 400)) {
+        let limits = Limits { sources: 50, paths: 20, incidents: 10, ..Limits::default() };
+        let mut engine = Engine::new("h", limits);
+        for (n, (address, at, bytes)) in seeds.into_iter().enumerate() {
+            let target = format!("/{address:x}?id=1%27+union+select+{n},2--+-&password=REDACTED-{n}");
+            let text = format!(r#"{} - - [16/Nov/2026:12:00:00 +0000] "GET {target} HTTP/1.1" 200 {bytes} "-" "{address}""#, std::net::Ipv6Addr::from(address));
+            let parsed = Format::Combined.parse(text.as_bytes());
+            let (access, client) = (parsed.access().unwrap(), parsed.client_ip().unwrap());
+            let verdict = CLASSIFIER.judge(access);
+            let line = super::Line::Access { client, access, verdict: verdict.as_ref() };
+            engine.observe(&Seen { id: EventId((n as u128).to_be_bytes()), at, line });
+            let state = &engine.state;
+            prop_assert!(state.sources.len() <= 50 && state.sizes.len() <= 20 && state.networks.len() <= 6);
+            prop_assert!(state.attacks.len() <= JOINED_MAX && state.complaints.len() <= JOINED_MAX && state.hosts.len() <= HOSTS_MAX);
+            prop_assert!(engine.incidents().count() <= 10 + 100);
+        }
+    }
+}
