@@ -1,6 +1,6 @@
 //! Lines into frames: parse, classify, append; close when full or late.
 
-use crate::behaviour::{self, Engine, Place, Seen, Told};
+use crate::behaviour::{Observer, Place, Told};
 use crate::enrich::Enrichment;
 use crate::redaction::Redaction;
 use crate::spool::Meta;
@@ -11,7 +11,10 @@ use event::geo::SourceFacts;
 use event::limits::{FRAME_BYTES_MAX, FRAME_TEXT_BYTES_MAX, LINE_BYTES_MAX, PARTITION_KEY_BYTES};
 use event::line::day_of;
 use event::redact::masked;
-use event::{Classifier, Day, Encoding, Event, Millis, Origin};
+use event::classify::Verdict;
+use event::outcome::{Context, outcome_of_findings};
+use event::{Classifier, Day, Encoding, Event, Incident, Millis, Origin, Parsed};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -78,6 +81,8 @@ impl Contents {
     fn push(&mut self, origin: &Arc<Origin>, line: Line<'_>, source: Option<Arc<SourceFacts>>) {
         match self {
             Contents::Frame(body) => body.push(line),
+            // What others read knows lines alone.
+            Contents::Other { .. } if line.incident.is_some() => {}
             Contents::Other { encoding, text, ends } => {
                 encoding.push(&event(origin, line, source), text);
                 ends.push(text.len());
@@ -128,12 +133,13 @@ fn event(origin: &Arc<Origin>, line: Line<'_>, source: Option<Arc<SourceFacts>>)
         time: line.time,
         day: line.day,
         attack,
+        context: line.context.map(|context| Box::new(context.clone())),
         client: line.client,
         source,
         duplicate_of: line.duplicate_of.map(str::to_owned),
         masks: line.masks.to_vec(),
         gap: line.gap.map(str::to_owned),
-        incident: line.incident.map(|incident| Box::new(incident.clone())),
+        incident: None,
         given_id: None,
         record: None,
     }
@@ -144,7 +150,7 @@ fn event(origin: &Arc<Origin>, line: Line<'_>, source: Option<Arc<SourceFacts>>)
 pub struct Inspector {
     pub classifier: Arc<Classifier>,
     pub enrichment: Enrichment,
-    pub engine: Engine,
+    pub observer: Observer,
     pub redaction: Redaction,
 }
 
@@ -183,16 +189,30 @@ impl Batch {
         self.body.bytes() + self.sources.bytes
     }
 
-    /// Parses, classifies, masks and appends one line that was read at `read`.
+    /// Parses, classifies, masks and appends one line that was read at `read`, and the
+    /// incidents that it changes.
     pub fn push(&mut self, line: RawLine<'_>, duplicate_of: Option<&str>, inspector: &mut Inspector, read: Millis) {
-        let Inspector { classifier, enrichment, engine, redaction } = inspector;
+        let Inspector { classifier, enrichment, observer, redaction } = inspector;
         let parsed = self.origin.parse(line.text);
-        let attack = parsed.access().and_then(|access| classifier.judge(access));
+        let verdict = parsed.access().and_then(|access| classifier.judge(access));
         let (text, masks) = redaction.apply(line.text, &parsed);
         let passed_on = enrichment.client(&parsed);
         let source = passed_on.or_else(|| parsed.client_ip().filter(|_| enrichment.knows()));
         let source = source.and_then(|client| self.sources.facts(client, enrichment, redaction));
         self.day = day_of(&parsed, self.day);
+        let client = passed_on.map(|client| redaction.address(client));
+        let written = parsed.time().map_or(&b""[..], |time| time.written);
+        let place = Place { life: self.origin.life, offset: line.offset, length: line.length, written };
+        let is_as_it_was = matches!(text, Cow::Borrowed(_)) && masks.is_empty();
+        let told = match duplicate_of {
+            Some(_) => Observed::default(),
+            None if is_as_it_was => observe(observer, place, &parsed, client, verdict.as_ref(), read),
+            None => {
+                let shown = masked(&text, &masks);
+                observe(observer, place, &self.origin.parse(&shown), client, verdict.as_ref(), read)
+            }
+        };
+        let time = parsed.time().map_or(read, |own| own.at);
         self.body.push(
             &self.origin,
             Line {
@@ -200,18 +220,35 @@ impl Batch {
                 length: line.length,
                 line: &text,
                 cut: line.is_cut,
-                time: parsed.time().map_or(read, |own| own.at),
+                time,
                 tells_time: parsed.time().is_some(),
                 day: self.day,
-                attack: attack.as_ref(),
-                client: passed_on.map(|client| redaction.address(client)),
+                attack: verdict.as_ref(),
+                context: told.context.as_ref(),
+                client,
                 duplicate_of,
                 masks: &masks,
                 gap: None,
                 incident: None,
             },
-            source,
+            source.clone(),
         );
+        for incident in &told.incidents {
+            self.push_incident(line.offset + line.length + 1, incident, time, source.clone());
+        }
+    }
+
+    /// Appends an incident that has changed, behind the line that ends at `offset`.
+    pub fn push_incident(
+        &mut self,
+        offset: u64,
+        incident: &Incident,
+        time: Millis,
+        source: Option<Arc<SourceFacts>>,
+    ) {
+        self.sources.keep(incident, source.as_ref());
+        let day = self.day;
+        self.body.push(&self.origin, Line { offset, time, day, incident: Some(incident), ..Line::default() }, source);
     }
 
     /// Appends an event that stands for lost bytes.
@@ -219,6 +256,29 @@ impl Batch {
         let (offset, length, day, gap) = (from, to - from, self.day, Some(reason));
         self.body.push(&self.origin, Line { offset, length, time: noticed, day, gap, ..Line::default() }, None);
     }
+}
+
+/// What seeing a line led to, as far as it travels.
+#[derive(Debug, Default)]
+struct Observed {
+    context: Option<Context>,
+    incidents: Vec<Incident>,
+}
+
+/// Shows a line to the observer. What follows from the line's own status need not travel.
+fn observe(
+    observer: &mut Observer,
+    place: Place<'_>,
+    shown: &Parsed<'_>,
+    client: Option<IpAddr>,
+    verdict: Option<&Verdict<'_>>,
+    read: Millis,
+) -> Observed {
+    let attack = verdict.zip(shown.access()).map(|(verdict, access)| verdict.attack(access));
+    let Told { outcome, categories, incidents, .. } = observer.see(place, shown, client, attack.as_ref(), read);
+    let own = attack.zip(shown.access()).map(|(attack, access)| outcome_of_findings(&attack.findings, access));
+    let context = Context { outcome: outcome.filter(|outcome| own.as_ref() != Some(outcome)), categories };
+    Observed { context: (!context.is_empty()).then_some(context), incidents }
 }
 
 /// What is known of the clients of a batch.
@@ -245,6 +305,13 @@ impl Sources {
         self.bytes += facts.as_ref().map_or(0, |_| SOURCE_BYTES);
         self.by_address.insert(shown, facts.clone());
         facts
+    }
+
+    /// Keeps what is known of an incident's actor.
+    fn keep(&mut self, incident: &Incident, facts: Option<&Arc<SourceFacts>>) {
+        if let (Some(facts), Ok(actor)) = (facts, incident.actor.parse::<IpAddr>()) {
+            self.by_address.entry(actor).or_insert_with(|| Some(Arc::clone(facts)));
+        }
     }
 
     fn known(&self) -> BTreeMap<IpAddr, Arc<SourceFacts>> {

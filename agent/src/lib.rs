@@ -39,6 +39,7 @@ pub mod tools;
 pub mod cli;
 
 use crate::batch::Inspector;
+use crate::behaviour::Observer;
 use crate::enrich::Enrichment;
 use crate::lock::{Lock, LockError};
 use crate::settings::Settings;
@@ -104,7 +105,8 @@ async fn pipeline(
     settings.meter.watch_spool(&spool);
     let redaction = redaction::open(&settings.redact, &settings.state).map_err(RunError::Folder)?;
     let enrichment = Enrichment::open(&settings.enrich, Instant::now());
-    let inspector = Inspector { classifier: Arc::clone(classifier), enrichment, redaction };
+    let observer = Observer::restore(&settings.host.id, &opened.behaviour, &opened.frames, Instant::now());
+    let inspector = Inspector { classifier: Arc::clone(classifier), enrichment, observer, redaction };
     let desk = Desk::new(settings.clone(), inspector, Arc::clone(&spool), opened.known);
     let wakes = Wakes::new();
     let (stop, read, shipped) = (stop.child_token(), CancellationToken::new(), CancellationToken::new());

@@ -81,6 +81,9 @@ struct Open {
     kinds: Vec<Kind>,
     /// What the last revision told.
     told: u64,
+    /// Whether something has happened since.
+    #[serde(default)]
+    has_news: bool,
 }
 
 /// The incidents of a host.
@@ -157,6 +160,20 @@ impl Incidents {
         over.into_iter().filter_map(|actor| self.end(actor)).collect()
     }
 
+    /// Revisions of open incidents that have gone on since they were told of last.
+    pub fn catch_up(&mut self) -> Vec<Incident> {
+        let gone_on = |open: &&mut Open| open.incident.revision > 0 && open.has_news;
+        self.open.values_mut().filter(gone_on).map(Open::revise).collect()
+    }
+
+    /// Takes note that a revision has been told of, by this engine before it was set back.
+    pub fn was_told(&mut self, incident: &Incident) {
+        let told = self.open.values_mut().find(|open| open.incident.actor == incident.actor);
+        if let Some(open) = told.filter(|open| open.incident.revision <= incident.revision) {
+            (open.incident.id, open.incident.revision) = (incident.id, incident.revision);
+        }
+    }
+
     fn end(&mut self, actor: Actor) -> Option<Incident> {
         let mut incident = self.open.remove(&actor)?.incident;
         if incident.revision == 0 {
@@ -213,7 +230,7 @@ impl Open {
             severity: Severity::Low,
             is_over: false,
         };
-        Open { actor, incident, kinds: Vec::new(), told: 0 }
+        Open { actor, incident, kinds: Vec::new(), told: 0, has_news: false }
     }
 
     /// Whether a sighting has a user agent or a target of this incident.
@@ -226,6 +243,7 @@ impl Open {
 
     fn note(&mut self, sighting: &Sighting<'_>) -> Option<Incident> {
         let at = sighting.at;
+        self.has_news = true;
         let incident = &mut self.incident;
         incident.first_seen = incident.first_seen.min(at);
         incident.last_seen = incident.last_seen.max(at);
@@ -252,16 +270,18 @@ impl Open {
 
     /// A new revision, if there is something new or twice as much as was told.
     fn tell(&mut self, is_new: bool) -> Option<Incident> {
-        let incident = &mut self.incident;
+        let incident = &self.incident;
         let is_worth = incident.severity > Severity::Low || !self.kinds.is_empty() || incident.findings >= LOW_FINDINGS;
         let is_due = incident.revision == 0 || is_new || incident.findings >= self.told.saturating_mul(2);
-        if !is_worth || !is_due {
-            return None;
-        }
-        incident.revision += 1;
-        incident.score = score(incident);
-        self.told = incident.findings;
-        Some(incident.clone())
+        (is_worth && is_due).then(|| self.revise())
+    }
+
+    fn revise(&mut self) -> Incident {
+        self.incident.revision += 1;
+        self.incident.score = score(&self.incident);
+        self.told = self.incident.findings;
+        self.has_news = false;
+        self.incident.clone()
     }
 
     fn add(&mut self, category: Category, lines: u64, at: Millis) -> bool {

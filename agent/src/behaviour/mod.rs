@@ -10,12 +10,15 @@
 //! All that is kept is bounded, whatever clients send.
 
 mod hash;
+mod observer;
 mod recent;
 mod request;
 mod errors;
 mod source;
 mod sizes;
 mod incidents;
+
+pub use observer::Observer;
 
 use errors::Signal;
 use event::attack::{Attack, Field};
@@ -218,6 +221,17 @@ impl Engine {
     pub fn pass(&mut self, now: Millis) -> Vec<Incident> {
         self.state.sources.retain(|source| !source.is_past(now));
         self.state.incidents.pass(now)
+    }
+
+    /// Revisions of the incidents that have gone on since they were told of last, for whoever
+    /// wants to know how things stand.
+    pub fn catch_up(&mut self) -> Vec<Incident> {
+        self.state.incidents.catch_up()
+    }
+
+    /// Takes note of a revision that a frame holds, when frames are read again.
+    pub fn was_told(&mut self, incident: &Incident) {
+        self.state.incidents.was_told(incident);
     }
 
     fn request(

@@ -33,6 +33,11 @@ fn post(client: &str, target: impl Into<String>) -> Line {
     Line { method: "POST", status: 302, bytes: 412, ..get(client, target) }
 }
 
+/// The place of a line; no two lines have the same.
+fn place(line: u64) -> Place<'static> {
+    Place { life: LifeId([7; 16]), offset: line, length: 1, written: b"" }
+}
+
 /// An engine, and all that it told.
 struct Host {
     engine: Engine,
@@ -45,9 +50,9 @@ impl Host {
         Host { engine: Engine::new("h", Limits::default()), lines: 0, told: Vec::new() }
     }
 
-    fn id(&mut self) -> EventId {
+    fn place(&mut self) -> Place<'static> {
         self.lines += 1;
-        EventId(u128::from(self.lines).to_be_bytes())
+        place(self.lines)
     }
 
     /// Sees a request, `seconds` after noon.
@@ -58,10 +63,10 @@ impl Host {
         );
         let parsed = Format::Combined.parse(text.as_bytes());
         let access = parsed.access().expect("the test writes whole lines");
-        let verdict = CLASSIFIER.judge(access);
+        let attack = CLASSIFIER.classify(access);
         let client = parsed.client_ip().expect("the test writes addresses");
-        let line = super::Line::Access { client, access, verdict: verdict.as_ref() };
-        let seen = Seen { id: self.id(), at: NOON + seconds * 1_000, line };
+        let line = super::Line::Access { client, access, attack: attack.as_ref() };
+        let seen = Seen { place: self.place(), at: NOON + seconds * 1_000, line };
         self.told.push(self.engine.observe(&seen));
         self.told.last().expect("it was pushed")
     }
@@ -79,7 +84,7 @@ impl Host {
         let Parsed::Error(error) = Format::Error.parse(text.as_bytes()) else { panic!("{text}") };
         let client = client.map(|client| client.parse().expect("the test writes addresses"));
         let line = super::Line::Error { client, error: &error };
-        let seen = Seen { id: self.id(), at: NOON + seconds * 1_000, line };
+        let seen = Seen { place: self.place(), at: NOON + seconds * 1_000, line };
         self.told.push(self.engine.observe(&seen));
         self.told.last().expect("it was pushed")
     }
@@ -470,9 +475,9 @@ proptest! {
             let text = format!(r#"{} - - [16/Nov/2026:12:00:00 +0000] "GET {target} HTTP/1.1" 200 {bytes} "-" "{address}""#, std::net::Ipv6Addr::from(address));
             let parsed = Format::Combined.parse(text.as_bytes());
             let (access, client) = (parsed.access().unwrap(), parsed.client_ip().unwrap());
-            let verdict = CLASSIFIER.judge(access);
-            let line = super::Line::Access { client, access, verdict: verdict.as_ref() };
-            engine.observe(&Seen { id: EventId((n as u128).to_be_bytes()), at, line });
+            let attack = CLASSIFIER.classify(access);
+            let line = super::Line::Access { client, access, attack: attack.as_ref() };
+            engine.observe(&Seen { place: place(n as u64), at, line });
             let state = &engine.state;
             prop_assert!(state.sources.len() <= 50 && state.sizes.len() <= 20 && state.networks.len() <= 6);
             prop_assert!(state.attacks.len() <= JOINED_MAX && state.complaints.len() <= JOINED_MAX && state.hosts.len() <= HOSTS_MAX);

@@ -3,6 +3,7 @@
 use super::watch::Watch;
 use super::*;
 use crate::batch::Inspector;
+use crate::behaviour::Observer;
 use crate::enrich::{EnrichSettings, Enrichment};
 use crate::redaction::{RedactSettings, Redaction};
 use crate::report::Report;
@@ -92,7 +93,7 @@ impl Rig {
         settings.meter.watch_spool(&spool);
         let redaction = Redaction::new(&settings.redact, [7; 32]);
         let enrichment = Enrichment::open(&settings.enrich, Instant::now());
-        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), enrichment, redaction };
+        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), enrichment, observer: Observer::new("case", Instant::now()), redaction };
         let desk = Desk::new(settings, inspector, spool, opened.known);
         self.tailer = Some(Tailer::new(desk, Watch::none()));
     }

@@ -7,6 +7,7 @@
 use super::watch::Watch;
 use super::*;
 use crate::batch::Inspector;
+use crate::behaviour::Observer;
 use crate::enrich::Enrichment;
 use crate::redaction::Redaction;
 use crate::settings::{FileSettings, RecordFormat, SWEEP, Settings};
@@ -134,7 +135,7 @@ impl World {
         };
         let opened = Spool::open(Arc::new(self.disk.clone()), Path::new("/spool"), Limits::default()).unwrap();
         let enrichment = Enrichment::open(&settings.enrich, Instant::now());
-        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), enrichment, redaction: Redaction::none() };
+        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), enrichment, observer: Observer::new("case", Instant::now()), redaction: Redaction::none() };
         let desk = Desk::new(settings, inspector, Arc::new(opened.spool), opened.known);
         let mut tailer = Tailer::new(desk, Watch::none());
         tailer.next_sweep = self.now;

@@ -473,6 +473,7 @@ impl Tailer {
                 self.desk.emit(&group, now);
             }
             self.close_all();
+            self.desk.conclude(now);
         }
         self.desk.flush()
     }

@@ -14,7 +14,7 @@ use crate::spool::{Dropped, Spool, Stuck};
 use event::encoding::LogStream;
 use event::format::tail_header;
 use event::line::Container;
-use event::{Day, Encoding, HostKey, LifeId, Millis, Origin};
+use event::{Day, Encoding, HostKey, Incident, LifeId, Millis, Origin};
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,9 @@ pub struct Desk {
     level: u8,
 }
 
+/// The path that frames name which hold incidents and no line.
+const INCIDENTS: &str = "twosec:incidents";
+
 impl Desk {
     /// A desk whose frames go into `spool`, which knows `known`.
     pub fn new(settings: Settings, inspector: Inspector, spool: Arc<Spool>, known: Known) -> Desk {
@@ -63,9 +66,11 @@ impl Desk {
     pub fn flush(&mut self) -> bool {
         while let Some(parcel) = self.outbox.front() {
             let (meta, payload) = (parcel.meta.clone(), parcel.payload.clone());
+            self.save_behaviour();
             // What moves a life without a frame is durable with the next one.
             let appended =
                 if payload.is_empty() { Ok(Vec::new()) } else { self.spool.append(meta, payload, &self.known) };
+            self.known.behaviour.clear();
             match appended {
                 Ok(dropped) => {
                     let parcel = self.outbox.pop_front().expect("it was there");
@@ -83,8 +88,11 @@ impl Desk {
     }
 
     /// Notes what is known, without a frame.
-    pub fn remember(&self) -> Result<(), Stuck> {
-        self.spool.remember(&self.known)
+    pub fn remember(&mut self) -> Result<(), Stuck> {
+        self.save_behaviour();
+        let done = self.spool.remember(&self.known);
+        self.known.behaviour.clear();
+        done
     }
 
     fn tell_dropped(&mut self, range: &Dropped) {
@@ -115,9 +123,37 @@ impl Desk {
         self.outbox.extend(self.packer.pack(&batch, Vec::new(), self.level));
     }
 
-    /// Reads what has changed of what is told of clients.
+    /// Does what is due as time goes by: reads what has changed of what is told of clients, and
+    /// tells of incidents that are over or go on.
     pub fn refresh(&mut self, now: Instant) {
         self.inspector.enrichment.refresh(now);
+        let incidents = self.inspector.observer.pass(now);
+        self.tell_incidents(&incidents, now);
+    }
+
+    /// Tells how all incidents stand, for those who read to the end and no further.
+    pub fn conclude(&mut self, now: Instant) {
+        let incidents = self.inspector.observer.catch_up();
+        self.tell_incidents(&incidents, now);
+    }
+
+    /// Makes a frame of incidents that no line has changed.
+    fn tell_incidents(&mut self, incidents: &[Incident], at: Instant) {
+        if incidents.is_empty() || self.encoding().is_some() {
+            return;
+        }
+        let life = self.key.life(INCIDENTS, b"");
+        let origin = self.origin(Path::new(INCIDENTS), life, &self.settings.files[0], None);
+        let mut batch = Batch::new(origin, None, None, at);
+        incidents.iter().for_each(|incident| batch.push_incident(0, incident, incident.last_seen, None));
+        self.outbox.extend(self.packer.pack(&batch, Vec::new(), self.level));
+    }
+
+    /// Notes what is known of behaviour, if the next record of the spool begins a segment.
+    fn save_behaviour(&mut self) {
+        if self.spool.begins_segment() {
+            self.known.behaviour = self.inspector.observer.save();
+        }
     }
 
     /// The encoding of records; `None` is our frame.
