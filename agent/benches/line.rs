@@ -1,10 +1,11 @@
 //! What one line costs on its way from bytes to a frame, step by step:
 //! `cargo bench -p agent --bench line -- LOG`, with a log in combined format.
 
+use agent::behaviour::{self, Engine, Limits, Seen};
 use event::frame::{Body, Header, Line};
 use event::line::{Host, Origin};
 use event::redact::{KEYS, Redactor};
-use event::{Classifier, Format, HostKey};
+use event::{Classifier, EventId, Format, HostKey};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ fn main() {
         attacks = lines.iter().filter(|line| attack(line)).count();
     });
     println!("{:>28} {:8.1} %", "attacks", attacks as f64 * 100.0 / lines.len() as f64);
+    report("and look at behaviour", lines.len(), || watch(&lines, Some(&classifier)));
+    report("parse and behaviour", lines.len(), || watch(&lines, None));
     report("and append", lines.len(), || drop(black_box(bodies(&lines, &classifier))));
     let bodies = bodies(&lines, &classifier);
     let plain: usize = bodies.iter().map(Body::bytes).sum();
@@ -52,6 +55,20 @@ fn main() {
             "packed",
             packed as f64 / lines.len() as f64
         );
+    }
+}
+
+/// Parses and shows the lines to an engine, with verdicts if there is a classifier. Of each
+/// line without one nothing is found unless others show it.
+fn watch(lines: &[&[u8]], classifier: Option<&Classifier>) {
+    let mut engine = Engine::new("bench", Limits::default());
+    for (number, text) in lines.iter().enumerate() {
+        let parsed = Format::Combined.parse(text);
+        let (Some(access), Some(client)) = (parsed.access(), parsed.client_ip()) else { continue };
+        let verdict = classifier.and_then(|classifier| classifier.judge(access));
+        let line = behaviour::Line::Access { client, access, verdict: verdict.as_ref() };
+        let (id, at) = (EventId((number as u128).to_be_bytes()), parsed.time().map_or(0, |time| time.at));
+        black_box(engine.observe(&Seen { id, at, line }));
     }
 }
 

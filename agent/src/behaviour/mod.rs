@@ -214,7 +214,7 @@ impl Engine {
         let attempt = request.attempt(self.key);
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
         let is_sql = |verdict: &Verdict<'_>| verdict.hits.iter().any(|hit| hit.rule.category == Category::Sqli);
-        source.note(request, attempt, verdict.is_some_and(|verdict| !is_sql(verdict)), seen.at, &mut found);
+        source.note(request, attempt, verdict.is_some_and(|verdict| !is_sql(verdict)), (self.key, seen.at), &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
         if request.changes() {
             found.extend(self.forgery(request, loads_pages, seen.at));

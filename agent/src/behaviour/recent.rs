@@ -17,6 +17,9 @@ pub struct Recent<V> {
     most: usize,
 }
 
+/// A generation in a snapshot.
+type Written<V> = Vec<(u64, V)>;
+
 type Map<V> = HashMap<u64, V, BuildHasherDefault<AsItIs>>;
 
 /// Keys are hashes already.
@@ -86,7 +89,7 @@ impl<V: Serialize> Serialize for Recent<V> {
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Recent<V> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Recent<V>, D::Error> {
-        let (most, young, old): (usize, Vec<(u64, V)>, Vec<(u64, V)>) = Deserialize::deserialize(from)?;
+        let (most, young, old) = <(usize, Written<V>, Written<V>)>::deserialize(from)?;
         Ok(Recent { young: young.into_iter().collect(), old: old.into_iter().collect(), most: most.max(2) })
     }
 }
