@@ -53,18 +53,11 @@ impl<V> Recent<V> {
 
     /// What is known of `key`; `new` where that is nothing.
     pub fn entry(&mut self, key: u64, new: impl FnOnce() -> V) -> &mut V {
-        if !self.young.contains_key(&key) {
-            let value = self.old.remove(&key).unwrap_or_else(new);
-            self.keep(key, value);
-        }
-        self.young.get_mut(&key).expect("it was kept")
-    }
-
-    fn keep(&mut self, key: u64, value: V) {
         if self.young.len() >= self.most / 2 {
             self.old = mem::take(&mut self.young);
         }
-        self.young.insert(key, value);
+        let old = &mut self.old;
+        self.young.entry(key).or_insert_with(|| old.remove(&key).unwrap_or_else(new))
     }
 
     /// Forgets what `is_needed` does not want.
