@@ -1,10 +1,11 @@
 //! What one line costs on its way from bytes to a frame, step by step:
 //! `cargo bench -p agent --bench line -- LOG`, with a log in combined format.
 
+use agent::behaviour::{self, Engine, Limits, Place, Seen};
 use event::frame::{Body, Header, Line};
 use event::line::{Host, Origin};
 use event::redact::{KEYS, Redactor};
-use event::{Classifier, Format, HostKey};
+use event::{Classifier, LifeId, Format, HostKey, Parsed};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,12 @@ fn main() {
         attacks = lines.iter().filter(|line| attack(line)).count();
     });
     println!("{:>28} {:8.1} %", "attacks", attacks as f64 * 100.0 / lines.len() as f64);
+    let parsed: Vec<Parsed<'_>> = lines.iter().map(|line| format.parse(line)).collect();
+    report("client's address alone", lines.len(), || {
+        parsed.iter().for_each(|parsed| _ = black_box(parsed.client_ip()));
+    });
+    report("and behaviour", lines.len(), || watch(&parsed));
+    drop(parsed);
     report("and append", lines.len(), || drop(black_box(bodies(&lines, &classifier))));
     let bodies = bodies(&lines, &classifier);
     let plain: usize = bodies.iter().map(Body::bytes).sum();
@@ -52,6 +59,19 @@ fn main() {
             "packed",
             packed as f64 / lines.len() as f64
         );
+    }
+}
+
+/// Shows parsed lines to an engine that has seen nothing yet, without verdicts: nothing is
+/// found in one that no others show.
+fn watch(lines: &[Parsed<'_>]) {
+    let mut engine = Engine::new("bench", Limits::default());
+    for (number, parsed) in lines.iter().enumerate() {
+        let (Some(access), Some(client)) = (parsed.access(), parsed.client_ip()) else { continue };
+        let line = behaviour::Line::Access { client, access, attack: None };
+        let place = Place { life: LifeId([7; 16]), offset: number as u64, length: 1, written: b"" };
+        let at = parsed.time().map_or(0, |time| time.at);
+        black_box(engine.observe(&Seen { place, at, line }));
     }
 }
 

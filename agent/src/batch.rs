@@ -6,13 +6,13 @@ use crate::redaction::Redaction;
 use crate::spool::Meta;
 use crate::tail::{Mark, RawLine};
 use bytes::Bytes;
+use event::classify::Verdict;
 use event::frame::{Body, Header, Line};
 use event::geo::SourceFacts;
 use event::limits::{FRAME_BYTES_MAX, FRAME_TEXT_BYTES_MAX, LINE_BYTES_MAX, PARTITION_KEY_BYTES};
 use event::line::day_of;
-use event::redact::masked;
-use event::classify::Verdict;
 use event::outcome::{Context, outcome_of_findings};
+use event::redact::masked;
 use event::{Classifier, Day, Encoding, Event, Incident, Millis, Origin, Parsed};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -239,13 +239,7 @@ impl Batch {
     }
 
     /// Appends an incident that has changed, behind the line that ends at `offset`.
-    pub fn push_incident(
-        &mut self,
-        offset: u64,
-        incident: &Incident,
-        time: Millis,
-        source: Option<Arc<SourceFacts>>,
-    ) {
+    pub fn push_incident(&mut self, offset: u64, incident: &Incident, time: Millis, source: Option<Arc<SourceFacts>>) {
         self.sources.keep(incident, source.as_ref());
         let day = self.day;
         self.body.push(&self.origin, Line { offset, time, day, incident: Some(incident), ..Line::default() }, source);

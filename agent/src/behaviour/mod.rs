@@ -111,10 +111,7 @@ pub enum Line<'a> {
         attack: Option<&'a Attack>,
     },
     /// The client is missing where a program writes that Apache started.
-    Error {
-        client: Option<IpAddr>,
-        error: &'a ErrorLine<'a>,
-    },
+    Error { client: Option<IpAddr>, error: &'a ErrorLine<'a> },
 }
 
 /// What a line led to.
@@ -246,7 +243,7 @@ impl Engine {
         let attempt = request.attempt(self.key);
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
         let is_sql = |attack: &Attack| attack.findings.iter().any(|finding| finding.category == Category::Sqli);
-        source.note(request, attempt, attack.is_some_and(|attack| !is_sql(attack)), seen.at, &mut found);
+        source.note(request, attempt, attack.is_some_and(|attack| !is_sql(attack)), (self.key, seen.at), &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
         if request.changes() {
             found.extend(self.forgery(request, loads_pages, seen.at));

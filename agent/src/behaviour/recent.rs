@@ -17,6 +17,9 @@ pub struct Recent<V> {
     most: usize,
 }
 
+/// A generation in a snapshot.
+type Written<V> = Vec<(u64, V)>;
+
 type Map<V> = HashMap<u64, V, BuildHasherDefault<AsItIs>>;
 
 /// Keys are hashes already.
@@ -50,18 +53,11 @@ impl<V> Recent<V> {
 
     /// What is known of `key`; `new` where that is nothing.
     pub fn entry(&mut self, key: u64, new: impl FnOnce() -> V) -> &mut V {
-        if !self.young.contains_key(&key) {
-            let value = self.old.remove(&key).unwrap_or_else(new);
-            self.keep(key, value);
-        }
-        self.young.get_mut(&key).expect("it was kept")
-    }
-
-    fn keep(&mut self, key: u64, value: V) {
         if self.young.len() >= self.most / 2 {
             self.old = mem::take(&mut self.young);
         }
-        self.young.insert(key, value);
+        let old = &mut self.old;
+        self.young.entry(key).or_insert_with(|| old.remove(&key).unwrap_or_else(new))
     }
 
     /// Forgets what `is_needed` does not want.
@@ -86,7 +82,7 @@ impl<V: Serialize> Serialize for Recent<V> {
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Recent<V> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Recent<V>, D::Error> {
-        let (most, young, old): (usize, Vec<(u64, V)>, Vec<(u64, V)>) = Deserialize::deserialize(from)?;
+        let (most, young, old) = <(usize, Written<V>, Written<V>)>::deserialize(from)?;
         Ok(Recent { young: young.into_iter().collect(), old: old.into_iter().collect(), most: most.max(2) })
     }
 }

@@ -9,14 +9,42 @@ const TARGET_BYTES_MAX: usize = 2048;
 /// Parameters of a query that are looked at.
 const PARAMETERS_MAX: usize = 16;
 
+/// Names in lower case that are looked for in any case. Nearly all words are told from them
+/// by their length or their first letter.
+struct Names {
+    all: &'static [&'static [u8]],
+    /// A bit for each length, and one for each first letter.
+    lengths: u32,
+    letters: u32,
+}
+
+impl Names {
+    const fn of(all: &'static [&'static [u8]]) -> Names {
+        let (mut lengths, mut letters, mut at) = (0, 0, 0);
+        while at < all.len() {
+            assert!(all[at].len() < 32, "a bit for each length");
+            lengths |= 1 << all[at].len();
+            letters |= 1 << (all[at][0] & 31);
+            at += 1;
+        }
+        Names { all, lengths, letters }
+    }
+
+    fn have(&self, word: &[u8]) -> bool {
+        let Some(first) = word.first().filter(|_| word.len() < 32) else { return false };
+        let may_be = self.lengths >> word.len() & self.letters >> (first & 31) & 1 == 1;
+        may_be && self.all.iter().any(|known| known.eq_ignore_ascii_case(word))
+    }
+}
+
 /// What pages load, as told by the end of the path.
-const ASSETS: [&[u8]; 20] = [
+static ASSETS: Names = Names::of(&[
     b"avif", b"bmp", b"css", b"eot", b"gif", b"ico", b"jpeg", b"jpg", b"js", b"json", b"map", b"mjs", b"mp4", b"otf",
     b"png", b"svg", b"ttf", b"webp", b"woff", b"woff2",
-];
+]);
 
 /// Names of pages where people log in, without what follows the last dot.
-const LOGINS: [&[u8]; 13] = [
+static LOGINS: Names = Names::of(&[
     b"authenticate",
     b"j_security_check",
     b"log-in",
@@ -30,21 +58,30 @@ const LOGINS: [&[u8]; 13] = [
     b"wp-login",
     b"xmlrpc",
     b"userlogin",
-];
+]);
 
 /// Parameters that hold a password.
-const PASSWORDS: [&[u8]; 8] =
-    [b"passcode", b"passphrase", b"passwd", b"password", b"pass", b"pin", b"pwd", b"passwort"];
+static PASSWORDS: Names =
+    Names::of(&[b"passcode", b"passphrase", b"passwd", b"password", b"pass", b"pin", b"pwd", b"passwort"]);
 
 /// Parameters that say who logs in.
-const USERS: [&[u8]; 9] = [b"user", b"username", b"user_name", b"uname", b"usr", b"email", b"login", b"log", b"name"];
+static USERS: Names =
+    Names::of(&[b"user", b"username", b"user_name", b"uname", b"usr", b"email", b"login", b"log", b"name"]);
 
 /// Parameters that hold a password somebody wants to have from now on.
-const NEW_PASSWORDS: [&[u8]; 8] =
-    [b"password_new", b"new_password", b"newpassword", b"newpass", b"new_pass", b"passwd_new", b"pwd_new", b"new_pwd"];
+static NEW_PASSWORDS: Names = Names::of(&[
+    b"password_new",
+    b"new_password",
+    b"newpassword",
+    b"newpass",
+    b"new_pass",
+    b"passwd_new",
+    b"pwd_new",
+    b"new_pwd",
+]);
 
 /// Parameters that say whose thing is asked for.
-const PEOPLE: [&[u8]; 14] = [
+static PEOPLE: Names = Names::of(&[
     b"account",
     b"account_id",
     b"accountid",
@@ -59,10 +96,10 @@ const PEOPLE: [&[u8]; 14] = [
     b"uid",
     b"user_id",
     b"userid",
-];
+]);
 
 /// Parameters that say which thing of somebody's is asked for.
-const THINGS: [&[u8]; 17] = [
+static THINGS: Names = Names::of(&[
     b"id",
     b"order",
     b"order_id",
@@ -80,17 +117,18 @@ const THINGS: [&[u8]; 17] = [
     b"ticket_id",
     b"message_id",
     b"receipt",
-];
+]);
 
 /// What paths begin their last part with that change something.
 const CHANGES: [&[u8]; 8] = [b"delete", b"remove", b"transfer", b"change", b"grant", b"promote", b"disable", b"reset"];
 
 /// Ends of names that servers run.
-const SCRIPTS: [&[u8]; 12] =
-    [b"asp", b"aspx", b"cgi", b"jsp", b"jspx", b"phar", b"php", b"php3", b"php5", b"php7", b"phtml", b"pl"];
+static SCRIPTS: Names =
+    Names::of(&[b"asp", b"aspx", b"cgi", b"jsp", b"jspx", b"phar", b"php", b"php3", b"php5", b"php7", b"phtml", b"pl"]);
 
 /// Parts of a path under which sites keep what users sent.
-const UPLOADED: [&[u8]; 8] = [b"avatars", b"attachments", b"files", b"images", b"media", b"tmp", b"upload", b"uploads"];
+static UPLOADED: Names =
+    Names::of(&[b"avatars", b"attachments", b"files", b"images", b"media", b"tmp", b"upload", b"uploads"]);
 
 /// A request as far as behaviour is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +167,7 @@ impl<'a> Request<'a> {
             user: access.user.filter(|user| !user.is_empty()),
             vhost: access.vhost.map(|(name, _)| name),
             hash: key.hash(path),
-            is_asset: extension(path).is_some_and(|end| is_in(end, &ASSETS)),
+            is_asset: extension(path).is_some_and(|end| ASSETS.have(end)),
         }
     }
 
@@ -146,8 +184,8 @@ impl<'a> Request<'a> {
         })
     }
 
-    fn value(&self, names: &[&[u8]]) -> Option<&'a [u8]> {
-        self.parameters().find(|(name, value)| !value.is_empty() && is_in(name, names)).map(|(_, value)| value)
+    fn value(&self, names: &Names) -> Option<&'a [u8]> {
+        self.parameters().find(|(name, value)| !value.is_empty() && names.have(name)).map(|(_, value)| value)
     }
 
     /// What is tried at a login, if this is one: hashes of the password and of the name,
@@ -169,15 +207,15 @@ impl<'a> Request<'a> {
     /// Whether the path is one where people log in.
     fn is_login(&self) -> bool {
         let mut parts = self.path.rsplit(|byte| *byte == b'/').filter(|part| !part.is_empty()).take(2);
-        parts.any(|part| is_in(&part[..memchr::memchr(b'.', part).unwrap_or(part.len())], &LOGINS))
+        parts.any(|part| LOGINS.have(&part[..memchr::memchr(b'.', part).unwrap_or(part.len())]))
     }
 
     /// A parameter that names a person or something that is somebody's by a number: its
     /// name, the number, and whether it is a person.
     pub fn numbered(&self) -> Option<(&'a [u8], i64, bool)> {
         self.parameters().find_map(|(name, value)| {
-            let is_person = is_in(name, &PEOPLE);
-            let number = (is_person || is_in(name, &THINGS)).then(|| decimal(value))??;
+            let is_person = PEOPLE.have(name);
+            let number = (is_person || THINGS.have(name)).then(|| decimal(value))??;
             Some((name, number, is_person))
         })
     }
@@ -208,8 +246,8 @@ impl<'a> Request<'a> {
 
     /// Whether it is a program that lies among what users sent.
     pub fn is_uploaded_script(&self) -> bool {
-        extension(self.path).is_some_and(|end| is_in(end, &SCRIPTS))
-            && self.path.split(|byte| *byte == b'/').rev().skip(1).any(|part| is_in(part, &UPLOADED))
+        extension(self.path).is_some_and(|end| SCRIPTS.have(end))
+            && self.path.split(|byte| *byte == b'/').rev().skip(1).any(|part| UPLOADED.have(part))
     }
 
     /// Whether it says that it is a robot.
@@ -248,10 +286,6 @@ fn extension(path: &[u8]) -> Option<&[u8]> {
     let dot = memchr::memrchr(b'.', tail)?;
     let end = &tail[dot + 1..];
     (!end.contains(&b'/')).then_some(end)
-}
-
-fn is_in(word: &[u8], list: &[&[u8]]) -> bool {
-    list.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
 fn decimal(text: &[u8]) -> Option<i64> {

@@ -4,6 +4,7 @@
 //! quiet for [`MEMORY`] is as good as one that was never seen.
 
 use super::errors::Signal;
+use super::hash::Key;
 use super::request::{Attempt, Request};
 use event::{Category, Millis};
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ const ALIKE_BYTES: u32 = 8;
 const NUMBERS: u32 = 20;
 const NUMBERS_OF_PEOPLE: u32 = 6;
 const NUMBERS_OF_ROBOTS: u32 = 100;
-const NEAR: i64 = 10;
+const NEAR: u64 = 10;
 const SERIES_WINDOW: Millis = 2 * MINUTE;
 
 /// Conditions tried in one parameter.
@@ -144,13 +145,9 @@ impl Found {
 struct Different(u64, u64);
 
 impl Different {
-    /// Notes a hash. True if it surely is a new one.
-    fn note(&mut self, hash: u64) -> bool {
-        let bit = 1 << (hash & 63);
+    fn note(&mut self, hash: u64) {
         let word = if hash & 64 == 0 { &mut self.0 } else { &mut self.1 };
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        is_new
+        *word |= 1 << (hash & 63);
     }
 
     /// About how many were noted: of so many empty bits, some were hit twice
@@ -359,7 +356,7 @@ impl Source {
         request: &Request<'_>,
         attempt: Option<Attempt>,
         is_known: bool,
-        at: Millis,
+        (key, at): (Key, Millis),
         found: &mut Vec<Found>,
     ) {
         self.last = self.last.max(at);
@@ -386,7 +383,8 @@ impl Source {
             found.extend(self.run_upload(at));
         }
         if request.query.is_some() && request.referer.is_none() && attempt.is_none() && !is_known {
-            self.take_series(request, at, found);
+            found.extend(self.count_up(request, key, at));
+            found.extend(self.ask(request, key, at));
         }
     }
 
@@ -446,41 +444,38 @@ impl Source {
         })
     }
 
-    fn take_series(&mut self, request: &Request<'_>, at: Millis, found: &mut Vec<Found>) {
+    /// One number after the other in a parameter that names people or their things.
+    fn count_up(&mut self, request: &Request<'_>, key: Key, at: Millis) -> Option<Found> {
+        let (name, number, is_person) = request.numbered()?;
         let is_page = self.loads_pages(at);
-        if let Some((name, number, is_person)) = request.numbered() {
-            let key = request.hash ^ name.iter().fold(0, |hash, byte| (hash << 5 | hash >> 59) ^ u64::from(*byte));
-            let series = self.series_of(key, at);
-            series.values.note(spread(number.unsigned_abs()));
-            series.near += u32::from(series.run.lines > 0 && series.number.abs_diff(number) <= NEAR.unsigned_abs());
-            series.number = number;
-            series.run.note(at);
-            let most = match (request.is_robot(), is_person && request.is_browser()) {
-                (true, _) => NUMBERS_OF_ROBOTS,
-                (false, true) => NUMBERS_OF_PEOPLE,
-                (false, false) => NUMBERS,
-            };
-            let is_run = series.near * 2 + 1 >= series.run.lines;
-            if series.run.is_told() || series.values.count() >= most && is_run && !is_page {
-                let name = String::from_utf8_lossy(name).into_owned();
-                let sentence = |lines| format!("asks for one number after the other in `{name}`, {lines} times");
-                found.push(series.run.tell(Kind::Numbers, sentence));
-            }
-        } else if let Some((name, value)) = request.odd() {
-            let key = !request.hash ^ name.iter().fold(0, |hash, byte| (hash << 5 | hash >> 59) ^ u64::from(*byte));
-            let series = self.series_of(key, at);
-            let value = value.iter().fold(0, |hash: u64, byte| spread(hash ^ u64::from(*byte)));
-            series.values.note(value);
-            series.answer(request.status, request.bytes);
-            series.run.note(at);
-            if series.run.is_told() || series.values.count() >= CONDITIONS && series.has_two_answers() {
-                let name = String::from_utf8_lossy(name).into_owned();
-                let sentence = |lines| {
-                    format!("tries conditions in `{name}` that are answered in one of two ways, {lines} so far")
-                };
-                found.push(series.run.tell(Kind::Conditions, sentence));
-            }
-        }
+        let series = self.series_of(key.with(request.hash, key.hash(name)), at);
+        series.values.note(key.hash(&number.to_le_bytes()));
+        series.near += u32::from(series.run.lines > 0 && series.number.abs_diff(number) <= NEAR);
+        series.number = number;
+        series.run.note(at);
+        let most = match (request.is_robot(), is_person && request.is_browser()) {
+            (true, _) => NUMBERS_OF_ROBOTS,
+            (false, true) => NUMBERS_OF_PEOPLE,
+            (false, false) => NUMBERS,
+        };
+        let is_run = series.values.count() >= most && series.near * 2 + 1 >= series.run.lines;
+        let name = || String::from_utf8_lossy(name).into_owned();
+        let sentence = |lines| format!("asks for one number after the other in `{}`, {lines} times", name());
+        (series.run.is_told() || is_run && !is_page).then(|| series.run.tell(Kind::Numbers, sentence))
+    }
+
+    /// Values that stand for conditions, answered as if by yes and no.
+    fn ask(&mut self, request: &Request<'_>, key: Key, at: Millis) -> Option<Found> {
+        let (name, value) = request.odd()?;
+        let series = self.series_of(key.with(key.hash(name), request.hash), at);
+        series.values.note(key.hash(value));
+        series.answer(request.status, request.bytes);
+        series.run.note(at);
+        let is_run = series.values.count() >= CONDITIONS && series.has_two_answers();
+        let name = || String::from_utf8_lossy(name).into_owned();
+        let sentence =
+            |lines| format!("tries conditions in `{}` that are answered in one of two ways, {lines} so far", name());
+        (series.run.is_told() || is_run).then(|| series.run.tell(Kind::Conditions, sentence))
     }
 
     /// The series of this path and parameter; the one that rested longer gives way.
@@ -489,10 +484,8 @@ impl Source {
         let place = all.iter().position(|series| series.key == key && series.run.lines > 0);
         let place = place.unwrap_or_else(|| usize::from(all[0].last > all[1].last));
         let series = &mut all[place];
-        if series.key != key
-            || series.run.is_over(at, SERIES_WINDOW) && !series.run.is_told()
-            || at.abs_diff(series.last) > SERIES_WINDOW.unsigned_abs()
-        {
+        let has_rested = at.abs_diff(series.last) > SERIES_WINDOW.unsigned_abs();
+        if series.key != key || has_rested || series.run.is_over(at, SERIES_WINDOW) && !series.run.is_told() {
             *series = Series { key, ..Series::default() };
         }
         series.last = at;
@@ -550,9 +543,9 @@ impl Logins {
         }
         self.run.note(at);
         (self.last, self.path) = (at, request.hash);
-        attempt.password.into_iter().for_each(|hash| _ = self.passwords.note(spread(hash)));
-        attempt.name.into_iter().for_each(|hash| _ = self.names.note(spread(hash)));
-        address.into_iter().for_each(|hash| _ = self.addresses.note(spread(hash)));
+        attempt.password.into_iter().for_each(|hash| self.passwords.note(hash));
+        attempt.name.into_iter().for_each(|hash| self.names.note(hash));
+        address.into_iter().for_each(|hash| self.addresses.note(hash));
         self.basic += u32::from(attempt.is_refused);
         let is_odd = self.answers.note(request.status, request.bytes);
         let is_many = if address.is_some() { self.is_of_many() } else { self.is_guessing() };
@@ -614,11 +607,4 @@ impl Series {
         let lines = self.run.lines;
         (one + other) * 10 >= lines * 8 && one.min(other) * 10 >= lines * 2
     }
-}
-
-/// Makes bits of all of a number depend on all of it (the finisher of SplitMix64).
-fn spread(number: u64) -> u64 {
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
 }

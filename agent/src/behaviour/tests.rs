@@ -267,7 +267,7 @@ fn one_number_after_the_other_is_asked_for_by_who_looks_for_others_data() {
     let mut host = Host::new();
     host.sees_all(0, 1, (0..24).map(|n| get(ACTOR, format!("/invoice?id={}", 1_000 + n))));
     let told = &host.the_incident().behaviour[0];
-    assert!(told.starts_with("asks for one number after the other in `id`, 2"), "{told}");
+    assert!(told.starts_with("asks for one number after the other in `id`, "), "{told}");
 }
 
 #[test]

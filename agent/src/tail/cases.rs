@@ -93,7 +93,12 @@ impl Rig {
         settings.meter.watch_spool(&spool);
         let redaction = Redaction::new(&settings.redact, [7; 32]);
         let enrichment = Enrichment::open(&settings.enrich, Instant::now());
-        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), enrichment, observer: Observer::new("case", Instant::now()), redaction };
+        let inspector = Inspector {
+            classifier: Arc::clone(&CLASSIFIER),
+            enrichment,
+            observer: Observer::new("case", Instant::now()),
+            redaction,
+        };
         let desk = Desk::new(settings, inspector, spool, opened.known);
         self.tailer = Some(Tailer::new(desk, Watch::none()));
     }

@@ -135,7 +135,12 @@ impl World {
         };
         let opened = Spool::open(Arc::new(self.disk.clone()), Path::new("/spool"), Limits::default()).unwrap();
         let enrichment = Enrichment::open(&settings.enrich, Instant::now());
-        let inspector = Inspector { classifier: Arc::clone(&CLASSIFIER), enrichment, observer: Observer::new("case", Instant::now()), redaction: Redaction::none() };
+        let inspector = Inspector {
+            classifier: Arc::clone(&CLASSIFIER),
+            enrichment,
+            observer: Observer::new("case", Instant::now()),
+            redaction: Redaction::none(),
+        };
         let desk = Desk::new(settings, inspector, Arc::new(opened.spool), opened.known);
         let mut tailer = Tailer::new(desk, Watch::none());
         tailer.next_sweep = self.now;
