@@ -5,7 +5,7 @@ use agent::behaviour::{self, Engine, Limits, Place, Seen};
 use event::frame::{Body, Header, Line};
 use event::line::{Host, Origin};
 use event::redact::{KEYS, Redactor};
-use event::{Classifier, LifeId, Format, HostKey, Parsed};
+use event::{Classifier, Format, HostKey, LifeId, Parsed};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -80,6 +80,9 @@ impl Host {
             let text = unpacked(&object);
             for row in text.lines().skip(1) {
                 let row: Value = serde_json::from_str(row).unwrap();
+                if !row["incident"].is_null() {
+                    continue;
+                }
                 *lines.entry(row["line"].as_str().unwrap().to_owned()).or_default() += 1;
             }
         }

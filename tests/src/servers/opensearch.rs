@@ -38,6 +38,9 @@ impl Fault {
 /// Documents of an index by id.
 pub type Documents = BTreeMap<String, Value>;
 
+/// How the index of incidents ends.
+const INCIDENTS: &str = "-incidents";
+
 #[derive(Default)]
 struct Cluster {
     indices: BTreeMap<String, Documents>,
@@ -91,12 +94,20 @@ impl OpenSearchServer {
         cluster(&self.cluster).request_faults.extend(faults);
     }
 
-    /// Documents by index and id.
+    /// Documents of lines by index and id.
     pub fn indices(&self) -> BTreeMap<String, Documents> {
-        cluster(&self.cluster).indices.clone()
+        let cluster = cluster(&self.cluster);
+        cluster.of_lines().map(|(name, documents)| (name.clone(), documents.clone())).collect()
     }
 
-    /// Documents in all indices.
+    /// Incidents by id.
+    pub fn incidents(&self) -> Documents {
+        let cluster = cluster(&self.cluster);
+        let is_of_incidents = |(name, _): &(&String, &Documents)| name.ends_with(INCIDENTS);
+        cluster.indices.iter().filter(is_of_incidents).flat_map(|(_, documents)| documents.clone()).collect()
+    }
+
+    /// Documents of lines in all indices.
     pub fn count(&self) -> usize {
         cluster(&self.cluster).count()
     }
@@ -122,8 +133,12 @@ fn cluster(shared: &Shared) -> MutexGuard<'_, Cluster> {
 }
 
 impl Cluster {
+    fn of_lines(&self) -> impl Iterator<Item = (&String, &Documents)> {
+        self.indices.iter().filter(|(name, _)| !name.ends_with(INCIDENTS))
+    }
+
     fn count(&self) -> usize {
-        self.indices.values().map(BTreeMap::len).sum()
+        self.of_lines().map(|(_, documents)| documents.len()).sum()
     }
 
     fn put(&mut self, index: &str, id: &str, version: Option<u64>, document: &str) -> Value {
