@@ -129,7 +129,8 @@ impl fmt::Display for Incident {
             let between = if at == 0 { "" } else { ", " };
             write!(f, "{between}{category} {count}")?;
         }
-        write!(f, " in {} requests; {}", self.requests, self.outcome.name().replace('_', " "))?;
+        let requests = if self.requests == 1 { "request" } else { "requests" };
+        write!(f, " in {} {requests}; {}", self.requests, self.outcome.name().replace('_', " "))?;
         if !self.outcome_reason.is_empty() {
             write!(f, ": {}", self.outcome_reason)?;
         }

@@ -13,9 +13,11 @@ use clap::{Args, Parser, Subcommand};
 use event::Format;
 use event::address::{Networks, NetworksError};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Exit codes of sysexits(3).
 const EX_USAGE: u8 = 64;
@@ -32,6 +34,7 @@ Examples:
   twosec --once access.log*            rotated and gzip'd files too
   twosec /var/log/apache2/access.log   follow it; the page is on http://127.0.0.1:7654
   twosec search 'attack.categories:sqli AND source.ip:192.0.2.7'
+  twosec incidents                     who attacked, an incident each
   twosec search --json 'http.response.status_code:[500 TO 599]' | jq .url.path
 
 Everything is kept in the folder given by --data (default ./twosec-data): the original
@@ -55,6 +58,8 @@ struct Cli {
 enum Command {
     /// Search the index, newest first.
     Search(SearchArgs),
+    /// Show who attacked, an incident each, latest first.
+    Incidents(IncidentsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +112,22 @@ struct SearchArgs {
     data: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct IncidentsArgs {
+    /// Print documents, one a line.
+    #[arg(long, conflicts_with = "networks")]
+    json: bool,
+    /// Print the actors as networks in CIDR notation, one a line, for a firewall's list.
+    #[arg(long)]
+    networks: bool,
+    /// Incidents at most.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// The folder given to `twosec FILE`.
+    #[arg(long, value_name = "DIR", default_value = "twosec-data")]
+    data: PathBuf,
+}
+
 /// The program.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -119,6 +140,7 @@ pub fn main() -> ExitCode {
     init_logging();
     let ended = match cli.command {
         Some(Command::Search(args)) => search(&args),
+        Some(Command::Incidents(args)) => incidents(&args),
         None => read(cli.run),
     };
     match ended {
@@ -199,12 +221,36 @@ fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn search(args: &SearchArgs) -> anyhow::Result<()> {
-    let path = args.data.join("index");
+/// The index in a data folder.
+fn open_index(data: &Path) -> anyhow::Result<Arc<LocalIndex>> {
+    let path = data.join("index");
     if !path.join("meta.json").exists() {
-        return Err(RunError::NoIndex(args.data.clone()).into());
+        return Err(RunError::NoIndex(data.to_owned()).into());
     }
-    let index = LocalIndex::read(&path).context("cannot open the index")?;
+    LocalIndex::read(&path).context("cannot open the index")
+}
+
+fn incidents(args: &IncidentsArgs) -> anyhow::Result<()> {
+    let incidents = open_index(&args.data)?.incidents(args.limit);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut networks = BTreeSet::new();
+    for incident in &incidents {
+        let document: Value = serde_json::from_str(incident.get()).unwrap_or_default();
+        let text = |pointer: &str| plain(document.pointer(pointer).and_then(Value::as_str).unwrap_or("-"));
+        if args.networks {
+            networks.extend(event::address::network(&text("/source/address")).ok());
+        } else if args.json {
+            writeln!(out, "{}", incident.get())?;
+        } else {
+            writeln!(out, "{}  {:<8}  {}", text("/event/end"), text("/attack/severity"), text("/message"))?;
+        }
+    }
+    networks.iter().try_for_each(|network| writeln!(out, "{network}"))?;
+    Ok(out.flush()?)
+}
+
+fn search(args: &SearchArgs) -> anyhow::Result<()> {
+    let index = open_index(&args.data)?;
     let query = index.query(&args.query).map_err(RunError::Query)?;
     let hits = index.events(&*query, args.limit, 0).map_err(RunError::Query)?;
     let mut out = io::BufWriter::new(io::stdout().lock());

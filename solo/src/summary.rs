@@ -31,6 +31,8 @@ pub struct Summary {
     pub attacks: u64,
     pub categories: Vec<Bucket>,
     pub attackers: Vec<Attacker>,
+    /// Incidents of all files in this folder, a sentence each, latest first.
+    pub incidents: Vec<String>,
     pub telling: Vec<Telling>,
     pub unparsed: Unparsed,
     /// Lines that this run has read.
@@ -99,6 +101,7 @@ pub fn of(index: &LocalIndex, files: &[FileSettings], status: &Status, took: Dur
         attackers: attackers
             .map(|(who, categories)| Attacker { address: who.key, attacks: who.count, categories })
             .collect(),
+        incidents: index.incidents(SHOWN).iter().map(|incident| sentence(incident.get())).collect(),
         telling: index.telling(&*query, SHOWN)?.iter().map(telling).collect(),
         unparsed: Unparsed {
             lines: stats.unparsed,
@@ -120,6 +123,10 @@ fn live_paths(files: &[FileSettings], status: &Status) -> Vec<String> {
     let live = |path: PathBuf| path.to_str().map_or(String::new(), |path| event::id::family(path).to_owned());
     let all: BTreeSet<String> = named.chain(read).map(live).filter(|path| !agent::tail::is_pattern(path)).collect();
     all.into_iter().collect()
+}
+
+fn sentence(incident: &str) -> String {
+    text(&serde_json::from_str(incident).unwrap_or_default(), "/message")
 }
 
 fn text(event: &Value, pointer: &str) -> String {
@@ -159,6 +166,7 @@ pub fn render(summary: &Summary) -> String {
     head(summary, &mut out);
     categories(summary, &mut out);
     attackers(summary, &mut out);
+    incidents(summary, &mut out);
     telling_lines(summary, &mut out);
     unparsed(summary, &mut out);
     places(summary, &mut out);
@@ -197,6 +205,16 @@ fn attackers(summary: &Summary, out: &mut String) {
             attacker.categories.iter().map(|bucket| format!("{} {}", bucket.key, count(bucket.count))).collect();
         let line = format!("  {:<24} {:>8}  {}", plain(&attacker.address), count(attacker.attacks), with.join(", "));
         let _ = writeln!(out, "{}", short(&line, WIDTH));
+    }
+}
+
+fn incidents(summary: &Summary, out: &mut String) {
+    if summary.incidents.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nLatest incidents (`twosec incidents` shows all)");
+    for incident in &summary.incidents {
+        let _ = writeln!(out, "  {}", short(&plain(incident), WIDTH));
     }
 }
 

@@ -196,6 +196,9 @@ fn the_shipped_sample_is_read_archived_and_indexed_line_by_line() {
     }
     let lines = sample_lines();
     assert_eq!(host.archived(), counted(&lines));
+    let incidents = Command::new(TWOSEC).args(["incidents", "--networks", "--data"]).arg(host.data()).output().unwrap();
+    let networks = String::from_utf8(incidents.stdout).unwrap();
+    assert!(networks.lines().any(|network| network == "45.155.205.233/32"), "{networks}");
     assert_eq!(host.indexed(), counted(&lines));
 }
 
