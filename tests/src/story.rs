@@ -254,7 +254,7 @@ fn framed(record: &[u8]) -> Vec<Told> {
         let line = String::from_utf8_lossy(&event.line).into_owned();
         event.gap.is_none().then(|| (line, event.id(&event.parsed()).to_string()))
     };
-    events.into_iter().map(told).collect()
+    events.into_iter().filter(|event| event.incident.is_none()).map(told).collect()
 }
 
 fn foreign(records: &[Vec<u8>], format: &str) -> Vec<Told> {
