@@ -66,7 +66,7 @@ pub struct Classifier {
     of_field: [RuleSet; FIELDS],
     /// For each category, its rules.
     of_category: [RuleSet; Category::ALL.len()],
-    /// Parts that came before and that no rule asks about.
+    /// Parts that came before and in which no rule finds anything.
     known: Known,
 }
 
@@ -111,13 +111,6 @@ trait Witness<'r> {
     fn layer(&mut self, _layer: u8, _text: &[u8]) {}
     fn passed(&mut self, _rule: &Rule, _place: &Place<'_>, _why: Passed) {}
     fn found(&mut self, rule: &'r Rule, place: &Place<'_>, at: Range<usize>);
-}
-
-/// Whether a rule had to be asked about a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Asked {
-    None,
-    Some,
 }
 
 /// Where the walk is.
@@ -228,37 +221,42 @@ impl Classifier {
             return;
         }
         let name = self.known.name(&view);
-        if !self.known.holds(name) && self.dig(view, walk) == Asked::None {
+        if self.known.holds(name) {
+            return;
+        }
+        let was_clean = walk.settled.is_empty();
+        self.dig(view, walk);
+        // A rule that had matched before was not asked, and might have matched here.
+        if was_clean && walk.settled.is_empty() {
             self.known.keep(name);
         }
     }
 
     /// Looks at one part, layer by layer. What is wrapped in the code of URLs is not judged
     /// as it was sent: every server undoes that.
-    fn dig<'r, W: Witness<'r>>(&'r self, view: View<'_>, walk: &mut Walk<'_, W>) -> Asked {
-        let mut asked = Asked::None;
+    fn dig<'r, W: Witness<'r>>(&'r self, view: View<'_>, walk: &mut Walk<'_, W>) {
         let mut layers = Layers::new(&view);
         loop {
             walk.witness.layer(layers.layer, layers.text());
             if layers.is_judged() {
                 let place =
                     Place { number: walk.parts, view, layer: layers.layer, form: Form::Whole, text: layers.text() };
-                asked = asked.max(self.ask_about(place, walk));
+                self.ask_about(place, walk);
             }
             if !layers.deeper() {
-                return asked;
+                return;
             }
         }
     }
 
     /// Asks the rules whose literals are in one text.
-    fn ask_about<'r, W: Witness<'r>>(&'r self, place: Place<'_>, walk: &mut Walk<'_, W>) -> Asked {
+    fn ask_about<'r, W: Witness<'r>>(&'r self, place: Place<'_>, walk: &mut Walk<'_, W>) {
         let wanted = self.of_field[place.view.field as usize];
         let candidates = self.candidates(place.text).common(wanted);
         let has_forms = decode::has_forms(place.text);
         let shell = Form::Shell.of(place.text);
         if candidates.is_empty() && !has_forms && shell.is_none() {
-            return Asked::None;
+            return;
         }
         self.ask(candidates, &place, &place.text.to_ascii_lowercase(), walk);
         let others = [Form::Spaced, Form::Joined].into_iter().filter(|_| has_forms);
@@ -267,7 +265,6 @@ impl Classifier {
             let candidates = self.candidates(&text).common(wanted);
             self.ask(candidates, &Place { form, text: &text, ..place }, &text, walk);
         }
-        Asked::Some
     }
 
     fn candidates(&self, text: &[u8]) -> RuleSet {
