@@ -28,9 +28,10 @@ impl Default for Known {
 }
 
 impl Known {
-    /// The number that stands for a part of a request; never the 0 of an empty place.
+    /// The number that stands for a part of a request; never the 0 of an empty place. The
+    /// parameter counts: `id` is a command as `cmd`, and nothing as `sort`.
     pub fn name(&self, view: &View<'_>) -> u64 {
-        self.key.hash_one((view.field, view.text)).max(1)
+        self.key.hash_one((view.field, view.parameter, view.text)).max(1)
     }
 
     pub fn holds(&self, name: u64) -> bool {

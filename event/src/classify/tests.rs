@@ -26,6 +26,16 @@ fn categories(target: &str) -> Vec<&'static str> {
 }
 
 #[test]
+fn a_value_that_was_clean_under_one_name_is_judged_anew_under_another() {
+    let classifier = Classifier::embedded();
+    let found = |query: &str| {
+        let line = format!(r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /a.php?{query} HTTP/1.1" 200 5 "-" "-""#);
+        Format::Combined.parse(line.as_bytes()).access().and_then(|access| classifier.classify(access)).is_some()
+    };
+    assert_eq!([found("sort=whoami"), found("cmd=whoami"), found("sort=whoami")], [false, true, false]);
+}
+
+#[test]
 fn an_attack_is_found_however_it_is_written() {
     let cases = [
         ("/?id=1' or '1'='1", "sqli"),
