@@ -39,7 +39,7 @@ impl Observer {
 
     /// Goes on from a state that was [saved](Observer::save) and the frames written since. A
     /// state that this program does not read is as none.
-    pub fn restore(host: &str, state: &[u8], frames: &[Bytes], now: Instant) -> Observer {
+    pub fn restore(host: &str, state: &[u8], frames: Vec<Bytes>, now: Instant) -> Observer {
         let mut observer = Observer::new(host, now);
         if !state.is_empty() {
             match serde_json::from_reader(GzDecoder::new(state)) {
@@ -47,7 +47,7 @@ impl Observer {
                 Err(cause) => tracing::warn!(%cause, "what was known of behaviour cannot be read; it is learned anew"),
             }
         }
-        for (_, events) in frames.iter().filter_map(|frame| frame::decode(frame).ok()) {
+        for (_, events) in frames.into_iter().filter_map(|frame| frame::decode(&frame).ok()) {
             events.iter().for_each(|event| observer.again(event));
         }
         observer
