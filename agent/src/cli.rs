@@ -2,14 +2,15 @@
 
 use crate::host;
 use crate::init::{self, InitError};
+use crate::rules::{self, Rules};
 use crate::settings::{Config, ConfigError, LineFormat};
 use crate::status::{self, StatusError};
 use crate::tools;
 #[cfg(feature = "aws")]
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use event::Zone;
-use std::io::{self, Write};
+use event::{Classifier, Zone};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -59,6 +60,36 @@ those of the Elastic Common Schema 8.11.
 Examples:
   twosec-agent fields | grep ^attack
   twosec-agent fields --json | jq -r '.[] | select(.type == \"ip\").name'";
+
+const RULES_EXAMPLES: &str = "\
+Exit codes: 0 all is well, 1 something is wrong.
+
+A drop-in file, such as /etc/twosec/rules.d/shop.toml:
+  disable = [\"scanner-curl\"]                 rules that are switched off; `xss-*` for several
+
+  [[allow]]                                    what is no attack although a rule matches
+  about = \"Our reports take SQL.\"
+  categories = [\"sqli\"]                      or rules = [\"sqli-*\"]; without both, all
+  path = [\"/reports/*\"]                      also parameters, user_agent, clients
+  examples = [\"/reports/run?q=select * from users where 1=1 or 2=2\"]
+
+  [[rule]]                                     a rule of your own
+  id = \"shop-voucher\"
+  about = \"Somebody guesses vouchers.\"
+  category = \"bruteforce\"
+  confidence = \"medium\"
+  score = 60                                   50 alerts by itself
+  where = [\"url.query\"]                      or url.path, url.original, user_agent, ...
+  literals = [\"voucher-\"]                    one of them is in every match; lower case
+  regex = '^voucher-[a-z0-9]{12}$'             on the decoded text in lower case
+  when = [{ field = \"http.request.method\", regex = \"^post$\" }]
+  examples = ['192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"POST /?v=voucher-abcdef012345 HTTP/1.1\" 200 5']
+  counter_examples = [\"/?v=voucher-abc\"]
+
+Examples:
+  twosec-agent rules check
+  twosec-agent rules check ./shop.toml && sudo cp shop.toml /etc/twosec/rules.d/
+  sudo systemctl reload twosec-agent            and `status` tells which rules are in use";
 
 /// Tails Apache logs, finds attacks, and ships the lines to Kinesis.
 #[derive(Debug, Parser)]
@@ -125,6 +156,8 @@ struct ParseArgs {
     file: PathBuf,
     #[command(flatten)]
     reading: ReadingArgs,
+    #[command(flatten)]
+    rules: RulesArgs,
 }
 
 #[derive(Debug, Args)]
@@ -151,14 +184,44 @@ struct ExplainArgs {
     json: bool,
     #[command(flatten)]
     reading: ReadingArgs,
+    #[command(flatten)]
+    rules: RulesArgs,
+}
+
+#[derive(Debug, Args)]
+struct RulesArgs {
+    /// The folder of your own rules.
+    #[arg(long = "rules", value_name = "DIR", default_value = rules::FOLDER)]
+    folder: PathBuf,
+}
+
+impl RulesArgs {
+    /// The rules. What is wrong with the user's is told on standard error.
+    fn open(&self) -> Classifier {
+        let Rules { classifier, refused } = rules::open(Some(&self.folder));
+        refused.iter().for_each(|reason| eprintln!("twosec-agent: {reason}"));
+        classifier
+    }
 }
 
 #[derive(Debug, Subcommand)]
 enum RulesCommand {
-    /// Run every rule's own examples.
-    Check,
+    /// Run every rule's own examples, and say what is wrong with yours.
+    #[command(after_help = RULES_EXAMPLES)]
+    Check {
+        /// Drop-in files to try; none for those of the folder.
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        rules: RulesArgs,
+    },
     /// Print the rules, a line each.
-    List,
+    List {
+        #[command(flatten)]
+        rules: RulesArgs,
+        /// Print the list as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -196,23 +259,40 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check(&args.config).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => status(&args),
-        Command::Parse(args) => tools::parse(&args.file, args.reading.into()).map(|()| ExitCode::SUCCESS),
+        Command::Parse(args) => {
+            tools::parse(&args.file, args.reading.into(), args.rules.open()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Explain(args) => explain(args).map(|()| ExitCode::SUCCESS),
-        Command::Rules(RulesCommand::List) => tools::list_rules().map(|()| ExitCode::SUCCESS),
+        Command::Rules(RulesCommand::List { rules, json }) => {
+            tools::list_rules(&rules.open(), json).map(|()| ExitCode::SUCCESS)
+        }
         Command::Fields(args) => tools::list_fields(args.json).map(|()| ExitCode::SUCCESS),
-        Command::Rules(RulesCommand::Check) => {
-            let good = tools::check_rules()?;
+        Command::Rules(RulesCommand::Check { files, rules }) => {
+            let good = tools::check_rules(&files, &rules.folder)?;
             Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }
 
 fn explain(args: ExplainArgs) -> anyhow::Result<()> {
-    let reading = args.reading.into();
+    let (classifier, style) = (args.rules.open(), args.style());
+    let asking = tools::Asking { classifier: &classifier, reading: args.reading.into(), style };
     match (args.tsv, args.line.as_deref()) {
-        (Some(file), _) => tools::detected(&file, &reading),
-        (None, None | Some("-")) => tools::explain_all(&reading, args.json),
-        (None, Some(line)) => tools::explain(line.as_bytes(), &reading, args.json),
+        (Some(file), _) => tools::detected(&file, &asking),
+        (None, None | Some("-")) => tools::explain_all(&asking),
+        (None, Some(line)) => tools::explain(line.as_bytes(), &asking),
+    }
+}
+
+impl ExplainArgs {
+    /// Colour is for terminals, and for nobody who has set NO_COLOR (no-color.org).
+    fn style(&self) -> tools::Style {
+        let is_told = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match self.json {
+            true => tools::Style::Json,
+            false if io::stdout().is_terminal() && !is_told => tools::Style::Colour,
+            false => tools::Style::Plain,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod meter;
 pub mod report;
 pub mod tail;
 pub mod enrich;
+pub mod rules;
 pub mod behaviour;
 pub mod batch;
 pub mod spool;
@@ -42,6 +43,8 @@ use crate::batch::Inspector;
 use crate::behaviour::Observer;
 use crate::enrich::Enrichment;
 use crate::lock::{Lock, LockError};
+use crate::report::RulesReport;
+use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::ship::{DeadLetters, Uplink};
 use crate::spool::{Folder, OpenError, Spool};
@@ -79,7 +82,12 @@ pub async fn run_or_leave(
     leave: CancellationToken,
 ) -> Result<(), RunError> {
     let _lock = Lock::take(&settings.state).map_err(RunError::Lock)?;
-    let classifier = Arc::new(Classifier::embedded());
+    let Rules { classifier, refused } = rules::open(settings.rules.as_deref());
+    for reason in &refused {
+        tracing::error!(reason, "a rule is not used");
+    }
+    settings.meter.rules(RulesReport { ruleset: classifier.ruleset().into(), refused });
+    let classifier = Arc::new(classifier);
     while pipeline(&settings, &classifier, &uplink, &stop, &leave).await? == Ended::Damaged {}
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Counters that others may watch: a progress bar, a status page, `status`.
 
-use crate::report::{FileReport, Report, Skipped, StreamReport, Trouble};
+use crate::report::{FileReport, Report, RulesReport, Skipped, StreamReport, Trouble};
 use crate::spool::Spool;
 use crate::tail::{Reader, now};
 use event::Millis;
@@ -36,6 +36,7 @@ struct Rest {
     skipped: Vec<Skipped>,
     trouble: Option<Trouble>,
     shards: Option<u64>,
+    rules: RulesReport,
     spool: Option<Arc<Spool>>,
 }
 
@@ -105,6 +106,11 @@ impl Meter {
 
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Which rules are in use.
+    pub(crate) fn rules(&self, rules: RulesReport) {
+        self.rest().rules = rules;
     }
 
     pub(crate) fn retried(&self, frames: usize) {
@@ -197,6 +203,7 @@ impl Meter {
             gap_bytes: self.gap_bytes.load(Ordering::Relaxed),
             files,
             skipped: rest.skipped.clone(),
+            rules: rest.rules.clone(),
             spool,
             stream: StreamReport {
                 name: about.stream,

@@ -23,6 +23,7 @@ pub struct Report {
     pub files: Vec<FileReport>,
     /// What is configured and cannot be read, with the reason.
     pub skipped: Vec<Skipped>,
+    pub rules: RulesReport,
     pub spool: SpoolReport,
     pub stream: StreamReport,
 }
@@ -48,6 +49,15 @@ pub struct FileReport {
 pub struct Skipped {
     pub path: PathBuf,
     pub reason: String,
+}
+
+/// The rules in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesReport {
+    /// Their version, such as `2026.11.1`; with `+` and a hash where the user has rules, too.
+    pub ruleset: String,
+    /// What of the user's rules is not used: file, line and reason.
+    pub refused: Vec<String>,
 }
 
 /// The spool's use.

@@ -5,6 +5,7 @@ use crate::host;
 use crate::httpd::Httpd;
 use crate::meter::Meter;
 use crate::redaction::RedactSettings;
+use crate::rules;
 use crate::spool::{Limits, MAX_BYTES_MIN, OnFull};
 use event::address::Networks;
 use event::format::UnknownFormat;
@@ -46,6 +47,8 @@ pub struct Config {
     pub file: Vec<FileConfig>,
     #[serde(default)]
     pub enrich: EnrichConfig,
+    #[serde(default)]
+    pub rules: RulesConfig,
     #[serde(default)]
     pub redact: RedactConfig,
     #[serde(default)]
@@ -133,6 +136,32 @@ impl EnrichConfig {
         }
         let trusted_proxies = Networks::parse(trusted_proxies).map_err(refused)?;
         Ok(EnrichSettings { geoip: geoip.clone(), networks: networks.clone(), trusted_proxies })
+    }
+}
+
+/// `[rules]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RulesConfig {
+    /// The folder of your own rules: files that end in `.toml` add rules, switch some off
+    /// (`disable`) and tell what is no attack (`[[allow]]`). `twosec-agent rules check` tries
+    /// them, and SIGHUP reads them again.
+    pub path: PathBuf,
+}
+
+impl Default for RulesConfig {
+    fn default() -> RulesConfig {
+        RulesConfig { path: rules::FOLDER.into() }
+    }
+}
+
+impl RulesConfig {
+    fn check(&self) -> Result<PathBuf, ConfigError> {
+        if !self.path.is_absolute() {
+            let text = format!("`rules.path` is `{}`: it must be absolute", self.path.display());
+            return Err(ConfigError::Value(text));
+        }
+        Ok(self.path.clone())
     }
 }
 
@@ -234,6 +263,8 @@ pub struct Settings {
     pub files: Vec<FileSettings>,
     pub format: RecordFormat,
     pub enrich: EnrichSettings,
+    /// The folder of the user's own rules.
+    pub rules: Option<PathBuf>,
     pub redact: RedactSettings,
     /// The folder for the spool and dead letters.
     pub state: PathBuf,
@@ -354,6 +385,7 @@ impl Config {
             files: self.file.iter().map(FileConfig::check).collect::<Result<_, _>>()?,
             format,
             enrich: self.enrich.check()?,
+            rules: Some(self.rules.check()?),
             redact: self.redact.check()?,
             state: self.spool.path.clone(),
             spool: self.spool.check()?,
@@ -518,6 +550,11 @@ impl Settings {
         }
         if !self.enrich.trusted_proxies.is_empty() {
             let _ = writeln!(text, "proxies   X-Forwarded-For of {} is believed", self.enrich.trusted_proxies);
+        }
+        let rules = rules::open(self.rules.as_deref());
+        let _ = writeln!(text, "rules     {}, {} of them", rules.classifier.ruleset(), rules.classifier.rules().len());
+        for refused in rules.refused {
+            let _ = writeln!(text, "warning   {refused}");
         }
         let whereabouts = if self.redact.archive { "index and archive" } else { "the index, not in the archive" };
         let _ = match self.redact.keys.len() {

@@ -1,7 +1,7 @@
 //! How a running agent does: it answers on a socket in its folder, and
 //! `twosec-agent status` asks there.
 
-use crate::report::{FileReport, Report, SpoolReport, StreamReport, Trouble};
+use crate::report::{FileReport, Report, RulesReport, SpoolReport, StreamReport, Trouble};
 use event::Millis;
 use event::time::rfc3339;
 use std::fmt::Write;
@@ -175,6 +175,7 @@ pub fn render(report: &Report) -> String {
     let _ = writeln!(text, "read      {}, {}", count(report.lines, "line"), gaps(report));
     stream(&report.stream, report.now, &mut text);
     spool(&report.spool, &mut text);
+    rules(&report.rules, &mut text);
     files(&report.files, &mut text);
     if !report.skipped.is_empty() {
         text.push_str("\nnot read\n");
@@ -214,6 +215,17 @@ fn spool(spool: &SpoolReport, text: &mut String) {
     let segments = count(spool.segments, "segment");
     let _ = writeln!(text, "spool     {}: {used} of {most} ({percent} %) in {segments}", shown(&spool.path));
     let _ = writeln!(text, "          {} set aside, {} dropped", spool.quarantined, spool.dropped);
+}
+
+fn rules(rules: &RulesReport, text: &mut String) {
+    let refused = match rules.refused.len() {
+        0 => String::new(),
+        n => format!(", {n} of yours not used"),
+    };
+    let _ = writeln!(text, "rules     {}{refused}", plain(&rules.ruleset));
+    for reason in &rules.refused {
+        let _ = writeln!(text, "          {}", plain(reason));
+    }
 }
 
 /// A row for each file; the path stands last, because it may be long.
@@ -285,7 +297,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 pub(crate) mod samples {
     use super::*;
-    use crate::report::Skipped;
+    use crate::report::{RulesReport, Skipped};
 
     const START: Millis = 1_794_816_000_000;
 
@@ -319,6 +331,7 @@ pub(crate) mod samples {
                 },
             ],
             skipped: Vec::new(),
+            rules: RulesReport { ruleset: "2026.11.1".into(), refused: Vec::new() },
             spool: SpoolReport {
                 path: "/var/lib/twosec-agent".into(),
                 bytes: 1_258_291,
@@ -348,6 +361,7 @@ pub(crate) mod samples {
         report.gaps = 1;
         report.gap_bytes = 512;
         report.skipped = vec![Skipped { path: "/var/log/apache2/\x1b[2Jx.log".into(), reason: "it is a pipe".into() }];
+        report.rules.refused = vec!["/etc/twosec/rules.d/x.toml:3: rule `x`: `literals` is empty".into()];
         report.spool.bytes = 1 << 30;
         report.spool.segments = 64;
         report.spool.trouble = Some(Trouble { since: START + 11_500_000, reason: "the spool is full".into() });
@@ -376,6 +390,7 @@ stream    twosec: 12345 records (3.0 GiB), the last one 2 s ago
           3 put again, 0 refused, 4 shards, credentials from IMDSv2
 spool     /var/lib/twosec-agent: 1.2 MiB of 1.0 GiB (0 %) in 1 segment
           0 set aside, 0 dropped
+rules     2026.11.1
 
 lag bytes  lag     offset  life      file
      5678  2 s  987654321  5d2c4f8e  /var/log/apache2/access.log
@@ -399,6 +414,8 @@ stream    twosec: 12345 records (3.0 GiB), none so far
           3 put again, 2 refused, no credentials so far
 spool     /var/lib/twosec-agent: 1.0 GiB of 1.0 GiB (100 %) in 64 segments
           0 set aside, 0 dropped
+rules     2026.11.1, 1 of yours not used
+          /etc/twosec/rules.d/x.toml:3: rule `x`: `literals` is empty
 
 lag bytes  lag     offset  life      file
      5678  2 s  987654321  5d2c4f8e  /var/log/apache2/access.log

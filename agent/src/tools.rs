@@ -2,10 +2,12 @@
 //! `check` says of the files.
 
 use crate::host;
+use crate::rules::{self, Rules};
 use crate::settings::{FileSettings, LineFormat};
 use crate::tail::{self, Lines, Part, RawLine};
 use anyhow::Context;
 use event::classify::check::check;
+use event::classify::{Refused, Rule};
 use event::fields::{FIELDS, Field};
 use event::format::Odd;
 use event::line::Container;
@@ -92,9 +94,9 @@ fn each_line(path: &Path, mut take: impl FnMut(RawLine<'_>) -> anyhow::Result<bo
 }
 
 /// Prints one document for each line.
-pub fn parse(path: &Path, reading: Reading) -> anyhow::Result<()> {
+pub fn parse(path: &Path, reading: Reading, classifier: Classifier) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut bench = Bench::new(path, reading);
+    let mut bench = Bench::new(path, reading, classifier);
     each_line(path, |line| {
         out.write_all(&Document::of(&bench.event(line)).body)?;
         out.write_all(b"\n")?;
@@ -115,11 +117,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(path: &Path, reading: Reading) -> Bench {
+    fn new(path: &Path, reading: Reading, classifier: Classifier) -> Bench {
         let host = host::here(host::id(None).unwrap_or_else(|| "unknown".to_owned()));
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         Bench {
-            classifier: Classifier::embedded(),
+            classifier,
             key: HostKey::derive(&host.id),
             origin: None,
             path: event::id::family(&path.to_string_lossy()).to_owned(),
@@ -156,16 +158,31 @@ impl Bench {
     }
 }
 
+/// How an explanation is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Plain,
+    Colour,
+    Json,
+}
+
+/// What lines are asked, and how the answer is written.
+#[derive(Debug)]
+pub struct Asking<'r> {
+    pub classifier: &'r Classifier,
+    pub reading: Reading,
+    pub style: Style,
+}
+
 /// Prints `line number, categories` of each line that is an attack.
-pub fn detected(path: &Path, reading: &Reading) -> anyhow::Result<()> {
-    let classifier = Classifier::embedded();
+pub fn detected(path: &Path, asking: &Asking<'_>) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut number = 0u64;
     each_line(path, |line| {
         number += 1;
-        let unwrapped = reading.unwrap(line.text);
-        let parsed = reading.parse(&unwrapped.text);
-        if let Some(attack) = parsed.access().and_then(|access| classifier.classify(access)) {
+        let unwrapped = asking.reading.unwrap(line.text);
+        let parsed = asking.reading.parse(&unwrapped.text);
+        if let Some(attack) = parsed.access().and_then(|access| asking.classifier.classify(access)) {
             let categories: Vec<_> = attack.categories().iter().map(|category| category.name()).collect();
             writeln!(out, "{number}\t{}", categories.join(","))?;
         }
@@ -175,45 +192,48 @@ pub fn detected(path: &Path, reading: &Reading) -> anyhow::Result<()> {
 }
 
 /// Explains every line on standard input.
-pub fn explain_all(reading: &Reading, json: bool) -> anyhow::Result<()> {
-    each_line(Path::new("-"), |line| explain(line.text, reading, json).map(|()| true))
+pub fn explain_all(asking: &Asking<'_>) -> anyhow::Result<()> {
+    each_line(Path::new("-"), |line| explain(line.text, asking).map(|()| true))
 }
 
 /// Explains one line.
-pub fn explain(line: &[u8], reading: &Reading, json: bool) -> anyhow::Result<()> {
+pub fn explain(line: &[u8], asking: &Asking<'_>) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    let unwrapped = reading.unwrap(line);
-    let why = match reading.parse(&unwrapped.text) {
+    let unwrapped = asking.reading.unwrap(line);
+    let is_json = asking.style == Style::Json;
+    let why = match asking.reading.parse(&unwrapped.text) {
         Parsed::Access(access) => {
-            let explanation = Classifier::embedded().explain(&access);
-            if json {
-                serde_json::to_writer(&mut out, &explanation).map_err(io::Error::from)?;
-                writeln!(out)?;
-            } else {
-                write!(out, "{explanation}")?;
-            }
-            return Ok(());
+            let explanation = asking.classifier.explain(&access);
+            return match asking.style {
+                Style::Json => Ok(writeln!(out, "{}", serde_json::to_string(&explanation)?)?),
+                Style::Plain => Ok(write!(out, "{explanation}")?),
+                Style::Colour => Ok(write!(out, "{explanation:#}")?),
+            };
         }
         Parsed::Error(_) => ("error_log", "it is of an error log, and the rules are about requests".to_owned()),
         Parsed::TailHeader(_) => ("tail_header", "it names the log that the next lines are of".to_owned()),
-        Parsed::Odd(odd) if json => {
+        Parsed::Odd(odd) if is_json => {
             return Ok(writeln!(out, "{}", serde_json::json!({"odd": odd, "reason": odd.to_string()}))?);
         }
         Parsed::Odd(odd) => ("odd", odd.to_string()),
     };
     match why {
-        (kind, reason) if json => writeln!(out, "{}", serde_json::json!({"odd": kind, "reason": reason}))?,
+        (kind, reason) if is_json => writeln!(out, "{}", serde_json::json!({"odd": kind, "reason": reason}))?,
         (_, reason) => writeln!(out, "This line is kept, but cannot be judged: {reason}.")?,
     }
     Ok(())
 }
 
 /// Prints the rules, a line each.
-pub fn list_rules() -> anyhow::Result<()> {
+pub fn list_rules(classifier: &Classifier, json: bool) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let classifier = Classifier::embedded();
     let mut rules: Vec<_> = classifier.rules().iter().collect();
     rules.sort_by_key(|rule| (rule.category, &rule.id));
+    if json {
+        let rules: Vec<_> = rules.into_iter().map(Rule::to_json).collect();
+        writeln!(out, "{}", serde_json::Value::from(rules))?;
+        return Ok(out.flush()?);
+    }
     for rule in rules {
         writeln!(out, "{:<28} {:<14} {:>3}  {}", rule.id, rule.category, rule.score, rule.about)?;
     }
@@ -238,14 +258,23 @@ fn table(fields: &[Field]) -> String {
     fields.iter().map(row).collect()
 }
 
-/// Runs every rule's own examples. True if all came out right.
-pub fn check_rules() -> anyhow::Result<bool> {
-    let classifier = Classifier::embedded();
-    let failures = check(&classifier);
+/// Runs every rule's own examples, and tries drop-in files: those named, or else those of the
+/// folder. True if all came out right.
+pub fn check_rules(files: &[PathBuf], folder: &Path) -> anyhow::Result<bool> {
+    let Rules { classifier, refused } = if files.is_empty() {
+        rules::open(Some(folder))
+    } else {
+        let read = |path: &PathBuf| rules::file(path).map_err(|cause| InputError { path: path.clone(), cause });
+        let files = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let (classifier, refused) = Classifier::with_drop_ins(&files);
+        Rules { classifier, refused: refused.iter().map(Refused::to_string).collect() }
+    };
+    let failures: Vec<String> = check(&classifier).iter().map(ToString::to_string).collect();
+    refused.iter().chain(&failures).for_each(|wrong| eprintln!("{wrong}"));
     let examples: usize = classifier.rules().iter().map(|rule| rule.examples.len()).sum();
-    failures.iter().for_each(|failure| eprintln!("{failure}"));
-    println!("{} rules, {examples} examples, {} came out wrong", classifier.rules().len(), failures.len());
-    Ok(failures.is_empty())
+    let (count, wrong) = (classifier.rules().len(), refused.len() + failures.len());
+    println!("{count} rules, {examples} examples, {wrong} wrong ({})", classifier.ruleset());
+    Ok(wrong == 0)
 }
 
 /// Says which files there are, and how well their first lines fit the format.

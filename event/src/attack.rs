@@ -130,12 +130,15 @@ pub enum Field {
     Referer,
     #[serde(rename = "user.name")]
     User,
+    /// The whole target, for rules that look across its parts.
+    #[serde(rename = "url.original")]
+    Url,
 }
 
 impl Field {
     /// Whether it stands in the request's target.
     pub fn is_in_url(self) -> bool {
-        matches!(self, Field::Path | Field::Query | Field::QueryKey)
+        matches!(self, Field::Path | Field::Query | Field::QueryKey | Field::Url)
     }
 
     /// The name that findings carry and rules write in `where`.
@@ -149,6 +152,7 @@ impl Field {
             Field::UserAgent => "user_agent",
             Field::Referer => "http.request.referrer",
             Field::User => "user.name",
+            Field::Url => "url.original",
         }
     }
 }
@@ -162,6 +166,11 @@ pub struct Finding {
     pub confidence: Confidence,
     /// 1 to 100.
     pub score: u8,
+    /// How bad it is when it works.
+    pub severity: Severity,
+    /// The vulnerabilities that it is meant for, such as `CVE-2021-44228`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cve: Vec<String>,
     pub field: Field,
     /// Name of the query parameter, where the field has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,6 +179,56 @@ pub struct Finding {
     pub layer: u8,
     /// The decoded text around the match, at most 120 characters.
     pub excerpt: String,
+    /// The bytes of the line that hold it, from and to: exact where the value was matched as
+    /// it was sent, all of the value where it had to be decoded. None where no bytes of the
+    /// line are meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<(u32, u32)>,
+}
+
+/// What is the same for all findings of a rule.
+///
+/// On the wire a list: category, confidence, score; and where the rule tells more than its
+/// category does, its severity and CVE numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WrittenFacts", into = "WrittenFacts")]
+pub struct RuleFacts {
+    pub category: Category,
+    pub confidence: Confidence,
+    /// 1 to 100.
+    pub score: u8,
+    pub severity: Severity,
+    /// Such as `CVE-2021-44228`.
+    pub cve: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WrittenFacts {
+    Usual(Category, Confidence, u8),
+    Own(Category, Confidence, u8, Severity, Vec<String>),
+}
+
+impl From<WrittenFacts> for RuleFacts {
+    fn from(written: WrittenFacts) -> RuleFacts {
+        let (category, confidence, score, severity, cve) = match written {
+            WrittenFacts::Usual(category, confidence, score) => (category, confidence, score, None, Vec::new()),
+            WrittenFacts::Own(category, confidence, score, severity, cve) => {
+                (category, confidence, score, Some(severity), cve)
+            }
+        };
+        RuleFacts { category, confidence, score, severity: severity.unwrap_or(category.severity()), cve }
+    }
+}
+
+impl From<RuleFacts> for WrittenFacts {
+    fn from(facts: RuleFacts) -> WrittenFacts {
+        let RuleFacts { category, confidence, score, severity, cve } = facts;
+        if severity == category.severity() && cve.is_empty() {
+            return WrittenFacts::Usual(category, confidence, score);
+        }
+        WrittenFacts::Own(category, confidence, score, severity, cve)
+    }
 }
 
 /// The verdict on a line that holds an attack.
@@ -200,7 +259,7 @@ impl Attack {
 
     /// The worst finding's severity.
     pub fn severity(&self) -> Severity {
-        self.findings.iter().map(|f| f.category.severity()).max().unwrap_or(Severity::Low)
+        self.findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Low)
     }
 }
 

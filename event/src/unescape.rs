@@ -23,6 +23,18 @@ pub fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// How many bytes of `field` stand for the first `bytes` that the client sent.
+pub fn escaped_len(field: &[u8], bytes: usize) -> usize {
+    let Some(first) = memchr::memchr(b'\\', field).filter(|first| *first < bytes) else {
+        return bytes.min(field.len());
+    };
+    let mut at = first;
+    for _ in first..bytes {
+        at += one(&field[at..]).map_or(0, |(_, used)| used);
+    }
+    at
+}
+
 /// The first byte that `rest` stands for, and how many bytes of it say so.
 fn one(rest: &[u8]) -> Option<(u8, usize)> {
     let simple = |byte| Some((byte, 2));

@@ -75,6 +75,7 @@ impl RunError {
 /// Takes shards, reads them, archives and indexes, until `stop` or the stream's end.
 pub async fn run(settings: Settings, services: Services, stop: CancellationToken) -> Result<(), RunError> {
     let settings = Arc::new(settings);
+    settings.rules.prepare();
     let mut supervisor =
         Supervisor { services, settings: settings.clone(), observer: Observer::default(), list_again: Instant::now() };
     let mut workers = JoinSet::new();

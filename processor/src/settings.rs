@@ -3,6 +3,7 @@
 //! Every setting also has an environment variable, because a Fargate task is configured
 //! that way; the variable wins.
 
+use event::classify::{Classifier, DropIn};
 use event::document::IndexNames;
 use event::redaction::KEY_BYTES;
 use event::time::DAY_MILLIS;
@@ -10,7 +11,7 @@ use event::{Day, Format, Millis, RedactSettings, Redaction, Zone};
 use serde::Deserialize;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 /// What index names begin with unless a user says otherwise.
@@ -69,6 +70,9 @@ pub struct Config {
     /// `true` to shorten clients' addresses to their networks; default `false`.
     /// `TWOSEC_REDACT_SHORTEN_ADDRESSES`
     pub redact_shorten_addresses: Option<String>,
+    /// Rules of your own for lines of other producers: what would stand in one of the agent's
+    /// drop-in files. `TWOSEC_RULES`
+    pub rules: Option<String>,
 }
 
 /// Checked settings of the pipeline. Past here nobody checks again.
@@ -95,6 +99,39 @@ pub struct Settings {
     pub redact: RedactSettings,
     /// What makes the masks; `None` is a key of this process alone.
     pub redact_key: Option<RedactKey>,
+    pub rules: Rules,
+}
+
+/// The rules that lines of other producers are judged by. They are made when they are needed
+/// for the first time: most streams hold frames alone, whose agents have judged them.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    own: Option<String>,
+    made: Arc<OnceLock<Classifier>>,
+}
+
+impl Rules {
+    /// Our rules, and what stands in a drop-in file of the user's.
+    pub fn with(own: Option<String>) -> Rules {
+        Rules { own, made: Arc::default() }
+    }
+
+    /// The rules. What of the user's is not used is told in the log, once.
+    pub fn classifier(&self) -> &Classifier {
+        self.made.get_or_init(|| {
+            let file = |text: &String| DropIn { name: "TWOSEC_RULES".to_owned(), text: text.clone() };
+            let (classifier, refused) = Classifier::with_drop_ins(self.own.as_ref().map(file).as_slice());
+            refused.iter().for_each(|refused| tracing::error!(reason = %refused, "a rule is not used"));
+            classifier
+        })
+    }
+
+    /// Makes them now if they hold any of the user's, so that what is wrong is told at the start.
+    pub fn prepare(&self) {
+        if self.own.is_some() {
+            self.classifier();
+        }
+    }
 }
 
 /// How lines are read that no agent of ours has read.
@@ -209,7 +246,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 20] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 21] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -231,6 +268,7 @@ impl Config {
             ("redact_key", &mut self.redact_key),
             ("redact_archive", &mut self.redact_archive),
             ("redact_shorten_addresses", &mut self.redact_shorten_addresses),
+            ("rules", &mut self.rules),
         ]
     }
 
@@ -249,6 +287,7 @@ impl Config {
         }
         settings.foreign = self.foreign()?;
         settings.redact = self.redact()?;
+        settings.rules = Rules::with(self.rules.clone());
         settings.redact_key = self.redact_key.as_deref().map(redact_key).transpose()?;
         let places = Places {
             lease_table: needed("lease_table", &self.lease_table)?,
@@ -399,6 +438,7 @@ impl Settings {
             foreign: ForeignSettings::default(),
             redact: RedactSettings::default(),
             redact_key: None,
+            rules: Rules::default(),
         }
     }
 

@@ -92,6 +92,9 @@ struct RunArgs {
     /// Address or network of a balancer whose X-Forwarded-For is believed; may be repeated.
     #[arg(long, value_name = "NETWORK", value_parser = network)]
     trusted_proxy: Vec<String>,
+    /// A folder of your own rules: its `*.toml` files add, switch off and allow.
+    #[arg(long, value_name = "DIR")]
+    rules: Option<PathBuf>,
     /// Port of the live page on this machine; 0 takes any free one.
     #[arg(long, default_value_t = 7654, conflicts_with = "once")]
     port: u16,
@@ -189,6 +192,7 @@ fn read(args: RunArgs) -> anyhow::Result<()> {
     let plan = Plan {
         files,
         enrich: EnrichSettings { geoip: args.geoip, networks: args.networks, trusted_proxies },
+        rules: args.rules,
         data: args.data,
         keep_secrets: args.keep_secrets,
         once: args.once,

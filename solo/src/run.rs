@@ -48,6 +48,8 @@ pub struct Plan {
     pub files: Vec<FileSettings>,
     pub data: PathBuf,
     pub enrich: EnrichSettings,
+    /// The folder of the user's own rules.
+    pub rules: Option<PathBuf>,
     /// Whether secrets are not masked.
     pub keep_secrets: bool,
     pub once: bool,
@@ -186,6 +188,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
         cloud: Arc::default(),
         format: RecordFormat::Frame,
         enrich: plan.enrich.clone(),
+        rules: plan.rules.clone(),
         redact: if plan.keep_secrets { RedactSettings::nothing() } else { RedactSettings::default() },
         files: plan.files.clone(),
         state: plan.data.join("agent"),

@@ -397,10 +397,13 @@ fn as_finding(found: &Found, path: &[u8]) -> Finding {
         category: found.category,
         confidence: event::attack::Confidence::Medium,
         score: found.kind.score(),
+        severity: found.category.severity(),
+        cve: Vec::new(),
         field: Field::Path,
         parameter: None,
         layer: 0,
         excerpt: text(path),
+        span: None,
     }
 }
 

@@ -76,6 +76,7 @@ impl Rig {
             host: Host { id: "case".into(), name: "case".into() },
             cloud: Arc::default(),
             format: RecordFormat::Frame,
+            rules: None,
             enrich: self.enrich.clone(),
             redact: self.redact.clone(),
             files: [file].into_iter().chain(self.others.iter().cloned().map(FileSettings::new)).collect(),

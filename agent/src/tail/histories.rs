@@ -118,6 +118,7 @@ impl World {
             host: Host { id: HOST.into(), name: HOST.into() },
             cloud: Arc::default(),
             format: RecordFormat::Frame,
+            rules: None,
             enrich: Default::default(),
             redact: Default::default(),
             files: vec![FileSettings {

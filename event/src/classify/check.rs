@@ -30,6 +30,11 @@ pub fn check(classifier: &Classifier) -> Vec<Failure> {
     classifier.rules().iter().flat_map(failures).collect()
 }
 
+/// Whether an example is an attack.
+pub(super) fn is_attack(classifier: &Classifier, example: &Example) -> bool {
+    Format::Auto.parse(&line(example)).access().is_some_and(|access| classifier.judge(access).is_some())
+}
+
 fn matches(classifier: &Classifier, rule: &Rule, example: &Example) -> bool {
     let line = line(example);
     match Format::Auto.parse(&line) {

@@ -43,9 +43,10 @@ impl<'a> Layers<'a> {
     }
 
     /// Whether a server works with this text. A part of a URL is what stands behind the
-    /// code of URLs, which every server undoes: as it was sent it is not judged.
+    /// code of URLs, which every server undoes: as it was sent it is not judged. Rules about
+    /// whole URLs may be about the code itself.
     pub fn is_judged(&self) -> bool {
-        self.unwrapped.is_none()
+        self.unwrapped.is_none() || self.field == Field::Url
     }
 
     /// Undoes one more code. False where there is none, or deep enough.
@@ -70,7 +71,7 @@ pub fn next(text: &[u8], field: Field) -> Option<Vec<u8>> {
 
 /// Undoes the code of URLs. `None` where there is none.
 pub fn url(text: &[u8], field: Field) -> Option<Vec<u8>> {
-    percent(bounded(text), matches!(field, Field::Query | Field::QueryKey))
+    percent(bounded(text), matches!(field, Field::Query | Field::QueryKey | Field::Url))
 }
 
 /// Undoes whatever else the text is wrapped in, one code of it.

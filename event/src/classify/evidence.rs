@@ -6,10 +6,10 @@
 //! belong to the frame's version.
 
 use super::decode::{Form, Layers, next};
-use super::views::{self, View};
-use crate::attack::{Field, Finding};
+use super::views::{self, Source, View};
+use crate::attack::{Field, Finding, RuleFacts};
 use crate::format::Access;
-use crate::frame::RuleFacts;
+use crate::unescape::escaped_len;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -31,29 +31,54 @@ pub struct Spot {
 
 /// What a rule found in a request. A spot that the request does not have, which only
 /// another version's agent could send, has no excerpt.
-pub fn finding(access: Option<&Access<'_>>, rule: &str, facts: RuleFacts, spot: Spot) -> Finding {
-    let (category, confidence, score) = facts;
+pub fn finding(access: Option<&Access<'_>>, rule: &str, facts: &RuleFacts, spot: Spot) -> Finding {
     let mut finding = Finding {
         rule: rule.to_owned(),
-        category,
-        confidence,
-        score,
+        category: facts.category,
+        confidence: facts.confidence,
+        score: facts.score,
+        severity: facts.severity,
+        cve: facts.cve.clone(),
         field: Field::RequestLine,
         parameter: None,
         layer: spot.layer,
         excerpt: String::new(),
+        span: None,
     };
     let Some(access) = access else { return finding };
     let mut number = 0;
-    views::each(access, |view| {
+    views::each_with_source(access, |view, source| {
         if number == spot.view {
             finding.field = view.field;
             finding.parameter = view.parameter.map(parameter_name);
             finding.excerpt = excerpt_at(&view, spot);
+            finding.span = span(access.line, source, part(&view, source, spot));
         }
         number = number.saturating_add(1);
     });
     finding
+}
+
+/// Which bytes of its source hold what matched.
+fn part(view: &View<'_>, source: Source<'_>, spot: Spot) -> Range<usize> {
+    let from = place(source.sent, view.text);
+    match (spot.layer, spot.form) {
+        (0, Form::Whole) => from + usize::from(spot.start)..from + usize::from(spot.end),
+        _ => from..from + view.text.len(),
+    }
+}
+
+/// Where those bytes stand in the line. Apache may have escaped some.
+fn span(line: &[u8], source: Source<'_>, part: Range<usize>) -> Option<(u32, u32)> {
+    let from = place(line, source.written);
+    let at = |byte: usize| Some(u32::try_from(from + escaped_len(source.written, byte)).ok()?);
+    (from + source.written.len() <= line.len()).then_some(())?;
+    Some((at(part.start)?, at(part.end)?))
+}
+
+/// Where `part`, which lies in `whole`, begins in it.
+fn place(whole: &[u8], part: &[u8]) -> usize {
+    (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
 }
 
 fn excerpt_at(view: &View<'_>, spot: Spot) -> String {

@@ -4,7 +4,7 @@ use super::evidence::{self, excerpt, parameter_name};
 use super::rules::Rule;
 use super::views::View;
 use super::{BAR, Classifier, Passed, Place, Witness, scores};
-use crate::attack::{Attack, Category, Field, Finding};
+use crate::attack::{Attack, Category, Field, Finding, Severity};
 use crate::format::Access;
 use serde::Serialize;
 use std::fmt;
@@ -117,12 +117,7 @@ impl<'r> Witness<'r> for Notes<'r> {
     }
 
     fn found(&mut self, rule: &'r Rule, place: &Place<'_>, at: Range<usize>) {
-        let finding = Finding {
-            field: place.view.field,
-            parameter: place.view.parameter.map(parameter_name),
-            excerpt: excerpt(place.text, at.clone()),
-            ..evidence::finding(None, &rule.id, rule.facts(), place.spot(at))
-        };
+        let finding = evidence::finding(Some(place.access), &rule.id, &rule.facts(), place.spot(at));
         self.passed.retain(|pass| pass.rule != rule.id);
         self.matched.push(Match { about: rule.about.clone(), finding });
         self.found.push(rule);
@@ -133,6 +128,8 @@ impl fmt::Display for Passed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Passed::OtherParameter => f.write_str("the rule looks at other parameters"),
+            Passed::Unmet(condition) => write!(f, "the rule asks for {condition}"),
+            Passed::Allowed(about) => write!(f, "you allow it: {about}"),
             Passed::NoStructure => f.write_str("the words are there, the structure of an attack is not"),
             Passed::Vetoed(veto) => {
                 write!(f, "`{}` makes it harmless", excerpt(veto.as_bytes(), 0..0))
@@ -141,6 +138,7 @@ impl fmt::Display for Passed {
     }
 }
 
+/// For people; `{:#}` in colour.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_verdict(f)?;
@@ -156,12 +154,15 @@ impl Explanation {
         match &self.verdict {
             Some(attack) => {
                 let names: Vec<&str> = attack.categories().iter().map(|category| category.name()).collect();
-                writeln!(f, "This is an attack: {}, {} of 100.", names.join(", "), attack.score)
+                let text = format!("This is an attack: {}, {} of 100.", names.join(", "), attack.score);
+                writeln!(f, "{}", paint(f, RED, &text))
             }
             None if self.matched.is_empty() => {
-                writeln!(f, "Nothing in this request looks like an attack.")
+                writeln!(f, "{}", paint(f, GREEN, "Nothing in this request looks like an attack."))
             }
-            None => writeln!(f, "Something is odd, but it is not enough to call it an attack."),
+            None => {
+                writeln!(f, "{}", paint(f, YELLOW, "Something is odd, but it is not enough to call it an attack."))
+            }
         }?;
         for Score { category, score } in &self.scores {
             let side = if *score >= self.bar { "reaches" } else { "stays under" };
@@ -172,20 +173,22 @@ impl Explanation {
 
     fn write_matched(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.matched.is_empty() {
-            writeln!(f, "\nWhat matched, and what it means:")?;
+            writeln!(f, "\n{}", paint(f, BOLD, "What matched, and what it means:"))?;
         }
         for Match { about, finding } in &self.matched {
             let place = place_name(finding.field, finding.parameter.as_deref());
-            writeln!(f, "  {} ({}, {} of 100)", finding.rule, finding.category, finding.score)?;
+            let (rule, excerpt) = (paint(f, BOLD, &finding.rule), paint(f, RED, &finding.excerpt));
+            writeln!(f, "  {rule} ({}, {} of 100, {})", finding.category, finding.score, known_as(finding))?;
             writeln!(f, "    {about}")?;
-            writeln!(f, "    in {place}, {}: `{}`", depth(finding.layer), finding.excerpt)?;
+            let at = finding.span.map(|(from, to)| format!(", bytes {from} to {to} of the line")).unwrap_or_default();
+            writeln!(f, "    in {place}, {}{at}: `{excerpt}`", depth(finding.layer))?;
         }
         Ok(())
     }
 
     fn write_passed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.passed.is_empty() {
-            writeln!(f, "\nWhat was considered and let go:")?;
+            writeln!(f, "\n{}", paint(f, BOLD, "What was considered and let go:"))?;
         }
         for pass in &self.passed {
             let place = place_name(pass.field, pass.parameter.as_deref());
@@ -195,7 +198,7 @@ impl Explanation {
     }
 
     fn write_views(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nWhat was looked at:")?;
+        writeln!(f, "\n{}", paint(f, BOLD, "What was looked at:"))?;
         for seen in &self.views {
             writeln!(f, "  {}", place_name(seen.field, seen.parameter.as_deref()))?;
             for (layer, text) in (0..).zip(&seen.layers) {
@@ -204,6 +207,37 @@ impl Explanation {
         }
         Ok(())
     }
+}
+
+/// Severity, and the names under which others know it.
+fn known_as(finding: &Finding) -> String {
+    let category = finding.category;
+    let mut names: Vec<String> = vec![severity_name(finding.severity).to_owned()];
+    names.extend(category.techniques().iter().map(|technique| format!("ATT&CK {technique}")));
+    names.extend(category.capec().iter().map(|capec| format!("CAPEC-{capec}")));
+    names.extend(category.cwe().iter().map(|cwe| format!("CWE-{cwe}")));
+    names.extend(finding.cve.iter().cloned());
+    names.join(", ")
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Low => "low",
+        Severity::Medium => "medium",
+        Severity::High => "high",
+        Severity::Critical => "critical",
+    }
+}
+
+/// Parameters of SGR, "Select Graphic Rendition" (ECMA-48, section 8.3.117).
+const BOLD: u8 = 1;
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+const YELLOW: u8 = 33;
+
+/// A text in colour where the formatter was asked for it with `#`.
+fn paint(f: &fmt::Formatter<'_>, colour: u8, text: &str) -> String {
+    if f.alternate() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 fn place_name(field: Field, parameter: Option<&str>) -> String {

@@ -14,6 +14,10 @@
 pub mod views;
 pub mod decode;
 pub mod rules;
+mod condition;
+pub mod drop_in;
+mod allow;
+mod wildcard;
 mod known;
 mod shell;
 mod sql;
@@ -22,6 +26,7 @@ pub mod check;
 pub mod explain;
 
 pub use check::{Failure, check};
+pub use drop_in::{DropIn, Refused};
 pub use evidence::Spot;
 pub use explain::Explanation;
 pub use rules::{Rule, RuleError};
@@ -31,6 +36,7 @@ use crate::format::Access;
 use aho_corasick::Anchored;
 use aho_corasick::automaton::Automaton;
 use aho_corasick::nfa::contiguous::NFA;
+use allow::Allow;
 use decode::{Form, Layers};
 use known::Known;
 use memchr::memmem;
@@ -48,8 +54,8 @@ pub const ENOUGH: u8 = 95;
 /// Findings that a verdict carries; the strongest are kept.
 pub const FINDINGS_MAX: usize = 8;
 
-/// How many fields there are; `User` is the last.
-const FIELDS: usize = Field::User as usize + 1;
+/// How many fields there are; `Url` is the last.
+const FIELDS: usize = Field::Url as usize + 1;
 
 /// Version of the rules that ship with the program.
 const RULESET: &str = "2026.11.1";
@@ -66,6 +72,8 @@ pub struct Classifier {
     of_field: [RuleSet; FIELDS],
     /// For each category, its rules.
     of_category: [RuleSet; Category::ALL.len()],
+    /// What is no attack although a rule matches.
+    allows: Vec<Allow>,
     /// Parts that came before and in which no rule finds anything.
     known: Known,
 }
@@ -97,7 +105,7 @@ impl Eq for Hit<'_> {}
 impl Verdict<'_> {
     /// The verdict with all that it means, for the request that it was made on.
     pub fn attack(&self, access: &Access<'_>) -> Attack {
-        let finding = |hit: &Hit<'_>| evidence::finding(Some(access), &hit.rule.id, hit.rule.facts(), hit.spot);
+        let finding = |hit: &Hit<'_>| evidence::finding(Some(access), &hit.rule.id, &hit.rule.facts(), hit.spot);
         Attack { score: self.score, findings: self.hits.iter().map(finding).collect() }
     }
 }
@@ -116,6 +124,7 @@ trait Witness<'r> {
 /// Where the walk is.
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
+    access: &'a Access<'a>,
     /// Which part of the request, in the order of [`views::each`].
     number: u16,
     view: View<'a>,
@@ -130,6 +139,10 @@ enum Passed {
     OtherParameter,
     NoStructure,
     Vetoed(String),
+    /// A condition on the rest of the request.
+    Unmet(String),
+    /// An exception of the user's.
+    Allowed(String),
 }
 
 /// What the walk has come to so far.
@@ -139,6 +152,8 @@ struct Walk<'w, W> {
     parts: u16,
     /// Rules that need not be asked any more.
     settled: RuleSet,
+    /// Whether other parts of the request kept a rule from matching in this one.
+    depends: bool,
     /// For each category, the chance that all its findings are nothing.
     doubt: [f64; Category::ALL.len()],
 }
@@ -149,8 +164,18 @@ impl Classifier {
         Classifier::new(RULESET.to_owned(), rules::embedded())
     }
 
+    /// The classifier with the rules that ship with the program and those of drop-in files,
+    /// and what of these files is not used.
+    pub fn with_drop_ins(files: &[DropIn]) -> (Classifier, Vec<Refused>) {
+        drop_in::classifier(files)
+    }
+
     /// A classifier with rules of its own.
-    pub fn new(ruleset: String, mut rules: Vec<Rule>) -> Classifier {
+    pub fn new(ruleset: String, rules: Vec<Rule>) -> Classifier {
+        Classifier::with(ruleset, rules, Vec::new())
+    }
+
+    fn with(ruleset: String, mut rules: Vec<Rule>, allows: Vec<Allow>) -> Classifier {
         rules.sort_by_key(|rule| std::cmp::Reverse((rule.score, rule.confidence)));
         let mut texts: Vec<&str> = Vec::new();
         let mut of_literal: Vec<RuleSet> = Vec::new();
@@ -169,7 +194,7 @@ impl Classifier {
             of_category[rule.category as usize].insert(at);
         }
         let literals = automaton(&texts);
-        Classifier { ruleset, rules, literals, of_literal, of_field, of_category, known: Known::default() }
+        Classifier { ruleset, rules, literals, of_literal, of_field, of_category, allows, known: Known::default() }
     }
 
     /// Version of the rules, such as `2026.11.1`.
@@ -203,21 +228,24 @@ impl Classifier {
     /// Looks at each part of a request, with each rule until it has matched once.
     fn walk<'r, W: Witness<'r>>(&'r self, access: &Access<'_>, witness: &mut W) {
         let doubt = [1.0; Category::ALL.len()];
-        let mut walk = Walk { witness, parts: 0, settled: RuleSet::default(), doubt };
+        let mut walk = Walk { witness, parts: 0, settled: RuleSet::default(), depends: false, doubt };
         views::each(access, |view| {
-            self.look(view, &mut walk);
+            self.look(view, access, &mut walk);
             walk.parts = walk.parts.saturating_add(1);
         });
     }
 
     /// Looks at one part, unless nothing can be in it.
-    fn look<'r, W: Witness<'r>>(&'r self, view: View<'_>, walk: &mut Walk<'_, W>) {
+    fn look<'r, W: Witness<'r>>(&'r self, view: View<'_>, access: &Access<'_>, walk: &mut Walk<'_, W>) {
+        if self.of_field[view.field as usize].is_empty() {
+            return;
+        }
         walk.witness.view(&view);
         if is_plain(&view) {
             return walk.witness.layer(0, view.text);
         }
         if W::THOROUGH || !comes_again(&view) {
-            self.dig(view, walk);
+            self.dig(view, access, walk);
             return;
         }
         let name = self.known.name(&view);
@@ -225,23 +253,24 @@ impl Classifier {
             return;
         }
         let was_clean = walk.settled.is_empty();
-        self.dig(view, walk);
-        // A rule that had matched before was not asked, and might have matched here.
-        if was_clean && walk.settled.is_empty() {
+        walk.depends = false;
+        self.dig(view, access, walk);
+        // A rule that had matched before was not asked, and might have matched here. One that
+        // asks for more than this part may match the next time.
+        if was_clean && walk.settled.is_empty() && !walk.depends {
             self.known.keep(name);
         }
     }
 
     /// Looks at one part, layer by layer. What is wrapped in the code of URLs is not judged
     /// as it was sent: every server undoes that.
-    fn dig<'r, W: Witness<'r>>(&'r self, view: View<'_>, walk: &mut Walk<'_, W>) {
+    fn dig<'r, W: Witness<'r>>(&'r self, view: View<'_>, access: &Access<'_>, walk: &mut Walk<'_, W>) {
         let mut layers = Layers::new(&view);
         loop {
             walk.witness.layer(layers.layer, layers.text());
             if layers.is_judged() {
-                let place =
-                    Place { number: walk.parts, view, layer: layers.layer, form: Form::Whole, text: layers.text() };
-                self.ask_about(place, walk);
+                let (number, layer, form) = (walk.parts, layers.layer, Form::Whole);
+                self.ask_about(Place { access, number, view, layer, form, text: layers.text() }, walk);
             }
             if !layers.deeper() {
                 return;
@@ -290,14 +319,33 @@ impl Classifier {
                 continue;
             }
             let rule = &self.rules[at];
-            match rule.matches(place.view.parameter, lower) {
-                Ok(range) => {
+            let range = match rule.matches(place.view.parameter, lower) {
+                Ok(range) => range,
+                Err(why) => {
+                    walk.witness.passed(rule, place, why);
+                    continue;
+                }
+            };
+            match self.exempts(rule, place) {
+                None => {
                     walk.witness.found(rule, place, range);
                     self.settle(at, walk);
                 }
-                Err(why) => walk.witness.passed(rule, place, why),
+                Some(why) => {
+                    walk.depends = true;
+                    walk.witness.passed(rule, place, why);
+                }
             }
         }
+    }
+
+    /// Why a match is none, seen from the rest of the request.
+    fn exempts(&self, rule: &Rule, place: &Place<'_>) -> Option<Passed> {
+        if let Some(unmet) = rule.when.iter().find(|condition| !condition.holds(place.access)) {
+            return Some(Passed::Unmet(unmet.to_string()));
+        }
+        let allow = self.allows.iter().find(|allow| allow.covers(rule, place))?;
+        Some(Passed::Allowed(allow.about.clone()))
     }
 
     /// Notes that a rule has matched, and with it the whole category when that is enough.
@@ -329,7 +377,7 @@ fn comes_again(view: &View<'_>) -> bool {
         Field::UserAgent | Field::Path => true,
         Field::Referer => view.parameter.is_none(),
         Field::Query | Field::QueryKey => view.text.len() < 16,
-        Field::Method | Field::RequestLine | Field::User => false,
+        Field::Method | Field::RequestLine | Field::User | Field::Url => false,
     }
 }
 

@@ -5,11 +5,15 @@
 //! its rule's literal was seen. The regex is what makes it honest: it asks for the
 //! structure of an attack, because words occur in every shop and every forum.
 
+use super::check::Failure;
+use super::condition::{Condition, WrittenCondition};
+use super::drop_in::FILE_BYTES_MAX;
 use super::sql;
-use crate::attack::{Category, Confidence, Field};
-use crate::frame::RuleFacts;
+use crate::address::NetworksError;
+use crate::attack::{Category, Confidence, Field, RuleFacts, Severity};
 use regex::bytes::{Match, Regex, RegexBuilder};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -29,7 +33,11 @@ pub const EMBEDDED: &[(&str, &str)] = &[
 ];
 
 /// How many rules there may be: candidates are kept as a set of bits.
-pub const RULES_MAX: usize = 256;
+pub const RULES_MAX: usize = 512;
+
+/// Bytes of a compiled regex. A rule that needs more is refused: a few such would take the
+/// memory that the agent may have.
+const REGEX_BYTES_MAX: usize = 1 << 20;
 
 /// One way in which an attack shows.
 #[derive(Debug, Clone)]
@@ -42,6 +50,10 @@ pub struct Rule {
     pub confidence: Confidence,
     /// 1 to 100: how much a match says that somebody attacks.
     pub score: u8,
+    /// How bad it is when it works; the category's, unless the rule tells its own.
+    pub severity: Severity,
+    /// The vulnerabilities that it is about, such as `CVE-2021-44228`.
+    pub cve: Vec<String>,
     /// The parts of a request it looks at.
     pub fields: Vec<Field>,
     /// The query parameters it looks at, in lower case; empty for all.
@@ -54,21 +66,35 @@ pub struct Rule {
     pub detector: Option<Detector>,
     /// What makes the same structure harmless.
     pub not: Option<Pattern>,
+    /// What else must hold of the request.
+    pub when: Vec<Condition>,
     pub examples: Vec<Example>,
 }
 
 impl Rule {
     /// What is the same for all that it finds.
     pub fn facts(&self) -> RuleFacts {
-        (self.category, self.confidence, self.score)
+        let Rule { category, confidence, score, severity, ref cve, .. } = *self;
+        RuleFacts { category, confidence, score, severity, cve: cve.clone() }
     }
 
-    fn check(&self) -> Result<(), RuleError> {
+    /// The rule as `rules list --json` shows it.
+    pub fn to_json(&self) -> Value {
+        let category = self.category;
+        json!({
+            "id": self.id, "about": self.about, "category": category, "confidence": self.confidence,
+            "score": self.score, "severity": self.severity, "cve": self.cve, "capec": category.capec(),
+            "cwe": category.cwe(), "technique": category.techniques(), "where": self.fields,
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<(), RuleError> {
         for (key, pattern) in [("regex", &self.regex), ("not", &self.not)] {
             let invalid = |cause| RuleError::Regex { rule: self.id.clone(), key, cause };
             pattern.as_ref().map_or(Ok(()), Pattern::check).map_err(invalid)?;
         }
-        Ok(())
+        let invalid = |cause| RuleError::Regex { rule: self.id.clone(), key: "when", cause };
+        self.when.iter().try_for_each(|condition| condition.regex.check()).map_err(invalid)
     }
 }
 
@@ -141,6 +167,39 @@ pub enum RuleError {
     },
     #[error("there are {0} rules: at most {RULES_MAX} are possible")]
     TooMany(usize),
+    #[error("{0}")]
+    Unreadable(String),
+    #[error("the file has {0} bytes: at most {FILE_BYTES_MAX} are read")]
+    TooLong(usize),
+    #[error("`{0}` is no list")]
+    NoList(&'static str),
+    #[error("`{0}` is unknown: a file holds `category`, `where`, `disable`, `[[allow]]` and `[[rule]]`")]
+    UnknownKey(String),
+    #[error("{0}")]
+    Example(Failure),
+    #[error("`disable` names `{0}`: no rule is called so (`twosec-agent rules list` shows all)")]
+    NoSuchRule(String),
+    #[error(
+        "allow `{about}`: name `path`, `parameters`, `user_agent` or `clients`; `disable` switches rules off altogether"
+    )]
+    AllowsAll { about: String },
+    #[error("allow `{about}`: `examples` is empty: give at least one request that is an attack without it")]
+    NoAllowExamples { about: String },
+    #[error("allow `{about}`: {}", allow_failure(.example))]
+    Allow { about: String, example: Example },
+    #[error("allow `{about}`: `clients` cannot be used")]
+    Clients {
+        about: String,
+        #[source]
+        cause: NetworksError,
+    },
+}
+
+fn allow_failure(example: &Example) -> String {
+    let Example { text, matches, .. } = example;
+    let wrong =
+        if *matches { "is no attack without it, or still one with it" } else { "must stay an attack, and does not" };
+    format!("`{text}` {wrong}")
 }
 
 /// A file as it is written.
@@ -159,12 +218,15 @@ struct File {
 /// A rule as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+pub(super) struct Written {
     id: String,
     about: String,
     category: Option<Category>,
     confidence: Confidence,
     score: u8,
+    severity: Option<Severity>,
+    #[serde(default)]
+    cve: Vec<String>,
     #[serde(rename = "where")]
     fields: Option<Vec<Field>>,
     #[serde(default)]
@@ -173,6 +235,8 @@ struct Written {
     regex: Option<String>,
     detector: Option<Detector>,
     not: Option<String>,
+    #[serde(default)]
+    when: Vec<WrittenCondition>,
     #[serde(default)]
     examples: Vec<String>,
     #[serde(default)]
@@ -220,7 +284,7 @@ fn parse(files: &[(&str, &str)]) -> Result<Vec<Rule>, RuleError> {
 }
 
 impl Written {
-    fn checked(self, category: Option<Category>, fields: Option<&[Field]>) -> Result<Rule, RuleError> {
+    pub(super) fn checked(self, category: Option<Category>, fields: Option<&[Field]>) -> Result<Rule, RuleError> {
         self.check()?;
         let missing = |key| RuleError::Missing { rule: self.id.clone(), key };
         let category = self.category.or(category).ok_or_else(|| missing("category"))?;
@@ -231,11 +295,14 @@ impl Written {
             regex: self.regex.as_deref().map(Pattern::new),
             detector: self.detector,
             not: self.not.as_deref().map(Pattern::new),
+            when: self.when.iter().map(WrittenCondition::checked).collect(),
             examples: self.examples(),
             id: self.id,
             about: self.about,
             confidence: self.confidence,
             score: self.score,
+            severity: self.severity.unwrap_or(category.severity()),
+            cve: self.cve,
             parameters: self.parameters,
             literals: self.literals,
         })
@@ -289,12 +356,17 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    fn new(written: &str) -> Pattern {
+    pub(super) fn new(written: &str) -> Pattern {
         Pattern { written: written.to_owned(), compiled: OnceLock::new() }
     }
 
+    /// As it is written.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
     /// Compiles it now, if it is valid.
-    fn check(&self) -> Result<(), Box<regex::Error>> {
+    pub(super) fn check(&self) -> Result<(), Box<regex::Error>> {
         let _ = self.compiled.set(compile(&self.written)?);
         Ok(())
     }
@@ -308,7 +380,12 @@ impl Pattern {
 
 /// Bytes, not characters: what arrives is not always UTF-8, and sets of ASCII are small.
 fn compile(regex: &str) -> Result<Regex, Box<regex::Error>> {
-    RegexBuilder::new(regex).unicode(false).dot_matches_new_line(true).build().map_err(Box::new)
+    RegexBuilder::new(regex)
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+        .map_err(Box::new)
 }
 
 /// A set of rules, by their place in the list.

@@ -19,33 +19,50 @@ pub struct View<'a> {
     pub text: &'a [u8],
 }
 
+/// The field of a line that a view is a part of.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// As Apache wrote it.
+    pub written: &'a [u8],
+    /// As the client sent it; the view lies in here.
+    pub sent: &'a [u8],
+}
+
 /// Calls `look` with every view of a request.
 pub fn each(access: &Access<'_>, mut look: impl FnMut(View<'_>)) {
+    each_with_source(access, |view, _| look(view));
+}
+
+/// Calls `look` with every view of a request, and with where it is from.
+pub fn each_with_source(access: &Access<'_>, mut look: impl FnMut(View<'_>, Source<'_>)) {
+    let look = &mut look;
     if let Some(request) = &access.request {
         match request.target {
-            Some(target) => {
-                each_of_url(&sent(target), [Field::Path, Field::QueryKey, Field::Query], &mut look);
-            }
-            None => emit(Field::RequestLine, None, &sent(request.line), &mut look),
+            Some(target) => each_of_url(target, [Field::Path, Field::QueryKey, Field::Query], look),
+            None => whole(Field::RequestLine, request.line, look),
         }
         if let Some(method) = request.method.filter(|method| !is_usual(method)) {
-            emit(Field::Method, None, &sent(method), &mut look);
+            whole(Field::Method, method, look);
         }
     }
     if let Some(path) = access.path {
-        emit(Field::Path, None, &sent(path), &mut look);
+        whole(Field::Path, path, look);
     }
     if let Some(query) = access.query {
-        each_of_url(&sent(query), [Field::Path, Field::QueryKey, Field::Query], &mut look);
+        each_of_url(query, [Field::Path, Field::QueryKey, Field::Query], look);
     }
     if let Some(agent) = access.user_agent {
-        emit(Field::UserAgent, None, &sent(agent), &mut look);
+        whole(Field::UserAgent, agent, look);
     }
     if let Some(referer) = access.referer {
-        each_of_url(&sent(referer), [Field::Referer; 3], &mut look);
+        each_of_url(referer, [Field::Referer; 3], look);
     }
     if let Some(user) = access.user {
-        emit(Field::User, None, &sent(user), &mut look);
+        whole(Field::User, user, look);
+    }
+    // The last, so that it changes no other view's number.
+    if let Some(target) = access.request.as_ref().and_then(|request| request.target) {
+        whole(Field::Url, target, look);
     }
 }
 
@@ -58,29 +75,43 @@ fn sent(field: &[u8]) -> Cow<'_, [u8]> {
     unescape(&field[..field.len().min(SOURCE_BYTES_MAX)])
 }
 
-fn emit<'a>(field: Field, parameter: Option<&'a [u8]>, text: &'a [u8], look: &mut impl FnMut(View<'_>)) {
+/// Looks at a field as one view.
+fn whole(field: Field, written: &[u8], look: &mut impl FnMut(View<'_>, Source<'_>)) {
+    let sent = sent(written);
+    emit(field, None, &sent, Source { written, sent: &sent }, look);
+}
+
+fn emit<'a>(
+    field: Field,
+    parameter: Option<&'a [u8]>,
+    text: &'a [u8],
+    source: Source<'a>,
+    look: &mut impl FnMut(View<'_>, Source<'_>),
+) {
     if !text.is_empty() {
-        look(View { field, parameter, text: &text[..text.len().min(VIEW_BYTES_MAX)] });
+        look(View { field, parameter, text: &text[..text.len().min(VIEW_BYTES_MAX)] }, source);
     }
 }
 
 /// Splits at the first `?`, then at each `&` and the first `=` between. The fields name
 /// path, key and value. What looks like no key is looked at with its value again: `=` stands
 /// in conditions, too (`?x' and '1'='1`).
-fn each_of_url(url: &[u8], [path, key, value]: [Field; 3], look: &mut impl FnMut(View<'_>)) {
+fn each_of_url(written: &[u8], [path, key, value]: [Field; 3], look: &mut impl FnMut(View<'_>, Source<'_>)) {
+    let url = &*sent(written);
+    let source = Source { written, sent: url };
     let question = memchr::memchr(b'?', url);
-    emit(path, None, &url[..question.unwrap_or(url.len())], look);
+    emit(path, None, &url[..question.unwrap_or(url.len())], source, look);
     let Some(question) = question else { return };
     for pair in url[question + 1..].split(|b| *b == b'&') {
         match memchr::memchr(b'=', pair) {
             Some(equals) => {
-                emit(key, None, &pair[..equals], look);
-                emit(value, Some(&pair[..equals]), &pair[equals + 1..], look);
+                emit(key, None, &pair[..equals], source, look);
+                emit(value, Some(&pair[..equals]), &pair[equals + 1..], source, look);
                 if is_odd_key(&pair[..equals]) {
-                    emit(value, None, pair, look);
+                    emit(value, None, pair, source, look);
                 }
             }
-            None => emit(key, None, pair, look),
+            None => emit(key, None, pair, source, look),
         }
     }
 }
@@ -122,6 +153,7 @@ mod tests {
                 part(Field::Referer, None, "r"),
                 part(Field::Referer, Some("r"), "1"),
                 part(Field::User, None, "bob"),
+                part(Field::Url, None, "/a/b?q=x=\"y\"&flag&="),
             ]
         );
     }

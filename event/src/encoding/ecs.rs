@@ -264,7 +264,7 @@ fn facts(source: Option<Endpoint>, ours: Option<SourceFields>) -> (Option<IpAddr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attack::{Category, Confidence, Field};
+    use crate::attack::{Category, Confidence, Field, Severity};
     use crate::document::Document;
     use crate::id::HostKey;
     use crate::line::day_of;
@@ -314,10 +314,13 @@ mod tests {
                 category: Category::Sqli,
                 confidence: Confidence::High,
                 score: 90,
+                severity: Severity::Critical,
+                cve: vec!["CVE-2021-44228".into()],
                 field: Field::Query,
                 parameter: Some("id".into()),
                 layer: 1,
                 excerpt: "1".into(),
+                span: Some((60, 61)),
             }],
         });
         event.client = Some([203, 0, 113, 9].into());

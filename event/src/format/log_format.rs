@@ -171,7 +171,7 @@ impl LogFormat {
         if !fit.rest(0, 0) {
             return Err(Odd::OtherFormat);
         }
-        let mut access = Access { others: Vec::with_capacity(self.others), ..Access::default() };
+        let mut access = Access { line, others: Vec::with_capacity(self.others), ..Access::default() };
         let mut clock = Clock::default();
         for (token, value) in self.tokens.iter().zip(fit.values) {
             if let Token::Field(field) = token {

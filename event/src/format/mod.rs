@@ -266,6 +266,8 @@ impl fmt::Display for Odd {
 /// escaped: [`crate::unescape::unescape`] gives what the client sent. `None` stands for `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access<'a> {
+    /// The line itself.
+    pub line: &'a [u8],
     /// `%v` and `%p`.
     pub vhost: Option<(&'a [u8], Option<u16>)>,
     /// `%h` or `%a`: address or name of the client; empty where the format has neither.
@@ -357,7 +359,7 @@ impl<'a> Request<'a> {
 type Parse<'a, T> = IResult<&'a [u8], T>;
 
 fn whole<'a>(line: &'a [u8], format: fn(&'a [u8]) -> Parse<'a, Access<'a>>) -> Option<Access<'a>> {
-    all_consuming(format).parse(line).ok().map(|(_, access)| access)
+    all_consuming(format).parse(line).ok().map(|(_, access)| Access { line, ..access })
 }
 
 fn combined(line: &[u8]) -> Parse<'_, Access<'_>> {
@@ -520,6 +522,7 @@ mod tests {
     #[test]
     fn a_combined_line_is_taken_apart() {
         let expected = Access {
+            line: LINE.as_bytes(),
             vhost: None,
             client: b"192.0.2.7",
             user: Some(b"bob"),

@@ -13,10 +13,10 @@ use event::encoding::ecs;
 use event::limits::LINE_BYTES_MAX;
 use event::line::{BY_PROCESSOR, Cloud, Host};
 use event::redact::{MASK, Mask, masked};
-use event::{Classifier, Day, Event, EventId, LifeId, Millis, Origin};
+use event::{Day, Event, EventId, LifeId, Millis, Origin};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// How far behind a line the record's arrival may be: clocks differ.
 const AHEAD_MAX: Millis = 3_600_000;
@@ -27,9 +27,6 @@ const NAME_BYTES_MAX: usize = 512;
 
 /// What stands where a producer does not tell it.
 const UNKNOWN: &str = "unknown";
-
-/// Made at the first line that it is needed for: most streams hold frames alone.
-static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(Classifier::embedded);
 
 /// More lines than a record may hold.
 #[derive(Debug, thiserror::Error)]
@@ -238,7 +235,7 @@ impl<'a> Reader<'a> {
         let line = cut(without_end(told.line)).as_bytes();
         let parsed = origin.parse(line);
         let (kept, masks) = self.decoder.redaction.apply(line, &parsed);
-        let verdict = parsed.access().and_then(|access| CLASSIFIER.judge(access));
+        let verdict = parsed.access().and_then(|access| self.decoder.rules.classifier().judge(access));
         let attack = verdict.and_then(|verdict| {
             // Evidence is what may be shown.
             let shown = masked(&kept, &masks);
@@ -322,7 +319,7 @@ impl<'a> Reader<'a> {
     fn origin_of(&self, host: Host, path: &str, life: LifeId) -> Origin {
         Origin {
             timezone: self.decoder.foreign.timezone.clone(),
-            ruleset: CLASSIFIER.ruleset().to_owned(),
+            ruleset: self.decoder.rules.classifier().ruleset().to_owned(),
             agent: format!("{BY_PROCESSOR}{}", env!("CARGO_PKG_VERSION")),
             ..Origin::new(host, path, life, self.decoder.foreign.format.clone())
         }

@@ -13,7 +13,7 @@ mod object;
 
 use crate::meter::Meter;
 use crate::receive::{Record, SequenceNumber};
-use crate::settings::{ForeignSettings, Settings};
+use crate::settings::{ForeignSettings, Rules, Settings};
 use bytes::Bytes;
 use event::encoding::kpl;
 use event::frame;
@@ -112,6 +112,7 @@ pub struct Decoder {
     life: LifeId,
     foreign: ForeignSettings,
     redaction: Redaction,
+    rules: Rules,
     meter: Arc<Meter>,
     /// Records so far that were no frames.
     others: AtomicU64,
@@ -127,6 +128,7 @@ impl Decoder {
             life: LifeId::of_source(&[b"kinesis", settings.stream.as_bytes(), shard.as_bytes()]),
             foreign: settings.foreign.clone(),
             redaction: settings.redaction(),
+            rules: settings.rules.clone(),
             meter,
             others: AtomicU64::new(0),
         }

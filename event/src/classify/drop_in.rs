@@ -1,0 +1,413 @@
+//! What users add to the rules that ship with the program.
+//!
+//! A drop-in file holds rules of the user's own, names rules that are switched off, and tells
+//! which requests are no attack although a rule matches:
+//!
+//! ```toml
+//! disable = ["scanner-nikto", "ssti-*"]
+//!
+//! [[allow]]
+//! about = "Our reports take SQL from those who are logged in."
+//! categories = ["sqli"]
+//! path = ["/reports/*"]
+//! parameters = ["query"]
+//! examples = ["/reports/run?query=select * from users where 1=1 or 2=2"]
+//!
+//! [[rule]]
+//! id = "shop-voucher-guessing"
+//! ...
+//! ```
+//!
+//! The checks are those of our own rules, examples included. What does not pass is
+//! [`Refused`], with its line, and all else holds.
+
+use super::allow::{Allow, WrittenAllow};
+use super::check::{self, check};
+use super::rules::{self, Example, RULES_MAX, Rule, RuleError, Written};
+use super::{Classifier, RULESET};
+use crate::attack::{Category, Field};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Bytes of a drop-in file.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// A drop-in file: its name, for messages, and what stands in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropIn {
+    pub name: String,
+    pub text: String,
+}
+
+/// A part of a drop-in file that is not used, and why.
+#[derive(Debug)]
+pub struct Refused {
+    pub file: String,
+    /// Where the part begins, counted from 1.
+    pub line: usize,
+    pub reason: RuleError,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.reason)?;
+        let mut source = std::error::Error::source(&self.reason);
+        while let Some(cause) = source {
+            write!(f, ": {}", cause.to_string().trim_end())?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// Rules and what goes with them, as they come together from all files.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub rules: Vec<Rule>,
+    pub allows: Vec<Allow>,
+    refused: Vec<Refused>,
+    /// Where the user's own rules and allows stand, by their place in the lists.
+    own_rules: Vec<Origin>,
+    own_allows: Vec<Origin>,
+}
+
+/// Where something was read.
+#[derive(Debug, Clone)]
+struct Origin {
+    file: String,
+    line: usize,
+}
+
+/// The rules that ship with the program and those of drop-in files, in the order given.
+pub(super) fn classifier(files: &[DropIn]) -> (Classifier, Vec<Refused>) {
+    let embedded = rules::embedded();
+    let own = embedded.len();
+    let mut all = Collected { rules: embedded, ..Collected::default() };
+    let disabled: Vec<_> = files.iter().flat_map(|file| all.read(file)).collect();
+    all.drop_rules_that_fail(own);
+    let off = all.disabled(disabled);
+    all.rules.retain(|rule| !off.iter().any(|pattern| names(pattern, &rule.id)));
+    all.drop_allows_that_fail();
+    (Classifier::with(ruleset(files), all.rules, all.allows), all.refused)
+}
+
+/// The version of rules with drop-ins: that of our own, and eight digits of the files' hash.
+fn ruleset(files: &[DropIn]) -> String {
+    if files.is_empty() {
+        return RULESET.to_owned();
+    }
+    let mut hash = Sha256::new();
+    files.iter().for_each(|file| hash.update(&file.text));
+    let digits: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{RULESET}+{digits}")
+}
+
+/// Whether a pattern, which may end in `*`, names a rule.
+pub(super) fn names(pattern: &str, id: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(begin) => id.starts_with(begin),
+        None => id == pattern,
+    }
+}
+
+/// The names of rules that a file switches off, and where each stands.
+type Disabled = Vec<(String, Origin)>;
+
+impl Collected {
+    /// Takes what is good in a file. Returns what it switches off.
+    fn read(&mut self, file: &DropIn) -> Disabled {
+        let mut reader = Reader { file, all: self, category: None, fields: None, disabled: Vec::new() };
+        if let Err((span, reason)) = reader.read() {
+            reader.refuse(span, reason);
+        }
+        reader.disabled
+    }
+
+    /// Drops those of the user's rules, which begin at `own`, that do not keep their examples.
+    fn drop_rules_that_fail(&mut self, own: usize) {
+        let asked = Classifier::with(String::new(), self.rules[own..].to_vec(), Vec::new());
+        for failure in check(&asked) {
+            let Some(at) = self.rules.iter().position(|rule| rule.id == failure.rule) else { continue };
+            let Origin { file, line } = self.own_rules.remove(at - own);
+            self.rules.remove(at);
+            self.refused.push(Refused { file, line, reason: RuleError::Example(failure) });
+        }
+    }
+
+    /// The patterns that name at least one rule.
+    fn disabled(&mut self, written: Disabled) -> Vec<String> {
+        let mut good = Vec::new();
+        for (pattern, Origin { file, line }) in written {
+            if self.rules.iter().any(|rule| names(&pattern, &rule.id)) {
+                good.push(pattern);
+            } else {
+                self.refused.push(Refused { file, line, reason: RuleError::NoSuchRule(pattern) });
+            }
+        }
+        good
+    }
+
+    /// Drops the allows whose examples would alert with them, or would not without them.
+    fn drop_allows_that_fail(&mut self) {
+        let plain = Classifier::with(String::new(), self.rules.clone(), Vec::new());
+        let mut kept = Vec::new();
+        for (allow, Origin { file, line }) in
+            std::mem::take(&mut self.allows).into_iter().zip(self.own_allows.drain(..))
+        {
+            let allowing = Classifier::with(String::new(), self.rules.clone(), vec![allow.clone()]);
+            let fails = |example: &&Example| {
+                let is_found = |classifier: &Classifier| check::is_attack(classifier, example);
+                !is_found(&plain) || is_found(&allowing) == example.matches
+            };
+            match allow.examples.iter().find(fails) {
+                None => kept.push(allow),
+                Some(example) => {
+                    let reason = RuleError::Allow { about: allow.about.clone(), example: example.clone() };
+                    self.refused.push(Refused { file, line, reason });
+                }
+            }
+        }
+        self.allows = kept;
+    }
+}
+
+/// What is wrong, and with which bytes of a file.
+type Wrong = (Range<usize>, RuleError);
+
+/// One file being read.
+struct Reader<'f, 'c> {
+    file: &'f DropIn,
+    all: &'c mut Collected,
+    /// For the rules that name none.
+    category: Option<Category>,
+    fields: Option<Vec<Field>>,
+    disabled: Disabled,
+}
+
+type Value<'f> = Spanned<DeValue<'f>>;
+
+impl<'f> Reader<'f, '_> {
+    fn read(&mut self) -> Result<(), Wrong> {
+        let text = &*self.file.text;
+        if text.len() > FILE_BYTES_MAX {
+            return Err((0..0, RuleError::TooLong(text.len())));
+        }
+        let unreadable = |cause: toml::de::Error| (cause.span().unwrap_or_default(), self.unreadable(cause));
+        let mut table = DeTable::parse(text).map_err(unreadable)?.into_inner();
+        let mut lists = Vec::new();
+        for key in ["rule", "allow", "disable"] {
+            lists.push(table.remove(key).map_or_else(Vec::new, |list| self.items(key, list)));
+        }
+        if let Some(value) = table.remove("category") {
+            self.category = Some(self.value(value)?);
+        }
+        if let Some(value) = table.remove("where") {
+            self.fields = Some(self.value(value)?);
+        }
+        for (key, _) in table {
+            self.refuse(key.span(), RuleError::UnknownKey(key.get_ref().clone().into_owned()));
+        }
+        let [rules, allows, disabled] = lists.try_into().expect("three keys were looked for");
+        for (read, list) in
+            [(Self::rule as fn(&mut Self, _) -> _, rules), (Self::allow, allows), (Self::disable, disabled)]
+        {
+            for value in list {
+                let span = value.span();
+                // What is wrong inside is told where it is wrong, if that is known.
+                if let Err((inner, reason)) = read(self, value) {
+                    self.refuse(if inner.is_empty() { span } else { inner }, reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn items(&mut self, key: &'static str, list: Value<'f>) -> Vec<Value<'f>> {
+        let span = list.span();
+        match list.into_inner() {
+            DeValue::Array(items) => items.into_iter().collect(),
+            _ => {
+                self.refuse(span, RuleError::NoList(key));
+                Vec::new()
+            }
+        }
+    }
+
+    fn value<T: Deserialize<'f>>(&self, value: Value<'f>) -> Result<T, Wrong> {
+        let span = value.span();
+        let unreadable = |cause: toml::de::Error| (cause.span().unwrap_or(span), self.unreadable(cause));
+        T::deserialize(value.into_deserializer()).map_err(unreadable)
+    }
+
+    fn unreadable(&self, cause: toml::de::Error) -> RuleError {
+        RuleError::Unreadable(cause.message().to_owned())
+    }
+
+    fn rule(&mut self, value: Value<'f>) -> Result<(), Wrong> {
+        let origin = self.origin(value.span());
+        let written: Written = self.value(value)?;
+        let rule = written.checked(self.category, self.fields.as_deref()).map_err(at_all)?;
+        rule.check().map_err(at_all)?;
+        if self.all.rules.iter().any(|other| other.id == rule.id) {
+            return Err(at_all(RuleError::Twice { rule: rule.id }));
+        }
+        if self.all.rules.len() >= RULES_MAX {
+            return Err(at_all(RuleError::TooMany(self.all.rules.len() + 1)));
+        }
+        self.all.rules.push(rule);
+        self.all.own_rules.push(origin);
+        Ok(())
+    }
+
+    fn allow(&mut self, value: Value<'f>) -> Result<(), Wrong> {
+        let origin = self.origin(value.span());
+        let written: WrittenAllow = self.value(value)?;
+        self.all.allows.push(written.checked().map_err(at_all)?);
+        self.all.own_allows.push(origin);
+        Ok(())
+    }
+
+    fn disable(&mut self, value: Value<'f>) -> Result<(), Wrong> {
+        let origin = self.origin(value.span());
+        self.disabled.push((self.value(value)?, origin));
+        Ok(())
+    }
+
+    fn refuse(&mut self, span: Range<usize>, reason: RuleError) {
+        let Origin { file, line } = self.origin(span);
+        self.all.refused.push(Refused { file, line, reason });
+    }
+
+    fn origin(&self, span: Range<usize>) -> Origin {
+        let before = &self.file.text.as_bytes()[..span.start.min(self.file.text.len())];
+        Origin { file: self.file.name.clone(), line: 1 + memchr::memchr_iter(b'\n', before).count() }
+    }
+}
+
+/// Wrong with all of a part, not with some bytes of it.
+fn at_all(reason: RuleError) -> Wrong {
+    (0..0, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+
+    const VOUCHER: &str = r#"
+[[rule]]
+id = "shop-voucher"
+about = "Somebody guesses vouchers."
+category = "bruteforce"
+confidence = "medium"
+severity = "critical"
+cve = ["CVE-2026-1234"]
+score = 60
+where = ["url.original"]
+literals = ["voucher="]
+regex = '^/cart\?.*voucher=[a-z0-9]{12}'
+when = [{ field = "http.request.method", regex = "^post$" }]
+examples = ['192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "POST /cart?voucher=ABCDEF012345 HTTP/1.1" 200 5 "-" "-"']
+counter_examples = ["/cart?voucher=ABCDEF012345"]
+"#;
+
+    fn with(texts: &[&str]) -> (Classifier, Vec<String>) {
+        let file = |(at, text): (usize, &&str)| DropIn { name: format!("{at}.toml"), text: (*text).to_owned() };
+        let files: Vec<DropIn> = texts.iter().enumerate().map(file).collect();
+        let (classifier, refused) = Classifier::with_drop_ins(&files);
+        (classifier, refused.iter().map(Refused::to_string).collect())
+    }
+
+    fn found(classifier: &Classifier, request: &str) -> Vec<String> {
+        let line = format!(r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "{request} HTTP/1.1" 200 5 "-" "-""#);
+        let attack = Format::Combined.parse(line.as_bytes()).access().and_then(|access| classifier.classify(access));
+        attack.map_or_else(Vec::new, |attack| attack.findings.into_iter().map(|finding| finding.rule).collect())
+    }
+
+    #[test]
+    fn a_rule_of_the_users_finds_what_it_asks_for_across_the_request() {
+        let (classifier, refused) = with(&[VOUCHER]);
+        assert_eq!(refused, [""; 0]);
+        assert_eq!(found(&classifier, "POST /cart?a=1&voucher=ABCDEF012345"), ["shop-voucher"]);
+        assert_eq!(found(&classifier, "GET /cart?a=1&voucher=ABCDEF012345"), [""; 0]);
+        assert_eq!(found(&classifier, "GET /a?id=1'+or+'1'='1")[0], "sqli-break-and-compare");
+        let rule = classifier.rules().iter().find(|rule| rule.id == "shop-voucher").unwrap();
+        assert_eq!(rule.facts().cve, ["CVE-2026-1234"]);
+        assert_eq!(rule.facts().severity, crate::attack::Severity::Critical);
+        let (ruleset, digits) = classifier.ruleset().split_once('+').unwrap();
+        assert_eq!((ruleset, digits.len()), (RULESET, 8));
+    }
+
+    #[test]
+    fn rules_can_be_switched_off_by_name() {
+        let (classifier, refused) =
+            with(&["disable = ['scanner-*', 'sqli-nothing']", VOUCHER, "disable = ['shop-voucher']"]);
+        assert_eq!(
+            refused,
+            ["0.toml:1: `disable` names `sqli-nothing`: no rule is called so (`twosec-agent rules list` shows all)"]
+        );
+        assert!(!classifier.rules().iter().any(|rule| rule.id.starts_with("scanner-") || rule.id == "shop-voucher"));
+    }
+
+    #[test]
+    fn what_is_allowed_is_no_attack_there_and_one_everywhere_else() {
+        let allow = r#"
+[[allow]]
+about = "Reports take SQL."
+categories = ["sqli"]
+path = ["/reports/*"]
+parameters = ["query"]
+examples = ["/reports/run?query=1' union select 1,2 from users--+"]
+counter_examples = ["/reports/../run?query=1' union select 1,2 from users--+", "/reports/run?other=1' union select 1,2 from users--+"]
+"#;
+        let (classifier, refused) = with(&[allow]);
+        assert_eq!(refused, [""; 0]);
+        for _ in 0..2 {
+            // A short value that is allowed in one place is not known to be clean in another.
+            assert_eq!(found(&classifier, "GET /reports/run?query=1'or'1'='1"), [""; 0]);
+            assert_ne!(found(&classifier, "GET /shop/run?query=1'or'1'='1"), [""; 0]);
+        }
+        assert_ne!(found(&classifier, "GET /reports/run?query=<script>alert(1)</script>"), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_its_line_and_all_else_holds() {
+        let bad = [
+            "[[rule]]\nid = \"x\"\n",
+            "\n\n[[rule]]\nid = 'x'\nabout = 'x'\nconfidence = 'medium'\nscore = 60\ncategory = 'sqli'\nwhere = ['url.query']\n\
+             literals = ['x']\nregex = '('\nexamples = ['/?a=x']\n",
+            "[[allow]]\nabout = 'all'\nexamples = ['/']\n[[allow]]\nabout = 'odd'\npath = ['/*']\nexamples = ['/nothing']\n",
+            "color = 1\nrule = 2\n[[rule]]\n",
+            "rule = 2\ncolour = 1\n",
+            &VOUCHER.replace("^/cart", "^/basket").replace("shop-voucher", "shop-basket"),
+            VOUCHER,
+            VOUCHER,
+        ];
+        let (classifier, refused) = with(&bad);
+        let begins = [
+            "0.toml:1: missing field `about`",
+            "1.toml:3: rule `x`: `regex` is no valid regex: regex parse error:",
+            "2.toml:1: allow `all`: name `path`,",
+            "3.toml:3: ",
+            "4.toml:1: `rule` is no list",
+            "4.toml:2: `colour` is unknown: a file holds",
+            "7.toml:2: rule `shop-voucher`: the id is used twice",
+            "5.toml:2: rule `shop-basket` does not match its example",
+            "2.toml:4: allow `odd`: `/nothing` is no attack without it, or still one with it",
+        ];
+        assert_eq!(refused.len(), begins.len(), "{refused:#?}");
+        refused.iter().zip(begins).for_each(|(text, begin)| assert!(text.starts_with(begin), "{text}"));
+        assert_eq!(found(&classifier, "POST /cart?a=1&voucher=ABCDEF012345"), ["shop-voucher"]);
+    }
+
+    #[test]
+    fn a_regex_that_would_take_much_memory_is_refused() {
+        let (_, refused) = with(&[&VOUCHER.replace("[a-z0-9]{12}", "(?:[a-z0-9]{900}){900}")]);
+        assert!(refused[0].contains("`regex` is no valid regex: Compiled regex exceeds size limit"), "{refused:?}");
+    }
+}
