@@ -9,6 +9,7 @@ use crate::tools;
 #[cfg(feature = "aws")]
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use event::waf::IpVersion;
 use event::{Classifier, Zone};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ Examples:
   twosec-agent parse --format error --timezone Europe/Berlin error.log
   tail -1 access.log | twosec-agent explain -   why is this line an attack, or not?
   twosec-agent explain --tsv access.log         line number and categories of each attack
+  twosec-agent incidents access.log | jq .outcome
   twosec-agent rules list
   twosec-agent fields                           what documents hold, and what it means";
 
@@ -60,6 +62,17 @@ those of the Elastic Common Schema 8.11.
 Examples:
   twosec-agent fields | grep ^attack
   twosec-agent fields --json | jq -r '.[] | select(.type == \"ip\").name'";
+
+const INCIDENTS_EXAMPLES: &str = "\
+What one actor does until half an hour of quiet is one incident, however many lines it is. Each has
+`source`, `from`, `to`, `categories`, `outcome` and the numbers of its lines.
+
+Examples:
+  twosec-agent incidents access.log | jq -r '[.source, .outcome, .requests] | @tsv'
+  zcat access.log.*.gz | twosec-agent incidents | jq 'select(.outcome == \"likely_succeeded\")'
+  twosec-agent incidents --networks access.log > deny.txt
+  twosec-agent incidents --waf-ip-set ipv4 access.log > set.json
+  aws wafv2 create-ip-set --cli-input-json file://set.json";
 
 const RULES_EXAMPLES: &str = "\
 Exit codes: 0 all is well, 1 something is wrong.
@@ -114,6 +127,8 @@ enum Command {
     Parse(ParseArgs),
     /// Tell why a line is an attack, or why not.
     Explain(ExplainArgs),
+    /// Print the incidents in a log: who, when, what, and whether it worked.
+    Incidents(IncidentsArgs),
     /// The rules that find attacks.
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -189,6 +204,34 @@ struct ExplainArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = INCIDENTS_EXAMPLES)]
+struct IncidentsArgs {
+    /// A log, gzip'd or not; standard input without one.
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// Print the actors as networks in CIDR notation, one a line.
+    #[arg(long)]
+    networks: bool,
+    /// Print the actors as the body of AWS WAF's CreateIPSet; `ipv4` or `ipv6`.
+    #[arg(long, value_name = "VERSION", conflicts_with = "networks")]
+    waf_ip_set: Option<IpVersion>,
+    #[command(flatten)]
+    reading: ReadingArgs,
+    #[command(flatten)]
+    rules: RulesArgs,
+}
+
+impl IncidentsArgs {
+    fn shape(&self) -> tools::Shape {
+        match (self.waf_ip_set, self.networks) {
+            (Some(version), _) => tools::Shape::IpSet(version),
+            (None, true) => tools::Shape::Networks,
+            (None, false) => tools::Shape::Json,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 struct RulesArgs {
     /// The folder of your own rules.
     #[arg(long = "rules", value_name = "DIR", default_value = rules::FOLDER)]
@@ -261,6 +304,10 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status(&args),
         Command::Parse(args) => {
             tools::parse(&args.file, args.reading.into(), args.rules.open()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Incidents(args) => {
+            let shape = args.shape();
+            tools::incidents(&args.file, args.reading.into(), args.rules.open(), shape).map(|()| ExitCode::SUCCESS)
         }
         Command::Explain(args) => explain(args).map(|()| ExitCode::SUCCESS),
         Command::Rules(RulesCommand::List { rules, json }) => {

@@ -1,6 +1,10 @@
 //! The parser and the classifier laid open: `parse`, `explain`, `rules`, `fields`, and what
 //! `check` says of the files.
 
+mod incidents;
+
+pub use incidents::{Shape, incidents};
+
 use crate::host;
 use crate::rules::{self, Rules};
 use crate::settings::{FileSettings, LineFormat};

@@ -26,7 +26,7 @@ fn config(folder: &Path) -> String {
 fn report(trouble: &str) -> String {
     format!(
         r#"{{"version":"0.1.0","pid":7,"host":"web-1","started":0,"now":9000,"lines":1,"gaps":0,"gap_bytes":0,
-        "files":[],"skipped":[],
+        "files":[],"skipped":[],"rules":{{"ruleset":"2026.11.1","refused":[]}},
         "spool":{{"path":"/s","bytes":0,"max_bytes":1024,"segments":0,"quarantined":0,"dropped":0,"trouble":null}},
         "stream":{{"name":"twosec","records":0,"bytes":0,"retried":0,"refused":0,"last_put":null,"shards":null,
         "credentials":null,"trouble":{trouble}}}}}"#
@@ -60,6 +60,7 @@ stream    twosec: 0 records (0 B), none so far
           0 put again, 0 refused, no credentials so far
 spool     /s: 0 B of 1.0 KiB (0 %) in 0 segments
           0 set aside, 0 dropped
+rules     2026.11.1
 
 no file is read
 ";
@@ -125,4 +126,47 @@ fn help_shows_examples() {
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains(&format!("Examples:\n  sudo twosec-agent {command}\n")));
     }
+}
+
+const ATTACKS: &str = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /a?id=1%27+union+select+1,2--+ HTTP/1.1" 404 5 "-" "curl/8"
+2001:db8::7 - - [16/Nov/2026:08:00:26 +0000] "GET /b HTTP/1.1" 200 5 "-" "Mozilla/5.0"
+192.0.2.7 - - [16/Nov/2026:08:00:27 +0000] "GET /a?id=1%27+union+select+3,4--+ HTTP/1.1" 404 5 "-" "curl/8"
+"#;
+
+#[test]
+fn the_incidents_of_a_log_name_their_lines() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let log = folder.path().join("access.log");
+    fs::write(&log, ATTACKS).expect("the folder is ours");
+    let log = log.display().to_string();
+    let told = agent(&["incidents", &log]);
+    let lines: Vec<serde_json::Value> =
+        text(&told.stdout).lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+    let [incident] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(incident["source"], "192.0.2.7");
+    assert_eq!(incident["from"], "2026-11-16T08:00:25.000Z");
+    assert_eq!(incident["categories"]["sqli"], 2);
+    assert_eq!(incident["outcome"], "failed");
+    assert_eq!(incident["lines"], serde_json::json!([1, 3]));
+    assert_eq!(text(&agent(&["incidents", "--networks", &log]).stdout), "192.0.2.7/32\n");
+    let set: serde_json::Value =
+        serde_json::from_slice(&agent(&["incidents", "--waf-ip-set", "ipv4", &log]).stdout).unwrap();
+    assert_eq!(set["Addresses"], serde_json::json!(["192.0.2.7/32"]));
+}
+
+#[test]
+fn a_rule_of_the_users_is_tried_before_it_is_used() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let rules = folder.path().join("own.toml");
+    fs::write(&rules, "disable = [\"sqli-*\"]\ncolour = 1\n").expect("the folder is ours");
+    let rules = rules.display().to_string();
+    let tried = agent(&["rules", "check", &rules]);
+    assert_eq!(tried.status.code(), Some(1));
+    let expected =
+        "own.toml:2: `colour` is unknown: a file holds `category`, `where`, `disable`, `[[allow]]` and `[[rule]]`\n";
+    assert!(text(&tried.stderr).ends_with(expected), "{tried:?}");
+    // What is good in the folder is used.
+    let line = ATTACKS.lines().next().unwrap();
+    let explained = agent(&["explain", "--rules", &folder.path().display().to_string(), line]);
+    assert!(text(&explained.stdout).starts_with("Nothing in this request looks like an attack."), "{explained:?}");
 }

@@ -25,6 +25,7 @@ pub mod attack;
 pub mod classify;
 pub mod redact;
 pub mod incident;
+pub mod waf;
 pub mod redaction;
 pub mod outcome;
 pub mod line;

@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use event::Format;
 use event::address::{Networks, NetworksError};
+use event::waf::{IpVersion, ip_set};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
@@ -118,11 +119,14 @@ struct SearchArgs {
 #[derive(Debug, Args)]
 struct IncidentsArgs {
     /// Print documents, one a line.
-    #[arg(long, conflicts_with = "networks")]
+    #[arg(long, conflicts_with_all = ["networks", "waf_ip_set"])]
     json: bool,
     /// Print the actors as networks in CIDR notation, one a line, for a firewall's list.
     #[arg(long)]
     networks: bool,
+    /// Print the actors as the body of AWS WAF's CreateIPSet; `ipv4` or `ipv6`.
+    #[arg(long, value_name = "VERSION", conflicts_with = "networks")]
+    waf_ip_set: Option<IpVersion>,
     /// Incidents at most.
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -241,7 +245,7 @@ fn incidents(args: &IncidentsArgs) -> anyhow::Result<()> {
     for incident in &incidents {
         let document: Value = serde_json::from_str(incident.get()).unwrap_or_default();
         let text = |pointer: &str| plain(document.pointer(pointer).and_then(Value::as_str).unwrap_or("-"));
-        if args.networks {
+        if args.networks || args.waf_ip_set.is_some() {
             networks.extend(event::address::network(&text("/source/address")).ok());
         } else if args.json {
             writeln!(out, "{}", incident.get())?;
@@ -249,7 +253,10 @@ fn incidents(args: &IncidentsArgs) -> anyhow::Result<()> {
             writeln!(out, "{}  {:<8}  {}", text("/event/end"), text("/attack/severity"), text("/message"))?;
         }
     }
-    networks.iter().try_for_each(|network| writeln!(out, "{network}"))?;
+    match args.waf_ip_set {
+        Some(version) => writeln!(out, "{:#}", ip_set("twosec-actors", version, &networks))?,
+        None => networks.iter().try_for_each(|network| writeln!(out, "{network}"))?,
+    }
     Ok(out.flush()?)
 }
 
