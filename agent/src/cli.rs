@@ -104,6 +104,17 @@ Examples:
   twosec-agent rules check ./shop.toml && sudo cp shop.toml /etc/twosec/rules.d/
   sudo systemctl reload twosec-agent            and `status` tells which rules are in use";
 
+const SIGMA_EXAMPLES: &str = "\
+Read are rules of `category: webserver` with contains, startswith, endswith, re, all, keywords and
+conditions of and, or, not, 1 of, all of. What cannot be expressed is named on standard error.
+Each rule keeps its author in `about`: the Detection Rule License asks for it.
+
+Exit codes: 0 all were imported, 1 some were not.
+
+Examples:
+  twosec-agent rules import-sigma sigma/rules/web/webserver_generic/*.yml > sigma.toml
+  twosec-agent rules check sigma.toml && sudo cp sigma.toml /etc/twosec/rules.d/";
+
 /// Tails Apache logs, finds attacks, and ships the lines to Kinesis.
 #[derive(Debug, Parser)]
 #[command(name = "twosec-agent", version, after_help = EXAMPLES)]
@@ -257,6 +268,13 @@ enum RulesCommand {
         #[command(flatten)]
         rules: RulesArgs,
     },
+    /// Turn Sigma rules for web servers into a drop-in file, on standard output.
+    #[command(after_help = SIGMA_EXAMPLES)]
+    ImportSigma {
+        /// Sigma rules in YAML.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Print the rules, a line each.
     List {
         #[command(flatten)]
@@ -314,6 +332,10 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             tools::list_rules(&rules.open(), json).map(|()| ExitCode::SUCCESS)
         }
         Command::Fields(args) => tools::list_fields(args.json).map(|()| ExitCode::SUCCESS),
+        Command::Rules(RulesCommand::ImportSigma { files }) => {
+            let whole = tools::import_sigma(&files)?;
+            Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Rules(RulesCommand::Check { files, rules }) => {
             let good = tools::check_rules(&files, &rules.folder)?;
             Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -22,6 +22,7 @@ pub mod report;
 pub mod tail;
 pub mod enrich;
 pub mod rules;
+pub mod sigma;
 pub mod behaviour;
 pub mod batch;
 pub mod spool;

@@ -8,6 +8,7 @@ pub use incidents::{Shape, incidents};
 use crate::host;
 use crate::rules::{self, Rules};
 use crate::settings::{FileSettings, LineFormat};
+use crate::sigma::{self, Imported};
 use crate::tail::{self, Lines, Part, RawLine};
 use anyhow::Context;
 use event::classify::check::check;
@@ -279,6 +280,20 @@ pub fn check_rules(files: &[PathBuf], folder: &Path) -> anyhow::Result<bool> {
     let (count, wrong) = (classifier.rules().len(), refused.len() + failures.len());
     println!("{count} rules, {examples} examples, {wrong} wrong ({})", classifier.ruleset());
     Ok(wrong == 0)
+}
+
+/// Prints Sigma rules as a drop-in file. True if all could be expressed.
+pub fn import_sigma(files: &[PathBuf]) -> anyhow::Result<bool> {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).map_err(|cause| InputError { path: path.clone(), cause })?;
+        Ok((path.display().to_string(), text))
+    };
+    let files = files.iter().map(read).collect::<Result<Vec<_>, InputError>>()?;
+    let Imported { toml, rules, left } = sigma::import(&files);
+    left.iter().for_each(|reason| eprintln!("{reason}"));
+    io::stdout().lock().write_all(toml.as_bytes())?;
+    eprintln!("{rules} rules imported, {} left out", left.len());
+    Ok(left.is_empty())
 }
 
 /// Says which files there are, and how well their first lines fit the format.
