@@ -28,6 +28,7 @@ pub const EMBEDDED: &[(&str, &str)] = &[
     ("injection.toml", include_str!("../../rules/injection.toml")),
     ("remote.toml", include_str!("../../rules/remote.toml")),
     ("files.toml", include_str!("../../rules/files.toml")),
+    ("products.toml", include_str!("../../rules/products.toml")),
     ("scanner.toml", include_str!("../../rules/scanner.toml")),
     ("protocol.toml", include_str!("../../rules/protocol.toml")),
 ];
