@@ -8,7 +8,7 @@
 use super::check::Failure;
 use super::condition::{Condition, WrittenCondition};
 use super::drop_in::FILE_BYTES_MAX;
-use super::sql;
+use super::{html, path, sql, url};
 use crate::address::NetworksError;
 use crate::attack::{Category, Confidence, Field, RuleFacts, Severity};
 use regex::bytes::{Match, Regex, RegexBuilder};
@@ -105,6 +105,12 @@ impl Rule {
 pub enum Detector {
     /// A value that goes on as SQL.
     Sql,
+    /// Markup that runs.
+    Html,
+    /// A path that leaves where it begins.
+    Path,
+    /// An address that leads to the server itself or to its own network.
+    Url,
 }
 
 impl Detector {
@@ -112,6 +118,9 @@ impl Detector {
     pub fn find(self, lower: &[u8]) -> Option<Range<usize>> {
         match self {
             Detector::Sql => sql::injection(lower),
+            Detector::Html => html::runs(lower),
+            Detector::Path => path::climbs(lower),
+            Detector::Url => url::inside(lower),
         }
     }
 }
