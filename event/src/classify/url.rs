@@ -122,18 +122,20 @@ fn is_inside_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_inside_v6(address: Ipv6Addr) -> bool {
-    let embedded = address.to_ipv4_mapped().or_else(|| match address.segments() {
+    let embedded = match address.segments() {
         // 6to4 and NAT64 (RFC 3056, RFC 6052) carry an address of IPv4.
         [0x2002, high, low, ..] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
             Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
         }
         _ => None,
-    });
+    };
     let first = address.segments()[0];
     address.is_loopback()
         || address.is_unspecified()
         || first & 0xfe00 == 0xfc00
         || first & 0xffc0 == 0xfe80
+        // No link is written in the mapped form, wherever it leads.
+        || address.to_ipv4_mapped().is_some()
         || embedded.is_some_and(is_inside_v4)
 }
 
@@ -184,6 +186,7 @@ mod tests {
             "http://[::1]:6379/",
             "http://[::ffff:127.0.0.1]/",
             "http://[::ffff:7f00:1]",
+            "http://[::ffff:198.51.100.7]/",
             "http://[fd00:ec2::254]/latest",
             "http://[64:ff9b::a9fe:a9fe]/",
             "http://169.254.169.254/latest/meta-data/",
