@@ -71,7 +71,7 @@ fn part(view: &View<'_>, source: Source<'_>, spot: Spot) -> Range<usize> {
 /// Where those bytes stand in the line. Apache may have escaped some.
 fn span(line: &[u8], source: Source<'_>, part: Range<usize>) -> Option<(u32, u32)> {
     let from = place(line, source.written);
-    let at = |byte: usize| Some(u32::try_from(from + escaped_len(source.written, byte)).ok()?);
+    let at = |byte: usize| u32::try_from(from + escaped_len(source.written, byte)).ok();
     (from + source.written.len() <= line.len()).then_some(())?;
     Some((at(part.start)?, at(part.end)?))
 }

@@ -109,9 +109,7 @@ fn is_inside(host: &[u8]) -> bool {
     let host = host.strip_suffix(b".").unwrap_or(host);
     match v4(host) {
         Some((address, is_plain)) => !is_plain || is_inside_v4(address),
-        None => {
-            INSIDE.contains(&host) || INSIDE_ENDS.iter().chain(&LISTENERS).any(|end| host.ends_with(end))
-        }
+        None => INSIDE.contains(&host) || INSIDE_ENDS.iter().chain(&LISTENERS).any(|end| host.ends_with(end)),
     }
 }
 
