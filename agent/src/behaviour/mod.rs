@@ -32,7 +32,7 @@ use recent::Recent;
 use request::{Attempt, Request};
 use serde::{Deserialize, Serialize, Serializer};
 use sizes::{Compared, Sizes};
-use source::{Found, Kind, Logins, Source};
+use source::{Found, Kind, Logins, Shared, Source};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -50,6 +50,9 @@ const OWN_LINKS: u32 = 5;
 
 /// Marks the sizes of answers to attacks, to tell them from those of other requests.
 const ATTACKED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Marks what is kept of sessions, to tell it from what is kept of networks.
+const SESSION: u64 = 0x7365_7373_696f_6e73;
 
 /// Bytes by which usual answers differ.
 const SIZE_TOLERANCE: u32 = 16;
@@ -151,7 +154,7 @@ pub struct Engine {
 struct Snapshot {
     host: String,
     sources: Recent<Source>,
-    /// Tries at logins by network and user agent.
+    /// Tries at logins by network and user agent, and by session.
     networks: Recent<Logins>,
     sizes: Recent<Sizes>,
     /// Hashes of names of this site, and links from there.
@@ -254,11 +257,18 @@ impl Engine {
         let is_bare =
             |attempt: &Attempt| attempt.password.is_some() || request.referer.is_none() && request.is_browser();
         if let Some(attempt) = attempt.filter(|attempt| found.is_empty() && is_bare(attempt)) {
+            let address = self.key.hash(&octets(client));
             let (first, _) = network(client);
             let key = self.key.with(self.key.hash(&of_source(first)), self.key.hash(request.agent));
             let logins = self.state.networks.entry(key, Logins::default);
-            found.extend(logins.note(request, attempt, Some(self.key.hash(&octets(client))), seen.at));
+            found.extend(logins.note(request, attempt, Shared::Network { address }, seen.at));
             is_of_network = !found.is_empty();
+            // A tool that changes its address with each try keeps the session that its form needs.
+            if let Some(session) = request.session(access).filter(|_| found.is_empty()) {
+                let key = self.key.with(SESSION, self.key.hash(session));
+                let logins = self.state.networks.entry(key, Logins::default);
+                found.extend(logins.note(request, attempt, Shared::Session { address }, seen.at));
+            }
         }
         self.learn_host(request);
         if request.method == b"POST" {

@@ -68,6 +68,20 @@ static PASSWORDS: Names =
 static USERS: Names =
     Names::of(&[b"user", b"username", b"user_name", b"uname", b"usr", b"email", b"login", b"log", b"name"]);
 
+/// Parameters and cookies that hold a session.
+static SESSIONS: Names = Names::of(&[
+    b"asp.net_sessionid",
+    b"connect.sid",
+    b"jsessionid",
+    b"laravel_session",
+    b"phpsessid",
+    b"session",
+    b"session_id",
+    b"sessionid",
+    b"sid",
+    b"_session_id",
+]);
+
 /// Parameters that hold a password somebody wants to have from now on.
 static NEW_PASSWORDS: Names = Names::of(&[
     b"password_new",
@@ -202,6 +216,26 @@ impl<'a> Request<'a> {
         }
         let name = self.value(&USERS).or(self.user).map(|name| key.hash(name));
         Some(Attempt { password, name, is_refused: refused })
+    }
+
+    /// The session that it belongs to, if the log tells one: from the query, from the header
+    /// `Cookie`, or from a cookie that the format logs by its name (`%{PHPSESSID}C`).
+    pub fn session(&self, access: &Access<'a>) -> Option<&'a [u8]> {
+        let of_name = |directive: &str| {
+            let name = directive.split_once('{')?.1.strip_suffix("}C")?;
+            SESSIONS.have(name.as_bytes()).then_some(())
+        };
+        let by_name = || access.others.iter().find(|(directive, _)| of_name(directive).is_some());
+        let in_header = || {
+            let mut cookies = access.request_header("cookie")?.split(|byte| *byte == b';').take(PARAMETERS_MAX);
+            cookies.find_map(|cookie| {
+                let cookie = cookie.trim_ascii();
+                let equals = memchr::memchr(b'=', cookie)?;
+                SESSIONS.have(&cookie[..equals]).then_some(&cookie[equals + 1..])
+            })
+        };
+        let found = self.value(&SESSIONS).or_else(|| by_name().map(|(_, value)| *value)).or_else(in_header);
+        found.filter(|session| !session.is_empty())
     }
 
     /// Whether the path is one where people log in.
@@ -348,6 +382,22 @@ mod tests {
         let again = attempt(&get("/brute/?username=admin&password=REDACTED-0a1c&Login=Login")).unwrap();
         assert!(tried.name == again.name && tried.password != again.password);
         assert!(attempt(&post.replace("- - [", "- bob [").replace(" 200 ", " 401 ")).unwrap().is_refused);
+    }
+
+    #[test]
+    fn a_session_is_told_from_query_and_cookies() {
+        let of = |format: &str, line: &str| {
+            let format: Format = format.parse().unwrap();
+            let parsed = format.parse(line.as_bytes());
+            let access = parsed.access().unwrap();
+            Request::of(access, Key::of("h")).session(access).map(|session| session.to_vec())
+        };
+        let line = r#"192.0.2.7 [16/Nov/2026:12:00:00 +0000] "GET /a HTTP/1.1" "a=1; PHPSESSID=x7""#;
+        assert_eq!(of(r#"%h %t "%r" "%{Cookie}i""#, line), Some(b"x7".to_vec()));
+        let line = r#"192.0.2.7 [16/Nov/2026:12:00:00 +0000] "GET /a HTTP/1.1" "x8""#;
+        assert_eq!(of(r#"%h %t "%r" "%{JSESSIONID}C""#, line), Some(b"x8".to_vec()));
+        let line = r#"192.0.2.7 [16/Nov/2026:12:00:00 +0000] "GET /a?sid=x9&b=1 HTTP/1.1""#;
+        assert_eq!(of(r#"%h %t "%r""#, line), Some(b"x9".to_vec()));
     }
 
     #[test]

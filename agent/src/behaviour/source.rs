@@ -374,7 +374,7 @@ impl Source {
         }
         if let Some(attempt) = attempt {
             let logins = self.logins.get_or_insert_default();
-            found.extend(logins.note(request, attempt, None, at));
+            found.extend(logins.note(request, attempt, Shared::None, at));
         }
         if request.is_upload() {
             self.uploaded = at;
@@ -534,10 +534,29 @@ impl Flood {
     }
 }
 
+/// What those share whose tries are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// One address.
+    None,
+    /// A network and a user agent; `address` is the hash of one's own.
+    Network { address: u64 },
+    /// A session, wherever its requests come from.
+    Session { address: u64 },
+}
+
+impl Shared {
+    fn address(self) -> Option<u64> {
+        match self {
+            Shared::None => None,
+            Shared::Network { address } | Shared::Session { address } => Some(address),
+        }
+    }
+}
+
 impl Logins {
-    /// Notes a try, of a network's `address` where all of a network are counted, and tells
-    /// what it looks like by now.
-    pub fn note(&mut self, request: &Request<'_>, attempt: Attempt, address: Option<u64>, at: Millis) -> Option<Found> {
+    /// Notes a try, and tells what it looks like by now.
+    pub fn note(&mut self, request: &Request<'_>, attempt: Attempt, shared: Shared, at: Millis) -> Option<Found> {
         if self.run.lines > 0 && at.abs_diff(self.last) > TRY_GAP.unsigned_abs() {
             *self = Logins::default();
         }
@@ -545,16 +564,16 @@ impl Logins {
         (self.last, self.path) = (at, request.hash);
         attempt.password.into_iter().for_each(|hash| self.passwords.note(hash));
         attempt.name.into_iter().for_each(|hash| self.names.note(hash));
-        address.into_iter().for_each(|hash| self.addresses.note(hash));
+        shared.address().into_iter().for_each(|hash| self.addresses.note(hash));
         self.basic += u32::from(attempt.is_refused);
         let is_odd = self.answers.note(request.status, request.bytes);
-        let is_many = if address.is_some() { self.is_of_many() } else { self.is_guessing() };
+        let is_many = if shared == Shared::None { self.is_guessing() } else { self.is_of_many() };
         if !self.run.is_told() && !is_many {
             return None;
         }
         let is_first = !self.run.is_told();
         let (names, passwords) = (self.names.count(), self.passwords.count());
-        let found = self.run.tell(Kind::Logins, |tries| sentence(tries, names, passwords, address.is_some()));
+        let found = self.run.tell(Kind::Logins, |tries| sentence(tries, names, passwords, shared));
         let success = (is_odd || is_first).then(|| self.answers.success()).flatten();
         Some(Found { success, ..found })
     }
@@ -578,8 +597,12 @@ impl Logins {
     }
 }
 
-fn sentence(tries: u32, names: u32, passwords: u32, is_network: bool) -> String {
-    let who = if is_network { ", from several addresses of one network" } else { "" };
+fn sentence(tries: u32, names: u32, passwords: u32, shared: Shared) -> String {
+    let who = match shared {
+        Shared::None => "",
+        Shared::Network { .. } => ", from several addresses of one network",
+        Shared::Session { .. } => ", from several addresses with one session",
+    };
     match (names, passwords) {
         (names, 1..) if names >= SPRAYED && passwords * 2 <= names => {
             format!("tries {passwords} passwords for about {names} names, {tries} times in all{who}")

@@ -241,6 +241,18 @@ fn addresses_of_one_network_that_take_turns_at_a_login_are_one_actor() {
 }
 
 #[test]
+fn a_session_that_guesses_from_everywhere_is_found() {
+    let mut host = Host::new();
+    let login = |n: i64, session: &str| post(&format!("10.{n}.0.1"), format!("/login.php?PHPSESSID={session}"));
+    host.sees_all(0, 10, (0..20).map(|n| login(n, "5d2c4f8e")));
+    assert!(host.incidents()[0].behaviour[0].ends_with("from several addresses with one session"));
+    // As many people with a session each are none of it.
+    let mut host = Host::new();
+    host.sees_all(0, 10, (0..20).map(|n| login(n, &format!("{n}"))));
+    assert_eq!(host.incidents().len(), 0);
+}
+
+#[test]
 fn the_third_address_of_a_network_with_the_same_user_agent_is_the_network() {
     let mut host = Host::new();
     let attack = |n: i64| get(&format!("2001:db8::{n}"), format!("/item{n}?id=1%27+union+select+1,2--+-"));
