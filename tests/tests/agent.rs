@@ -6,6 +6,7 @@ use axum::extract::Path as UrlPath;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, put};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,10 +38,11 @@ impl Host {
     }
 
     fn configure(&self, log: &str) {
-        let (log, state) = (self.path(log), self.path("state"));
+        let (log, rules, state) = (self.path(log), self.path("rules.d"), self.path("state"));
         let config = format!(
-            "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[redact]\nkeys = []\n[spool]\npath = \"{}\"\n",
+            "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[rules]\npath = \"{}\"\n[redact]\nkeys = []\n[spool]\npath = \"{}\"\n",
             log.display(),
+            rules.display(),
             state.display()
         );
         fs::write(self.path("agent.toml"), config).unwrap();
@@ -158,6 +160,77 @@ async fn sighup_brings_a_new_configuration_and_a_bad_one_changes_nothing() {
     host.wait_for(9).await;
     assert_eq!(agent.stop(), Some(0));
     assert_eq!(host.records().await, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_reads_the_users_rules_again_and_status_tells_what_is_not_used() {
+    let host = Host::new().await;
+    fs::create_dir(host.path("rules.d")).unwrap();
+    let agent = host.run();
+    host.append("access.log", 1);
+    host.wait_for(1).await;
+    let embedded = host.status().unwrap()["rules"]["ruleset"].as_str().unwrap().to_owned();
+    let rule = "[[rule]]\nid = \"own-front-page\"\nabout = \"The front page.\"\ncategory = \"recon\"\nconfidence = \"low\"\n\
+                score = 50\nwhere = [\"url.path\"]\nliterals = [\"/\"]\nregex = '^/$'\nexamples = [\"/\"]\n";
+    fs::write(host.path("rules.d/own.toml"), format!("{rule}\n[[rule]]\nid = \"Bad\"\n")).unwrap();
+    agent.signal("-HUP");
+    wait_until("the new rules are in use", || {
+        host.status().is_some_and(|status| {
+            let rules = &status["rules"];
+            rules["ruleset"].as_str().is_some_and(|version| version.starts_with(&format!("{embedded}+")))
+                && rules["refused"][0].as_str().is_some_and(|reason| reason.contains("own.toml:13: missing field"))
+        })
+    })
+    .await;
+    host.append("access.log", 1);
+    host.wait_for(2).await;
+    assert_eq!(agent.stop(), Some(0));
+    let records = host.kinesis.records(STREAM).await;
+    let events = records.iter().flat_map(|record| event::frame::decode(record).unwrap().1);
+    let rules: Vec<_> = events
+        .filter(|event| event.incident.is_none())
+        .map(|event| event.attack.map(|attack| attack.findings[0].rule.clone()))
+        .collect();
+    assert_eq!(rules, [None, Some("own-front-page".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_two_revisions_neither_doubles_nor_loses_an_incident() {
+    let host = Host::new().await;
+    let mut written = 0;
+    for round in 0..6 {
+        let agent = host.run();
+        let attack = |n: u32| {
+            let line = LINE.replace("GET /", &format!("GET /item?id={n}%27+union+select+1,2--+"));
+            format!("{line}\n")
+        };
+        let lines: String = (written..written + 20).map(attack).collect();
+        written += 20;
+        let mut log = OpenOptions::new().create(true).append(true).open(host.path("access.log")).unwrap();
+        log.write_all(lines.as_bytes()).unwrap();
+        wait_until("all is read", || {
+            host.status().is_some_and(|status| status["files"][0]["size"] > 0 && status["files"][0]["lag_bytes"] == 0)
+        })
+        .await;
+        match round {
+            5 => assert_eq!(agent.stop(), Some(0)),
+            _ => drop(agent),
+        }
+    }
+    let records = host.kinesis.records(STREAM).await;
+    let events: Vec<_> = records.iter().flat_map(|record| event::frame::decode(record).unwrap().1).collect();
+    let (revisions, lines): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| event.incident.is_some());
+    let ids: BTreeSet<_> = lines.iter().map(|event| event.id(&event.parsed())).collect();
+    assert_eq!(ids.len(), 120);
+    let incidents: Vec<_> = revisions.into_iter().filter_map(|event| event.incident).collect();
+    let first = &incidents[0];
+    assert!(incidents.iter().all(|incident| incident.id == first.id), "{incidents:#?}");
+    let last = incidents.iter().max_by_key(|incident| incident.revision).unwrap();
+    assert_eq!((last.findings, last.requests), (120, 120), "{last:#?}");
+    // What was told twice was told alike.
+    for incident in &incidents {
+        assert!(incidents.iter().all(|other| other.revision != incident.revision || other == incident));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
