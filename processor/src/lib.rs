@@ -17,6 +17,8 @@ pub mod archive;
 pub mod index;
 pub mod leases;
 pub mod worker;
+pub mod span;
+pub mod verify;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "aws")]

@@ -296,7 +296,8 @@ fn revision(number: u32) -> Item {
         r#"{{"event":{{"id":"{id}","end":"2026-11-16T08:00:00.000Z"}},"twosec":{{"incident":{{"revision":{number}}}}}}}"#,
         id = EventId([9; 16])
     );
-    let document = Document { id: EventId([9; 16]), day: None, revision: Some(number), body: body.into() };
+    let document =
+        Document { id: EventId([9; 16]), day: None, revision: Some(number), ruleset: None, body: body.into() };
     Item { index: "tests-incidents".into(), document }
 }
 

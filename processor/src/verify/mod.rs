@@ -1,0 +1,258 @@
+//! Is the archive whole, and as it was written?
+//!
+//! ```text
+//! keys -> inspect (key, metadata, bytes) -> walk (the shard's chain) -> report
+//! ```
+//!
+//! Nothing is written. What an object says about itself is kept three times, in its key, its
+//! metadata and its first line, and the CRC of its lines is there, too; so what is found is
+//! loss, damage and carelessness. Whoever forges all of it at once is kept out by the bucket's
+//! versions and by who may write there.
+
+pub mod chain;
+pub mod object;
+
+use crate::archive::walk::{Keys, patiently};
+use crate::archive::window::{read_hour, read_key};
+use crate::archive::{Archive, ArchiveError, Metadata};
+use crate::leases::{LeaseError, Leases};
+use crate::receive::SequenceNumber;
+use crate::span::Span;
+use bytes::Bytes;
+use chain::{Finding, Head, Promised, Walk};
+use event::Millis;
+use futures::StreamExt;
+use object::{Inspected, inspect};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Objects that are fetched at once; each has up to 16 MiB.
+const OBJECTS_AT_ONCE: usize = 4;
+
+/// Findings that are told one by one.
+const FINDINGS_MAX: usize = 1_000;
+
+/// What is to be verified.
+pub struct Verify {
+    pub archive: Arc<dyn Archive>,
+    /// Without leases nobody says where a chain must end.
+    pub leases: Option<Arc<dyn Leases>>,
+    pub stream: String,
+    /// Hours of arrival; whole hours are looked at.
+    pub span: Span,
+    /// The only shard that is looked at.
+    pub shard: Option<String>,
+}
+
+/// Why an archive could not be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("cannot read the archive")]
+    Archive(#[source] ArchiveError),
+    #[error("cannot read the lease table")]
+    Leases(#[source] LeaseError),
+}
+
+/// What has been seen, and found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Report {
+    pub stream: String,
+    pub objects: u64,
+    /// Packed.
+    pub bytes: u64,
+    pub shards: BTreeMap<String, ShardReport>,
+    pub findings: Vec<Finding>,
+    /// Findings beyond those that are told.
+    pub more_findings: u64,
+    /// The hour of arrival that is looked at.
+    #[serde(skip)]
+    pub hour: Option<Millis>,
+}
+
+/// What has been seen of a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ShardReport {
+    pub objects: u64,
+    pub records: u64,
+    pub lines: u64,
+    pub first_seq: Option<SequenceNumber>,
+    pub last_seq: Option<SequenceNumber>,
+    /// The checkpoint of the shard's lease.
+    pub checkpoint: Option<String>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn find(&mut self, found: impl IntoIterator<Item = Finding>) {
+        for finding in found {
+            if self.findings.len() < FINDINGS_MAX {
+                self.findings.push(finding);
+            } else {
+                self.more_findings += 1;
+            }
+        }
+    }
+}
+
+/// An object, as it came.
+struct Fetched {
+    key: String,
+    metadata: Metadata,
+    /// The bytes, or why there are none.
+    bytes: Result<Bytes, String>,
+}
+
+impl Verify {
+    /// Looks at everything. `progress` hears how far it has come.
+    pub async fn run(&self, mut progress: impl FnMut(&Report)) -> Result<Report, VerifyError> {
+        let mut report = Report { stream: self.stream.clone(), ..Report::default() };
+        // The rows are read first: what is archived behind them is there when it is looked for.
+        let promised = self.promised(&mut report).await?;
+        let mut walks: BTreeMap<String, Walk> = BTreeMap::new();
+        let mut keys = Keys::new(self.archive.clone(), &self.stream, self.span, None);
+        let mut found = Vec::new();
+        while let Some(page) = keys.next_page().await.map_err(VerifyError::Archive)? {
+            let page = page.into_iter().filter(|key| self.is_wanted(key));
+            let mut objects = futures::stream::iter(page).map(|key| self.object(key)).buffered(OBJECTS_AT_ONCE);
+            while let Some(object) = objects.next().await {
+                let (key, bytes, seen) = object.map_err(VerifyError::Archive)?;
+                report.hour = read_hour(&self.stream, &key).or(report.hour);
+                if let Some(head) = note(&mut report, &self.stream, &key, bytes, seen) {
+                    let (shard, head) = head;
+                    let walk =
+                        walks.entry(shard).or_insert_with_key(|shard| Walk::new(shard, self.span.from.is_some()));
+                    walk.push(head, &mut found);
+                }
+                progress(&report);
+            }
+        }
+        self.finish(walks, &promised, &mut found);
+        for finding in found {
+            if !self.came_late(&finding).await? {
+                report.find([finding]);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Where each shard's chain must end.
+    async fn promised(&self, report: &mut Report) -> Result<BTreeMap<String, Promised>, VerifyError> {
+        let Some(leases) = &self.leases else { return Ok(BTreeMap::new()) };
+        let rows = leases.list().await.map_err(VerifyError::Leases)?;
+        let rows = rows.into_iter().filter(|row| self.shard.as_ref().is_none_or(|shard| row.key == *shard));
+        let mut promised = BTreeMap::new();
+        for row in rows {
+            let shard = report.shards.entry(row.key.clone()).or_default();
+            shard.checkpoint = Some(row.checkpoint.to_string());
+            promised.extend(Promised::by(&row).map(|promise| (row.key.clone(), promise)));
+        }
+        Ok(promised)
+    }
+
+    fn is_wanted(&self, key: &str) -> bool {
+        let Some(wanted) = &self.shard else { return true };
+        read_key(&self.stream, key).is_some_and(|(shard, _)| shard == wanted)
+    }
+
+    /// Fetches an object and looks at it.
+    async fn object(&self, key: String) -> Result<(String, u64, Inspected), ArchiveError> {
+        let Fetched { key, metadata, bytes } = self.fetch(key).await?;
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                let seen = Inspected::unopened(&key, &metadata, why);
+                return Ok((key, 0, seen));
+            }
+        };
+        let (stream, name, size) = (self.stream.clone(), key.clone(), bytes.len() as u64);
+        let seen = tokio::task::spawn_blocking(move || inspect(&stream, &name, &metadata, &bytes)).await;
+        Ok((key, size, seen.expect("looking at an object does not panic")))
+    }
+
+    /// An object that is there and cannot be had (it may lie in a colder class of storage) stops
+    /// nobody.
+    async fn fetch(&self, key: String) -> Result<Fetched, ArchiveError> {
+        let metadata = patiently(|| self.archive.head(&key)).await?.unwrap_or_default();
+        let bytes = match patiently(|| self.archive.get(&key)).await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err("it is gone since it was listed".to_owned()),
+            Err(ArchiveError::Refused { cause, .. }) => Err(format!("it cannot be read: {cause}")),
+            Err(error) => return Err(error),
+        };
+        Ok(Fetched { key, metadata, bytes })
+    }
+
+    /// Ends all walks, and those that never began: of shards without an object.
+    fn finish(
+        &self,
+        mut walks: BTreeMap<String, Walk>,
+        promised: &BTreeMap<String, Promised>,
+        found: &mut Vec<Finding>,
+    ) {
+        // A part that ends earlier than the chain says nothing of its end, and neither does
+        // one in which nothing has arrived.
+        if self.span == Span::default() {
+            for shard in promised.keys() {
+                walks.entry(shard.clone()).or_insert_with(|| Walk::new(shard, false));
+            }
+        }
+        for (shard, walk) in walks {
+            walk.finish(promised.get(&shard).filter(|_| self.span.to.is_none()), found);
+        }
+    }
+
+    /// Whether what seemed to be missing was archived while others were looked at.
+    async fn came_late(&self, finding: &Finding) -> Result<bool, VerifyError> {
+        let Finding::Missing { shard, after, since: Some(since), through: Some(through), next: Some(next), .. } =
+            finding
+        else {
+            return Ok(false);
+        };
+        let span = Span { from: Some(*since), to: read_hour(&self.stream, next).map(|hour| hour + 1) };
+        let mut keys = Keys::new(self.archive.clone(), &self.stream, span, None);
+        while let Some(page) = keys.next_page().await.map_err(VerifyError::Archive)? {
+            let fills = |key: &String| {
+                read_key(&self.stream, key)
+                    .is_some_and(|(of, first)| of == shard && Some(&first) > after.as_ref() && first <= *through)
+            };
+            for key in page.iter().filter(|key| fills(key)) {
+                let metadata = patiently(|| self.archive.head(key)).await.map_err(VerifyError::Archive)?;
+                let prev =
+                    metadata.unwrap_or_default().remove("prev-seq").and_then(|digits| SequenceNumber::new(&digits));
+                if prev == *after {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Counts an object. Returns its shard and place, where it has one.
+fn note(report: &mut Report, stream: &str, key: &str, bytes: u64, seen: Inspected) -> Option<(String, Head)> {
+    report.objects += 1;
+    report.bytes += bytes;
+    let finding = |why| match seen.is_open {
+        true => Finding::Altered { key: key.to_owned(), why },
+        false => Finding::Unopened { key: key.to_owned(), why },
+    };
+    let Some((shard, _)) = read_key(stream, key) else {
+        report.find([Finding::Added { key: key.to_owned(), why: "its key is none of this program's".to_owned() }]);
+        return None;
+    };
+    report.find(seen.faults.into_iter().map(finding));
+    let of_shard = report.shards.entry(shard.to_owned()).or_default();
+    of_shard.objects += 1;
+    of_shard.records += seen.records;
+    of_shard.lines += seen.lines;
+    let head = seen.head?;
+    let first = of_shard.first_seq.get_or_insert_with(|| head.first.clone());
+    *first = head.first.clone().min(first.clone());
+    of_shard.last_seq = of_shard.last_seq.take().max(Some(head.last.clone()));
+    Some((shard.to_owned(), head))
+}
