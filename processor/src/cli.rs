@@ -1,6 +1,10 @@
 //! The command line of `twosec-processor`.
 
+#[cfg(feature = "aws")]
+mod operator;
+
 use crate::settings::{Config, ConfigError, Places, Settings};
+use crate::span::NotASpan;
 use clap::{Args, Parser, Subcommand};
 use event::Millis;
 use std::io::{self, Write};
@@ -51,6 +55,9 @@ enum Command {
     /// Process until SIGTERM.
     #[cfg(feature = "aws")]
     Run(ConfigArgs),
+    /// Prove that the archive is whole and as it was written, or say what is wrong with it.
+    #[cfg(feature = "aws")]
+    Verify(operator::VerifyArgs),
     /// Print the effective settings, or what is wrong with them.
     Check(ConfigArgs),
     /// Print the index template for OpenSearch 2.12 or later, as JSON.
@@ -85,12 +92,18 @@ pub fn main() -> ExitCode {
     };
     let ended = match cli.command {
         #[cfg(feature = "aws")]
-        Command::Run(args) => read(&args).and_then(|(settings, places)| run(settings, places)),
-        Command::Check(args) => read(&args).and_then(|(settings, places)| print(&settings, &places)),
-        Command::Template(args) => template(args, &mut io::stdout().lock()),
+        Command::Run(args) => {
+            read(&args).and_then(|(settings, places)| run(settings, places)).map(|()| ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "aws")]
+        Command::Verify(args) => operator::verify(&args),
+        Command::Check(args) => {
+            read(&args).and_then(|(settings, places)| print(&settings, &places)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Template(args) => template(args, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("twosec-processor: {error:#}");
             ExitCode::from(exit_code(&error))
@@ -146,13 +159,17 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<ConfigError>() {
         return EX_CONFIG;
     }
-    if error.is::<crate::RunError>() { EX_UNAVAILABLE } else { EX_SOFTWARE }
+    if error.is::<NotASpan>() {
+        return EX_USAGE;
+    }
+    let is_unavailable = error.is::<crate::RunError>() || error.is::<crate::verify::VerifyError>();
+    if is_unavailable { EX_UNAVAILABLE } else { EX_SOFTWARE }
 }
 
 #[cfg(feature = "aws")]
 fn run(settings: Settings, places: Places) -> anyhow::Result<()> {
     use anyhow::Context;
-    init_logging();
+    init_logging("info,aws_config=warn");
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     runtime.block_on(async {
         let stop = stop_on_signals().context("cannot listen to signals")?;
@@ -175,9 +192,9 @@ fn run(settings: Settings, places: Places) -> anyhow::Result<()> {
 
 /// Messages go to standard error, where a container's log driver takes them.
 #[cfg(feature = "aws")]
-fn init_logging() {
+fn init_logging(unless_told: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("TWOSEC_LOG").unwrap_or_else(|_| EnvFilter::new("info,aws_config=warn"));
+    let filter = EnvFilter::try_from_env("TWOSEC_LOG").unwrap_or_else(|_| EnvFilter::new(unless_told));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
 }
 

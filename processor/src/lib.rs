@@ -18,6 +18,7 @@ pub mod index;
 pub mod leases;
 pub mod worker;
 pub mod span;
+pub mod progress;
 pub mod verify;
 #[cfg(feature = "aws")]
 pub mod aws;

@@ -42,9 +42,15 @@ impl DeadLetter {
     }
 }
 
+/// Where all dead letters of a stream lie.
+pub fn prefix(stream: &str) -> String {
+    format!("dead-letter/{stream}/")
+}
+
 /// Writes dead letters of the record `sequence` into
-/// `dead-letter/<stream>/<shard>/<len3>-<sequence>-<part>.ndjson.gz`. Writing the same
-/// ones again changes nothing.
+/// `dead-letter/<stream>/<shard>/<len3>-<sequence>-<part>-<crc32>.ndjson.gz`. Writing the same
+/// ones again changes nothing. Others of the same record, as they come of an object that is
+/// indexed again and ends with it, stand beside them: the CRC of their lines tells them apart.
 pub async fn keep(
     archive: &dyn Archive,
     (stream, shard): (&str, &str),
@@ -52,13 +58,15 @@ pub async fn keep(
     part: usize,
     letters: &[DeadLetter],
 ) -> Result<(), ArchiveError> {
-    let digits = sequence.as_str();
-    let key = format!("dead-letter/{stream}/{shard}/{:03}-{digits}-{part}.ndjson.gz", digits.len());
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(6));
+    let mut text = Vec::new();
     for letter in letters {
-        serde_json::to_writer(&mut gzip, letter).expect("plain data turns into JSON, and a Vec takes it");
-        gzip.write_all(b"\n").expect("a Vec takes all bytes");
+        serde_json::to_writer(&mut text, letter).expect("plain data turns into JSON, and a Vec takes it");
+        text.push(b'\n');
     }
+    let (digits, crc32) = (sequence.as_str(), crc32fast::hash(&text));
+    let key = format!("{}{shard}/{:03}-{digits}-{part}-{crc32:08x}.ndjson.gz", prefix(stream), digits.len());
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(6));
+    gzip.write_all(&text).expect("a Vec takes all bytes");
     let bytes = Bytes::from(gzip.finish().expect("a Vec takes all bytes"));
     archive.put_if_absent(&Object { key, bytes, metadata: Default::default() }).await.map(drop)
 }

@@ -13,9 +13,10 @@ pub mod chain;
 pub mod object;
 
 use crate::archive::walk::{Keys, patiently};
-use crate::archive::window::{read_hour, read_key};
+use crate::archive::window::{prefix, read_hour, read_key};
 use crate::archive::{Archive, ArchiveError, Metadata};
 use crate::leases::{LeaseError, Leases};
+use crate::progress::{bytes, counted};
 use crate::receive::SequenceNumber;
 use crate::span::Span;
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use futures::StreamExt;
 use object::{Inspected, inspect};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// Objects that are fetched at once; each has up to 16 MiB.
@@ -99,6 +101,26 @@ impl Report {
     }
 }
 
+/// The report as people read it.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (objects, shards) = (counted(self.objects, "object"), counted(self.shards.len() as u64, "shard"));
+        writeln!(f, "{}: {objects} of {shards}, {}", prefix(&self.stream), bytes(self.bytes))?;
+        for (shard, seen) in &self.shards {
+            let (objects, records) = (counted(seen.objects, "object"), counted(seen.records, "record"));
+            write!(f, "  {shard}  {objects}, {records}, {}", counted(seen.lines, "line"))?;
+            seen.last_seq.iter().try_for_each(|last| write!(f, "; ends with {last}"))?;
+            seen.checkpoint.iter().try_for_each(|checkpoint| write!(f, "; the lease is at {checkpoint}"))?;
+            writeln!(f)?;
+        }
+        self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))?;
+        match self.findings.len() as u64 + self.more_findings {
+            0 => writeln!(f, "clean: no object is missing, added or altered"),
+            found => writeln!(f, "not clean: {}", counted(found, "finding")),
+        }
+    }
+}
+
 /// An object, as it came.
 struct Fetched {
     key: String,
@@ -120,9 +142,9 @@ impl Verify {
             let page = page.into_iter().filter(|key| self.is_wanted(key));
             let mut objects = futures::stream::iter(page).map(|key| self.object(key)).buffered(OBJECTS_AT_ONCE);
             while let Some(object) = objects.next().await {
-                let (key, bytes, seen) = object.map_err(VerifyError::Archive)?;
+                let (key, size, seen) = object.map_err(VerifyError::Archive)?;
                 report.hour = read_hour(&self.stream, &key).or(report.hour);
-                if let Some(head) = note(&mut report, &self.stream, &key, bytes, seen) {
+                if let Some(head) = note(&mut report, &self.stream, &key, size, seen) {
                     let (shard, head) = head;
                     let walk =
                         walks.entry(shard).or_insert_with_key(|shard| Walk::new(shard, self.span.from.is_some()));
@@ -234,9 +256,9 @@ impl Verify {
 }
 
 /// Counts an object. Returns its shard and place, where it has one.
-fn note(report: &mut Report, stream: &str, key: &str, bytes: u64, seen: Inspected) -> Option<(String, Head)> {
+fn note(report: &mut Report, stream: &str, key: &str, size: u64, seen: Inspected) -> Option<(String, Head)> {
     report.objects += 1;
-    report.bytes += bytes;
+    report.bytes += size;
     let finding = |why| match seen.is_open {
         true => Finding::Altered { key: key.to_owned(), why },
         false => Finding::Unopened { key: key.to_owned(), why },
