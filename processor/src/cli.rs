@@ -3,8 +3,12 @@
 #[cfg(feature = "aws")]
 mod operator;
 
+use crate::RunError;
+use crate::replay::ReplayError;
+use crate::replay::state::StateError;
 use crate::settings::{Config, ConfigError, Places, Settings};
 use crate::span::NotASpan;
+use crate::verify::VerifyError;
 use clap::{Args, Parser, Subcommand};
 use event::Millis;
 use std::io::{self, Write};
@@ -17,6 +21,8 @@ const EX_USAGE: u8 = 64;
 const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
 const EX_IOERR: u8 = 74;
+#[cfg(feature = "aws")]
+const EX_TEMPFAIL: u8 = 75;
 const EX_CONFIG: u8 = 78;
 
 /// How long open windows and documents may take after SIGTERM. Fargate's own default
@@ -28,6 +34,8 @@ const EXAMPLES: &str = "\
 Examples:
   twosec-processor check          are the settings good, and what do they mean?
   twosec-processor template       how OpenSearch is to index the events
+  twosec-processor verify         is the archive whole, and as it was written?
+  twosec-processor replay --from 2026-11-01    index from the archive again
   TWOSEC_STREAM=twosec TWOSEC_LEASE_TABLE=twosec-leases TWOSEC_BUCKET=twosec-archive \\
   TWOSEC_OPENSEARCH_URL=https://search.example.com twosec-processor run
 
@@ -58,6 +66,9 @@ enum Command {
     /// Prove that the archive is whole and as it was written, or say what is wrong with it.
     #[cfg(feature = "aws")]
     Verify(operator::VerifyArgs),
+    /// Index from the archive again: into an empty index, in other names, or by newer rules.
+    #[cfg(feature = "aws")]
+    Replay(operator::ReplayArgs),
     /// Print the effective settings, or what is wrong with them.
     Check(ConfigArgs),
     /// Print the index template for OpenSearch 2.12 or later, as JSON.
@@ -97,6 +108,8 @@ pub fn main() -> ExitCode {
         }
         #[cfg(feature = "aws")]
         Command::Verify(args) => operator::verify(&args),
+        #[cfg(feature = "aws")]
+        Command::Replay(args) => operator::replay(&args),
         Command::Check(args) => {
             read(&args).and_then(|(settings, places)| print(&settings, &places)).map(|()| ExitCode::SUCCESS)
         }
@@ -162,7 +175,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<NotASpan>() {
         return EX_USAGE;
     }
-    let is_unavailable = error.is::<crate::RunError>() || error.is::<crate::verify::VerifyError>();
+    if error.is::<StateError>() || matches!(error.downcast_ref(), Some(ReplayError::State(_))) {
+        return EX_IOERR;
+    }
+    let is_unavailable = error.is::<RunError>() || error.is::<VerifyError>() || error.is::<ReplayError>();
     if is_unavailable { EX_UNAVAILABLE } else { EX_SOFTWARE }
 }
 

@@ -20,11 +20,14 @@ pub mod worker;
 pub mod span;
 pub mod progress;
 pub mod verify;
+pub mod replay;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "aws")]
 pub mod connect;
 pub mod cli;
+#[cfg(test)]
+mod doubles;
 
 use crate::archive::Archive;
 use crate::index::Index;

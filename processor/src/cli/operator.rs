@@ -1,17 +1,25 @@
 //! The commands of an operator: what reads the archive again.
 
-use super::{ConfigArgs, configured, init_logging};
+use super::{ConfigArgs, EX_TEMPFAIL, configured, init_logging, stop_on_signals};
 use crate::progress::{Progress, bytes, counted};
+use crate::replay::state::StateFile;
+use crate::replay::{Reached, Replay};
 use crate::span::Span;
 use crate::verify::{self, Verify};
 use crate::{aws, connect};
 use anyhow::Context;
 use clap::Args;
+use event::{Classifier, Reclassifier};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// What was looked for is not as it should be.
 const FOUND: u8 = 1;
+
+/// Objects that a replay works on at once.
+const OBJECTS_AT_ONCE: usize = 4;
 
 const VERIFY_HELP: &str = "\
 Each object of the archive names the record that it follows. So one that is gone is found, and
@@ -71,6 +79,112 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 fn verified(report: &verify::Report) -> String {
     let hour = report.hour.map(|hour| event::time::rfc3339(hour)[..13].to_owned()).unwrap_or_default();
     format!("{hour}h  {}  {}", counted(report.objects, "object"), bytes(report.bytes))
+}
+
+const REPLAY_HELP: &str = "\
+Documents have the ids that they had when their lines came, so what is there already stays one
+document, and a replay may be broken off and begun again anywhere. With --state the same command
+goes on where the last one was broken off; without it the way to go on is printed.
+
+--from and --to mean when records arrived in the stream, to the minute. A line that came late
+stands in the index of its own day.
+
+With --reclassify lines get the verdict of this program's rules, whose number is the version of
+their documents: they replace those of older rules, and no older ones replace them. Findings on
+masked values stay, since nobody can judge these again. Incidents stay as their agents saw them.
+
+Exit codes: 0 done, 1 done but something could not be read or was refused, 64 usage, 69 archive
+or index do not answer, 75 broken off, 78 configuration.
+
+Examples:
+  twosec-processor replay --from 2026-11-01 --to 2026-11-16
+  twosec-processor replay --from 2026-11-16T08:00:00Z --index-prefix again
+  twosec-processor replay --from 2026-01-01 --reclassify --dry-run
+  twosec-processor replay --from 2026-01-01 --reclassify --state /var/tmp/replay.json";
+
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_HELP)]
+pub struct ReplayArgs {
+    /// Begin with what arrived on this day or at this time, such as 2026-11-16 or
+    /// 2026-11-16T08:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    from: String,
+    /// End with what arrived on this day (all of it) or before this time; without it, with what
+    /// is archived now.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// What the names of the indices begin with; without it, the setting `index_prefix`.
+    #[arg(long, value_name = "PREFIX")]
+    index_prefix: Option<String>,
+    /// Judge the lines by this program's rules.
+    #[arg(long)]
+    reclassify: bool,
+    /// Say what would be indexed, and what newer rules would change; index nothing.
+    #[arg(long, conflicts_with = "state")]
+    dry_run: bool,
+    /// A file that knows how far it has come; it is deleted when nothing is left to do.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Indexes from the archive again.
+pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let span = Span::read(Some(&args.from), args.to.as_deref())?;
+    let mut config = configured(&args.config)?;
+    config.index_prefix = args.index_prefix.clone().or(config.index_prefix);
+    let (stream, bucket, names) = (config.stream()?, config.bucket()?, config.index_names()?);
+    let opensearch = if args.dry_run { None } else { Some(config.opensearch()?) };
+    let (replay, reached) = run(async {
+        let sdk = aws::sdk_config().await;
+        let index = opensearch.map(|(url, auth)| connect::index(&sdk, &url, &auth)).transpose()?;
+        let replay = Replay {
+            archive: connect::archive(&sdk, &bucket),
+            index,
+            names,
+            stream,
+            span,
+            rules: args.reclassify.then(|| Reclassifier::new(Arc::new(Classifier::embedded()))),
+            objects_at_once: OBJECTS_AT_ONCE,
+        };
+        let (state, reached) = match &args.state {
+            Some(path) => StateFile::open(path, &replay).map(|(file, reached)| (Some(file), reached))?,
+            None => (None, Reached::default()),
+        };
+        let stop = stop_on_signals().context("cannot listen to signals")?;
+        let mut progress = Progress::new();
+        let told = |reached: &Reached| {
+            progress.tell(|| replayed(&replay, reached));
+            state.as_ref().map_or(Ok(()), |file| file.save(reached))
+        };
+        let reached = replay.run(reached, stop, told).await?;
+        Ok((replay, reached))
+    })?;
+    let report = &reached.report;
+    print(report, &report.to_string(), args.json)?;
+    if !reached.is_done {
+        eprintln!("twosec-processor: broken off; {}", way_on(args, &replay, &reached));
+        return Ok(ExitCode::from(EX_TEMPFAIL));
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn replayed(replay: &Replay, reached: &Reached) -> String {
+    let hour = replay.goes_on_from(reached).map(|hour| event::time::rfc3339(hour)[..13].to_owned()).unwrap_or_default();
+    let report = &reached.report;
+    format!("{hour}h  {}  {}", counted(report.objects, "object"), counted(report.events, "event"))
+}
+
+/// What to do to go on.
+fn way_on(args: &ReplayArgs, replay: &Replay, reached: &Reached) -> String {
+    match (&args.state, replay.goes_on_from(reached)) {
+        (Some(_), _) | (None, None) => "the same command goes on".to_owned(),
+        (None, Some(at)) => format!("go on with --from {} and all else as it was", event::time::rfc3339(at)),
+    }
 }
 
 /// Runs a command to its end.

@@ -218,4 +218,4 @@ fn reason(error: &dyn Error) -> String {
 }
 
 #[cfg(test)]
-mod cases;
+pub(crate) mod cases;
