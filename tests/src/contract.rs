@@ -310,6 +310,26 @@ pub async fn a_higher_revision_replaces_a_lower_one(index: &dyn Index) {
     }
 }
 
+/// A line that newer rules have judged replaces what older ones made of it, and what was made
+/// when it came does not replace it.
+pub async fn a_line_that_is_judged_anew_replaces_what_was_made_before(index: &dyn Index) {
+    let judged = |number: u64, ruleset| {
+        let Item { index, document } = item(number);
+        Item { index, document: Document { ruleset, ..document } }
+    };
+    for (number, ruleset, created) in [
+        (1, None, true),
+        (1, Some(202_611_001), true),
+        (1, None, false),
+        (2, Some(202_611_001), true),
+        (2, None, false),
+    ] {
+        let verdicts = index.bulk(&[judged(number, ruleset)]).await.expect("the index answers");
+        assert_eq!(verdicts, [Verdict::Done { created }], "line {number} by {ruleset:?}");
+        index.flush().await.expect("the index answers");
+    }
+}
+
 /// Puts documents, and tells for each whether it was created.
 pub async fn created(index: &dyn Index, numbers: impl IntoIterator<Item = u64>) -> Vec<bool> {
     let items: Vec<_> = numbers.into_iter().map(item).collect();
