@@ -4,6 +4,7 @@
 mod operator;
 
 use crate::RunError;
+use crate::redrive::RedriveError;
 use crate::replay::ReplayError;
 use crate::replay::state::StateError;
 use crate::settings::{Config, ConfigError, Places, Settings};
@@ -36,6 +37,8 @@ Examples:
   twosec-processor template       how OpenSearch is to index the events
   twosec-processor verify         is the archive whole, and as it was written?
   twosec-processor replay --from 2026-11-01    index from the archive again
+  twosec-processor redrive        dead letters into the index again
+  twosec-processor shards         who reads which shard, and how far it has come
   TWOSEC_STREAM=twosec TWOSEC_LEASE_TABLE=twosec-leases TWOSEC_BUCKET=twosec-archive \\
   TWOSEC_OPENSEARCH_URL=https://search.example.com twosec-processor run
 
@@ -69,6 +72,12 @@ enum Command {
     /// Index from the archive again: into an empty index, in other names, or by newer rules.
     #[cfg(feature = "aws")]
     Replay(operator::ReplayArgs),
+    /// Send dead letters into the index again.
+    #[cfg(feature = "aws")]
+    Redrive(operator::RedriveArgs),
+    /// Say who reads which shard, and how far it has come.
+    #[cfg(feature = "aws")]
+    Shards(operator::ShardsArgs),
     /// Print the effective settings, or what is wrong with them.
     Check(ConfigArgs),
     /// Print the index template for OpenSearch 2.12 or later, as JSON.
@@ -110,6 +119,10 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => operator::verify(&args),
         #[cfg(feature = "aws")]
         Command::Replay(args) => operator::replay(&args),
+        #[cfg(feature = "aws")]
+        Command::Redrive(args) => operator::redrive(&args),
+        #[cfg(feature = "aws")]
+        Command::Shards(args) => operator::shards(&args),
         Command::Check(args) => {
             read(&args).and_then(|(settings, places)| print(&settings, &places)).map(|()| ExitCode::SUCCESS)
         }
@@ -125,8 +138,11 @@ pub fn main() -> ExitCode {
 }
 
 fn read(args: &ConfigArgs) -> anyhow::Result<(Settings, Places)> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as Millis);
-    Ok(configured(args)?.check(worker(), now)?)
+    Ok(configured(args)?.check(worker(), now())?)
+}
+
+fn now() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as Millis)
 }
 
 /// What the configuration file says, and the environment over it.
@@ -178,7 +194,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<StateError>() || matches!(error.downcast_ref(), Some(ReplayError::State(_))) {
         return EX_IOERR;
     }
-    let is_unavailable = error.is::<RunError>() || error.is::<VerifyError>() || error.is::<ReplayError>();
+    let is_unavailable =
+        error.is::<RunError>() || error.is::<VerifyError>() || error.is::<ReplayError>() || error.is::<RedriveError>();
     if is_unavailable { EX_UNAVAILABLE } else { EX_SOFTWARE }
 }
 

@@ -21,6 +21,8 @@ pub mod span;
 pub mod progress;
 pub mod verify;
 pub mod replay;
+pub mod redrive;
+pub mod shards;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "aws")]

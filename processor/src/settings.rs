@@ -249,14 +249,18 @@ impl Config {
         settings.redact = self.redact()?;
         settings.redact_key = self.redact_key.as_deref().map(redact_key).transpose()?;
         let (opensearch_url, auth) = self.opensearch()?;
-        let lease_table = needed("lease_table", &self.lease_table)?;
-        let places = Places { lease_table, bucket: self.bucket()?, opensearch_url, auth };
+        let places = Places { lease_table: self.lease_table()?, bucket: self.bucket()?, opensearch_url, auth };
         Ok((settings, places))
     }
 
     /// The stream's name.
     pub fn stream(&self) -> Result<String, ConfigError> {
         needed("stream", &self.stream)
+    }
+
+    /// The table for leases.
+    pub fn lease_table(&self) -> Result<String, ConfigError> {
+        needed("lease_table", &self.lease_table)
     }
 
     /// The archive's bucket.

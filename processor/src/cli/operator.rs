@@ -1,9 +1,12 @@
 //! The commands of an operator: what reads the archive again.
 
-use super::{ConfigArgs, EX_TEMPFAIL, configured, init_logging, stop_on_signals};
+use super::{ConfigArgs, EX_TEMPFAIL, configured, init_logging, now, read, stop_on_signals};
+use crate::RunError;
 use crate::progress::{Progress, bytes, counted};
+use crate::redrive::{self, Redrive};
 use crate::replay::state::StateFile;
 use crate::replay::{Reached, Replay};
+use crate::shards;
 use crate::span::Span;
 use crate::verify::{self, Verify};
 use crate::{aws, connect};
@@ -185,6 +188,87 @@ fn way_on(args: &ReplayArgs, replay: &Replay, reached: &Reached) -> String {
         (Some(_), _) | (None, None) => "the same command goes on".to_owned(),
         (None, Some(at)) => format!("go on with --from {} and all else as it was", event::time::rfc3339(at)),
     }
+}
+
+const REDRIVE_HELP: &str = "\
+Documents that the index refused are put again: after its mapping was mended, or a closed or
+blocked index was opened. Records that could not be read are read by this version. What is in
+the index already stays one document; letters are kept, so the command may be run again.
+
+Exit codes: 0 all letters are in the index, 1 some are refused again or cannot be read, 64 usage,
+69 archive or index do not answer, 78 configuration.
+
+Examples:
+  twosec-processor redrive --dry-run
+  twosec-processor redrive --json | jq .refused";
+
+#[derive(Debug, Args)]
+#[command(after_help = REDRIVE_HELP)]
+pub struct RedriveArgs {
+    /// Send the letters of one shard only.
+    #[arg(long, value_name = "ID")]
+    shard: Option<String>,
+    /// Count the letters; index nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Sends dead letters into the index again.
+pub fn redrive(args: &RedriveArgs) -> anyhow::Result<ExitCode> {
+    let (settings, places) = read(&args.config)?;
+    let report = run(async {
+        let services = connect::services(&settings, &places).await?;
+        let rows = services.leases.list().await.map_err(RunError::Leases)?;
+        let redrive = Redrive {
+            archive: services.archive,
+            index: (!args.dry_run).then_some(services.index),
+            settings,
+            stream_created: rows.iter().find_map(|row| row.stream_created),
+            shard: args.shard.clone(),
+        };
+        let mut progress = Progress::new();
+        let told = |report: &redrive::Report| progress.tell(|| counted(report.documents + report.records, "letter"));
+        Ok(redrive.run(told).await?)
+    })?;
+    print(&report, &report.to_string(), args.json)?;
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+const SHARDS_HELP: &str = "\
+A row for each shard: who reads it, how long ago the last archived record arrived, and up to
+which record it is archived and indexed.
+
+Exit codes: 0 told, 64 usage, 69 the lease table does not answer, 78 configuration.
+
+Examples:
+  twosec-processor shards
+  twosec-processor shards --json | jq '.shards[] | select(.is_index_in_step | not)'";
+
+#[derive(Debug, Args)]
+#[command(after_help = SHARDS_HELP)]
+pub struct ShardsArgs {
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Says who reads which shard, and how far it has come.
+pub fn shards(args: &ShardsArgs) -> anyhow::Result<ExitCode> {
+    let table = configured(&args.config)?.lease_table()?;
+    let rows = run(async {
+        let leases = connect::leases(&aws::sdk_config().await, &table);
+        Ok(leases.list().await.map_err(RunError::Leases)?)
+    })?;
+    let report = shards::Report::of(rows, now());
+    print(&report, &report.to_string(), args.json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a command to its end.

@@ -102,7 +102,7 @@ impl Bulker {
             tracing::warn!(sequence = %record.sequence, reason, "a record cannot be read; it is archived and dead-lettered");
         }
         if !unreadable.is_empty() {
-            let letters: Vec<_> = unreadable.iter().map(|part| DeadLetter::record(&part.data, &part.reason)).collect();
+            let letters: Vec<_> = unreadable.iter().map(|part| DeadLetter::record(part, record.arrival)).collect();
             self.keep(&record.sequence, 0, &letters).await;
         }
         self.events(&record.sequence, events.iter().map(|(_, event)| event)).await
@@ -136,8 +136,17 @@ impl Bulker {
         self.put(sequence, part + 1, items).await
     }
 
-    /// Puts documents until each has its final verdict.
-    async fn put(&self, sequence: &SequenceNumber, part: usize, mut items: Vec<Item>) -> Result<(), IndexError> {
+    /// Puts documents, and keeps those that are refused.
+    async fn put(&self, sequence: &SequenceNumber, part: usize, items: Vec<Item>) -> Result<(), IndexError> {
+        let dead = self.settle(items).await?;
+        if !dead.is_empty() {
+            self.keep(sequence, part, &dead).await;
+        }
+        Ok(())
+    }
+
+    /// Puts documents until each has its final verdict. Returns those that are refused.
+    pub async fn settle(&self, mut items: Vec<Item>) -> Result<Vec<DeadLetter>, IndexError> {
         let (mut pause, mut tries, mut limit) = (Pause::default(), 0, items.len());
         let mut dead = Vec::new();
         while !items.is_empty() {
@@ -171,10 +180,7 @@ impl Bulker {
             }
             tokio::time::sleep(pause.next_pause()).await;
         }
-        if !dead.is_empty() {
-            self.keep(sequence, part, &dead).await;
-        }
-        Ok(())
+        Ok(dead)
     }
 
     /// Settles what has its verdict, and returns what must be put again.

@@ -26,6 +26,7 @@ use futures::StreamExt;
 use object::{Inspected, inspect};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -196,15 +197,16 @@ impl Verify {
         Ok((key, size, seen.expect("looking at an object does not panic")))
     }
 
-    /// An object that is there and cannot be had (it may lie in a colder class of storage) stops
-    /// nobody.
+    /// An object that is listed and cannot be had (it may lie in a colder class of storage, or
+    /// have lost bytes on its disk) stops nobody.
     async fn fetch(&self, key: String) -> Result<Fetched, ArchiveError> {
         let metadata = patiently(|| self.archive.head(&key)).await?.unwrap_or_default();
         let bytes = match patiently(|| self.archive.get(&key)).await {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err("it is gone since it was listed".to_owned()),
-            Err(ArchiveError::Refused { cause, .. }) => Err(format!("it cannot be read: {cause}")),
-            Err(error) => return Err(error),
+            Err(ArchiveError::Refused { cause, .. } | ArchiveError::Transient { cause, .. }) => {
+                Err(format!("it cannot be read: {}", with_causes(&*cause)))
+            }
         };
         Ok(Fetched { key, metadata, bytes })
     }
@@ -255,6 +257,12 @@ impl Verify {
     }
 }
 
+/// An error and its causes on one line.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Counts an object. Returns its shard and place, where it has one.
 fn note(report: &mut Report, stream: &str, key: &str, size: u64, seen: Inspected) -> Option<(String, Head)> {
     report.objects += 1;
@@ -278,3 +286,6 @@ fn note(report: &mut Report, stream: &str, key: &str, size: u64, seen: Inspected
     of_shard.last_seq = of_shard.last_seq.take().max(Some(head.last.clone()));
     Some((shard.to_owned(), head))
 }
+
+#[cfg(test)]
+mod tests;
