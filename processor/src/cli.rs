@@ -130,6 +130,8 @@ pub fn main() -> ExitCode {
     };
     match ended {
         Ok(code) => code,
+        // Whoever reads our output has seen enough: `twosec-processor verify | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("twosec-processor: {error:#}");
             ExitCode::from(exit_code(&error))
@@ -182,6 +184,10 @@ fn template(args: TemplateArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let mut config = configured(&args.config)?;
     config.index_prefix = args.prefix.or(config.index_prefix);
     Ok(writeln!(out, "{:#}", event::fields::index_template(&config.prefix()?))?)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

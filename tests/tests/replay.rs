@@ -176,6 +176,35 @@ async fn a_replay_that_is_told_to_stop_goes_on_with_the_same_command() {
     assert!(cloud.opensearch.indices() == indices, "ids and documents are the same");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_index_refused_is_there_once_it_is_mended() {
+    let cloud = Cloud::after_the_sample().await;
+    let indices = cloud.opensearch.indices();
+    cloud.opensearch.delete_indices();
+    cloud.opensearch.fail_items([Fault { status: 400, kind: "mapper_parsing_exception" }; 3]);
+    let (code, report) = cloud.report(&["replay", "--from", "2026-01-01"]).await;
+    assert_eq!((code, &report["refused"]), (Some(1), &Value::from(3)));
+    let (_, dry) = cloud.report(&["redrive", "--dry-run"]).await;
+    assert_eq!((&dry["documents"], &dry["put"]), (&Value::from(3), &Value::from(0)));
+    for (put, known) in [(3, 0), (0, 3)] {
+        let (code, report) = cloud.report(&["redrive"]).await;
+        assert_eq!((code, &report["put"], &report["known"]), (Some(0), &Value::from(put), &Value::from(known)));
+    }
+    assert!(cloud.opensearch.indices() == indices, "ids and documents are the same");
+    assert_eq!(cloud.found().await, [""; 0], "dead letters are no part of the chain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shards_are_told_with_their_cursors() {
+    let cloud = Cloud::after_the_sample().await;
+    let (code, report) = cloud.report(&["shards"]).await;
+    let shard = &report["shards"][0];
+    assert_eq!((code, shard["shard"].as_str()), (Some(0), Some("shardId-000000000000")));
+    assert_eq!((&shard["owner"], &shard["is_index_in_step"]), (&Value::Null, &Value::from(true)));
+    let (_, verified) = cloud.report(&["verify"]).await;
+    assert_eq!(shard["checkpoint"], verified["shards"]["shardId-000000000000"]["last_seq"]);
+}
+
 /// The object with other bytes, as if somebody had put them there: S3 makes a checksum of its own.
 fn with_bytes(object: &Stored, bytes: Vec<u8>) -> Stored {
     let mut headers = object.headers.clone();

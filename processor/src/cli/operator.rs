@@ -6,6 +6,7 @@ use crate::progress::{Progress, bytes, counted};
 use crate::redrive::{self, Redrive};
 use crate::replay::state::StateFile;
 use crate::replay::{Reached, Replay};
+use crate::settings::Config;
 use crate::shards;
 use crate::span::Span;
 use crate::verify::{self, Verify};
@@ -27,7 +28,9 @@ const OBJECTS_AT_ONCE: usize = 4;
 const VERIFY_HELP: &str = "\
 Each object of the archive names the record that it follows. So one that is gone is found, and
 so is one that was put between, moved, cut or changed; and one that is gone from the end, by
-the checkpoint of the shard's lease (where `lease_table` is set). Nothing is written.
+the checkpoint of the shard's lease (where `lease_table` is set). With --to the chain's end is
+not looked at: what is gone from the last hour's end shows when the next hour is looked at, too.
+Nothing is written.
 
 Exit codes: 0 clean, 1 something was found, 64 usage, 69 the archive does not answer,
 78 configuration.
@@ -140,40 +143,47 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let span = Span::read(Some(&args.from), args.to.as_deref())?;
     let mut config = configured(&args.config)?;
     config.index_prefix = args.index_prefix.clone().or(config.index_prefix);
-    let (stream, bucket, names) = (config.stream()?, config.bucket()?, config.index_names()?);
-    let opensearch = if args.dry_run { None } else { Some(config.opensearch()?) };
     let (replay, reached) = run(async {
-        let sdk = aws::sdk_config().await;
-        let index = opensearch.map(|(url, auth)| connect::index(&sdk, &url, &auth)).transpose()?;
-        let replay = Replay {
-            archive: connect::archive(&sdk, &bucket),
-            index,
-            names,
-            stream,
-            span,
-            rules: args.reclassify.then(|| Reclassifier::new(Arc::new(Classifier::embedded()))),
-            objects_at_once: OBJECTS_AT_ONCE,
-        };
-        let (state, reached) = match &args.state {
-            Some(path) => StateFile::open(path, &replay).map(|(file, reached)| (Some(file), reached))?,
-            None => (None, Reached::default()),
-        };
-        let stop = stop_on_signals().context("cannot listen to signals")?;
-        let mut progress = Progress::new();
-        let told = |reached: &Reached| {
-            progress.tell(|| replayed(&replay, reached));
-            state.as_ref().map_or(Ok(()), |file| file.save(reached))
-        };
-        let reached = replay.run(reached, stop, told).await?;
+        let replay = replay_of(args, &config, span).await?;
+        let reached = replay_on(args, &replay).await?;
         Ok((replay, reached))
     })?;
-    let report = &reached.report;
-    print(report, &report.to_string(), args.json)?;
+    print(&reached.report, &reached.report.to_string(), args.json)?;
     if !reached.is_done {
         eprintln!("twosec-processor: broken off; {}", way_on(args, &replay, &reached));
         return Ok(ExitCode::from(EX_TEMPFAIL));
     }
-    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+    Ok(if reached.report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+async fn replay_of(args: &ReplayArgs, config: &Config, span: Span) -> anyhow::Result<Replay> {
+    let (stream, bucket, names) = (config.stream()?, config.bucket()?, config.index_names()?);
+    let opensearch = if args.dry_run { None } else { Some(config.opensearch()?) };
+    let sdk = aws::sdk_config().await;
+    Ok(Replay {
+        archive: connect::archive(&sdk, &bucket),
+        index: opensearch.map(|(url, auth)| connect::index(&sdk, &url, &auth)).transpose()?,
+        names,
+        stream,
+        span,
+        rules: args.reclassify.then(|| Reclassifier::new(Arc::new(Classifier::embedded()))),
+        objects_at_once: OBJECTS_AT_ONCE,
+    })
+}
+
+/// Goes on where the state says, and keeps the state.
+async fn replay_on(args: &ReplayArgs, replay: &Replay) -> anyhow::Result<Reached> {
+    let (state, reached) = match &args.state {
+        Some(path) => StateFile::open(path, replay).map(|(file, reached)| (Some(file), reached))?,
+        None => (None, Reached::default()),
+    };
+    let stop = stop_on_signals().context("cannot listen to signals")?;
+    let mut progress = Progress::new();
+    let told = |reached: &Reached| {
+        progress.tell(|| replayed(replay, reached));
+        state.as_ref().map_or(Ok(()), |file| file.save(reached))
+    };
+    Ok(replay.run(reached, stop, told).await?)
 }
 
 fn replayed(replay: &Replay, reached: &Reached) -> String {

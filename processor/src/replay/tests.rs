@@ -120,40 +120,39 @@ proptest! {
     }
 }
 
+/// A token that is cancelled when so many objects have been read.
+fn stop_after(objects: usize, archive: &Arc<MemoryArchive>) -> CancellationToken {
+    let (stop, archive) = (CancellationToken::new(), archive.clone());
+    let told = stop.clone();
+    tokio::spawn(async move {
+        while archive.read.lock().unwrap().len() < objects {
+            tokio::task::yield_now().await;
+        }
+        told.cancel();
+    });
+    stop
+}
+
 #[tokio::test]
 async fn a_replay_that_is_broken_off_goes_on_where_it_was() {
     let pipeline = pipeline().await;
     let (index, replay) = pipeline.replay();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("replay.json");
-    for left in [8, 0] {
-        let (file, reached) = StateFile::open(&path, &replay).unwrap();
-        let stop = CancellationToken::new();
-        // The first one ends when it has read three objects.
-        let archive = pipeline.archive.clone();
-        let watch = stop.clone();
-        let watching = tokio::spawn(async move {
-            while archive.read.lock().unwrap().len() < 3 {
-                tokio::task::yield_now().await;
-            }
-            watch.cancel();
-        });
-        if left == 0 {
-            watching.abort();
-            pipeline.archive.read.lock().unwrap().clear();
-        }
-        let before = reached.report.objects;
-        let told = |reached: &Reached| file.save(reached);
-        let reached = replay.run(reached, if left == 0 { CancellationToken::new() } else { stop }, told).await.unwrap();
-        assert_eq!(reached.is_done, left == 0);
-        assert_eq!(path.exists(), left != 0, "the file goes when nothing is left");
-        if left == 0 {
-            assert_eq!(reached.report.objects, 11, "all are counted");
-            assert_eq!(pipeline.archive.read.lock().unwrap().len() as u64, 11 - before, "none is read again");
-        } else {
-            assert!(reached.report.objects < 11);
-        }
-    }
+
+    let (file, reached) = StateFile::open(&path, &replay).unwrap();
+    let stop = stop_after(3, &pipeline.archive);
+    let broken_off = replay.run(reached, stop, |reached| file.save(reached)).await.unwrap();
+    assert!(!broken_off.is_done && broken_off.report.objects < 11 && path.exists());
+    pipeline.archive.read.lock().unwrap().clear();
+
+    let (file, reached) = StateFile::open(&path, &replay).unwrap();
+    assert_eq!(reached, broken_off);
+    let done = replay.run(reached, CancellationToken::new(), |reached| file.save(reached)).await.unwrap();
+    assert!(done.is_done && !path.exists(), "the file goes when nothing is left");
+    assert_eq!(done.report.objects, 11, "all are counted");
+    let read = pipeline.archive.read.lock().unwrap().len() as u64;
+    assert_eq!(read, 11 - broken_off.report.objects, "none is read again");
     assert_eq!(index.contents(), pipeline.index.contents());
 }
 

@@ -91,13 +91,11 @@ impl Report {
         self.findings.is_empty()
     }
 
-    fn find(&mut self, found: impl IntoIterator<Item = Finding>) {
-        for finding in found {
-            if self.findings.len() < FINDINGS_MAX {
-                self.findings.push(finding);
-            } else {
-                self.more_findings += 1;
-            }
+    fn find(&mut self, finding: Finding) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        } else {
+            self.more_findings += 1;
         }
     }
 }
@@ -138,29 +136,33 @@ impl Verify {
         let promised = self.promised(&mut report).await?;
         let mut walks: BTreeMap<String, Walk> = BTreeMap::new();
         let mut keys = Keys::new(self.archive.clone(), &self.stream, self.span, None);
-        let mut found = Vec::new();
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
         while let Some(page) = keys.next_page().await.map_err(VerifyError::Archive)? {
             let page = page.into_iter().filter(|key| self.is_wanted(key));
             let mut objects = futures::stream::iter(page).map(|key| self.object(key)).buffered(OBJECTS_AT_ONCE);
             while let Some(object) = objects.next().await {
                 let (key, size, seen) = object.map_err(VerifyError::Archive)?;
                 report.hour = read_hour(&self.stream, &key).or(report.hour);
-                if let Some(head) = note(&mut report, &self.stream, &key, size, seen) {
-                    let (shard, head) = head;
-                    let walk =
-                        walks.entry(shard).or_insert_with_key(|shard| Walk::new(shard, self.span.from.is_some()));
+                if let Some((shard, head)) = note(&mut report, &self.stream, &key, size, seen) {
+                    let walk = walks.entry(shard).or_insert_with_key(|shard| self.walk(shard));
                     walk.push(head, &mut found);
+                    sort(&mut found, &mut missing, &mut report);
                 }
                 progress(&report);
             }
         }
         self.finish(walks, &promised, &mut found);
-        for finding in found {
+        sort(&mut found, &mut missing, &mut report);
+        for finding in missing {
             if !self.came_late(&finding).await? {
-                report.find([finding]);
+                report.find(finding);
             }
         }
         Ok(report)
+    }
+
+    fn walk(&self, shard: &str) -> Walk {
+        Walk::new(shard, self.span.from.is_some())
     }
 
     /// Where each shard's chain must end.
@@ -257,6 +259,17 @@ impl Verify {
     }
 }
 
+/// Tells what was found, but for what is missing: that is looked for once more.
+fn sort(found: &mut Vec<Finding>, missing: &mut Vec<Finding>, report: &mut Report) {
+    for finding in found.drain(..) {
+        if matches!(finding, Finding::Missing { .. }) && missing.len() < FINDINGS_MAX {
+            missing.push(finding);
+        } else {
+            report.find(finding);
+        }
+    }
+}
+
 /// An error and its causes on one line.
 fn with_causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
@@ -272,10 +285,10 @@ fn note(report: &mut Report, stream: &str, key: &str, size: u64, seen: Inspected
         false => Finding::Unopened { key: key.to_owned(), why },
     };
     let Some((shard, _)) = read_key(stream, key) else {
-        report.find([Finding::Added { key: key.to_owned(), why: "its key is none of this program's".to_owned() }]);
+        report.find(Finding::Added { key: key.to_owned(), why: "its key is none of this program's".to_owned() });
         return None;
     };
-    report.find(seen.faults.into_iter().map(finding));
+    seen.faults.into_iter().map(finding).for_each(|finding| report.find(finding));
     let of_shard = report.shards.entry(shard.to_owned()).or_default();
     of_shard.objects += 1;
     of_shard.records += seen.records;
