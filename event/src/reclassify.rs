@@ -317,11 +317,7 @@ mod tests {
         fn the_rules_that_judged_a_line_judge_it_alike(target in any_target(), masks_archive: bool) {
             let event = archived(&target, masks_archive);
             let again = reclassified(event.clone(), &EMBEDDED);
-            let mut before: Vec<_> = rules_of(&event);
-            let mut after: Vec<_> = rules_of(&again);
-            (before.sort_unstable(), after.sort_unstable());
-            before.dedup();
-            after.dedup();
+            let (before, after) = (rules_of(&event), rules_of(&again));
             let lost: Vec<_> = before.iter().filter(|rule| !after.contains(rule)).collect();
             prop_assert!(lost.is_empty(), "{:?} of {}", lost, target);
         }

@@ -283,6 +283,12 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_is_none_is_a_matter_of_usage() {
+        let refused = crate::span::Span::read(Some("yesterday"), None).unwrap_err();
+        assert_eq!(exit_code(&refused.into()), EX_USAGE);
+    }
+
+    #[test]
     fn a_prefix_that_no_index_can_have_is_refused() {
         let refused = template_of("Shop").unwrap_err();
         let expected = "`index_prefix` is `Shop`: use lower-case letters, digits, `-`, `_` and `.`";

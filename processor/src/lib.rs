@@ -8,6 +8,9 @@
 //! [`run`] takes shards and works on each until it is told to stop. The archive is the
 //! truth: a record counts as processed when it is archived. The index is a view that
 //! follows, and catches up from the archive when it was away.
+//!
+//! An operator reads the archive again: [`verify`] proves it whole, [`replay`] indexes from it,
+//! and [`redrive`] sends what the index refused.
 
 pub mod settings;
 pub mod meter;

@@ -55,10 +55,19 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Finding::Missing { shard, after, since, through, until, next } => {
-                write!(f, "missing   {shard}: what follows {}", place(after.as_ref()))?;
-                since.iter().try_for_each(|at| write!(f, " (of {})", event::time::rfc3339(*at)))?;
-                through.iter().try_for_each(|through| write!(f, ", up to record {through}"))?;
-                until.iter().try_for_each(|at| write!(f, ", up to {}", event::time::rfc3339(*at)))?;
+                let at = |at: &Millis| event::time::rfc3339(*at);
+                let of = |arrival: &Option<Millis>| arrival.as_ref().map(|of| format!(" (of {})", at(of)));
+                write!(
+                    f,
+                    "missing   {shard}: what follows {}{}",
+                    place(after.as_ref()),
+                    of(since).unwrap_or_default()
+                )?;
+                match (through, until) {
+                    (Some(record), _) => write!(f, ", up to record {record}{}", of(until).unwrap_or_default())?,
+                    (None, Some(until)) => write!(f, ", up to {}", at(until))?,
+                    (None, None) => {}
+                }
                 match next {
                     Some(key) => write!(f, ", is in no object; {key} comes next"),
                     None => f.write_str(", is in no object; the lease says that it was archived"),
@@ -77,20 +86,30 @@ fn place(record: Option<&SequenceNumber>) -> String {
 
 /// Where a lease says that a chain ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Promised {
-    /// With this record, or behind it.
-    Record(SequenceNumber),
-    /// The shard was read to its end; its last record arrived then.
-    ShardEnd(Option<Millis>),
+pub struct Promised {
+    /// With this record, or behind it; `None` where the shard was read to its end, and its row
+    /// does not tell the last record any more.
+    pub record: Option<SequenceNumber>,
+    /// When the last record arrived.
+    pub arrival: Option<Millis>,
 }
 
 impl Promised {
     /// What a row says; `None` where nothing of the shard has been archived yet.
     pub fn by(lease: &Lease) -> Option<Promised> {
+        let arrival = lease.checkpoint_arrival;
         match &lease.checkpoint {
-            Checkpoint::At(record) => Some(Promised::Record(record.clone())),
-            Checkpoint::ShardEnd => Some(Promised::ShardEnd(lease.checkpoint_arrival)),
+            Checkpoint::At(record) => Some(Promised { record: Some(record.clone()), arrival }),
+            Checkpoint::ShardEnd => Some(Promised { record: None, arrival }),
             Checkpoint::TrimHorizon | Checkpoint::AtTimestamp(_) => None,
+        }
+    }
+
+    /// Whether a chain that ends there is shorter.
+    fn is_beyond(&self, end: &End) -> bool {
+        match &self.record {
+            Some(record) => end.record.as_ref() < Some(record),
+            None => end.arrival < self.arrival,
         }
     }
 }
@@ -135,11 +154,8 @@ impl Walk {
     pub fn finish(mut self, promised: Option<&Promised>, found: &mut Vec<Finding>) {
         self.settle(0, found);
         let end = self.end.unwrap_or_default();
-        let (through, until) = match promised {
-            Some(Promised::Record(record)) if end.record.as_ref() < Some(record) => (Some(record.clone()), None),
-            Some(Promised::ShardEnd(Some(arrival))) if end.arrival < Some(*arrival) => (None, Some(*arrival)),
-            _ => return,
-        };
+        let Some(promised) = promised.filter(|promised| promised.is_beyond(&end)) else { return };
+        let (through, until) = (promised.record.clone(), promised.arrival);
         let (after, since) = (end.record, end.arrival);
         found.push(Finding::Missing { shard: self.shard, after, since, through, until, next: None });
     }
@@ -223,7 +239,8 @@ mod tests {
     fn walked(heads: &[Head], is_part: bool, promised: Option<u64>) -> Vec<Finding> {
         let (mut walk, mut found) = (Walk::new("shard-0", is_part), Vec::new());
         heads.iter().for_each(|head| walk.push(head.clone(), &mut found));
-        walk.finish(promised.map(|record| Promised::Record(number(record))).as_ref(), &mut found);
+        let promised = promised.map(|record| Promised { record: Some(number(record)), arrival: None });
+        walk.finish(promised.as_ref(), &mut found);
         found
     }
 
@@ -265,7 +282,7 @@ mod tests {
         let told = |arrival| {
             let (mut walk, mut found) = (Walk::new("shard-0", false), Vec::new());
             chain().into_iter().for_each(|head| walk.push(head, &mut found));
-            walk.finish(Some(&Promised::ShardEnd(Some(arrival))), &mut found);
+            walk.finish(Some(&Promised { record: None, arrival: Some(arrival) }), &mut found);
             texts(&found)
         };
         assert_eq!(told(30), [""; 0]);

@@ -120,6 +120,9 @@ impl fmt::Display for Report {
     }
 }
 
+/// Where the chains of shards must end.
+type Promises = BTreeMap<String, Promised>;
+
 /// An object, as it came.
 struct Fetched {
     key: String,
@@ -166,11 +169,11 @@ impl Verify {
     }
 
     /// Where each shard's chain must end.
-    async fn promised(&self, report: &mut Report) -> Result<BTreeMap<String, Promised>, VerifyError> {
-        let Some(leases) = &self.leases else { return Ok(BTreeMap::new()) };
+    async fn promised(&self, report: &mut Report) -> Result<Promises, VerifyError> {
+        let Some(leases) = &self.leases else { return Ok(Promises::new()) };
         let rows = leases.list().await.map_err(VerifyError::Leases)?;
         let rows = rows.into_iter().filter(|row| self.shard.as_ref().is_none_or(|shard| row.key == *shard));
-        let mut promised = BTreeMap::new();
+        let mut promised = Promises::new();
         for row in rows {
             let shard = report.shards.entry(row.key.clone()).or_default();
             shard.checkpoint = Some(row.checkpoint.to_string());
@@ -214,21 +217,19 @@ impl Verify {
     }
 
     /// Ends all walks, and those that never began: of shards without an object.
-    fn finish(
-        &self,
-        mut walks: BTreeMap<String, Walk>,
-        promised: &BTreeMap<String, Promised>,
-        found: &mut Vec<Finding>,
-    ) {
-        // A part that ends earlier than the chain says nothing of its end, and neither does
-        // one in which nothing has arrived.
-        if self.span == Span::default() {
-            for shard in promised.keys() {
-                walks.entry(shard.clone()).or_insert_with(|| Walk::new(shard, false));
+    fn finish(&self, mut walks: BTreeMap<String, Walk>, promised: &Promises, found: &mut Vec<Finding>) {
+        // A part that ends earlier than the chain says nothing of its end.
+        if self.span.to.is_some() {
+            return walks.into_values().for_each(|walk| walk.finish(None, found));
+        }
+        for (shard, promise) in promised {
+            // Neither does one in which nothing of the shard has arrived.
+            if self.span.from.is_none_or(|from| promise.arrival.is_some_and(|arrival| arrival >= from)) {
+                walks.entry(shard.clone()).or_insert_with_key(|shard| self.walk(shard));
             }
         }
         for (shard, walk) in walks {
-            walk.finish(promised.get(&shard).filter(|_| self.span.to.is_none()), found);
+            walk.finish(promised.get(&shard), found);
         }
     }
 

@@ -53,7 +53,7 @@ impl Rows {
         let row = |(shard, checkpoint): &(&str, Checkpoint)| {
             let (id, parents) = ((*shard).to_owned(), Vec::new());
             let shard = Shard { id, parents, starting_hash_key: "0".into(), ending_hash_key: "9".into() };
-            Lease::new(&shard, checkpoint.clone(), None)
+            Lease { checkpoint_arrival: Some(BEGIN + MINUTE), ..Lease::new(&shard, checkpoint.clone(), None) }
         };
         Some(Arc::new(Rows(rows.iter().map(row).collect())))
     }
@@ -92,7 +92,8 @@ async fn a_whole_archive_is_clean_and_told_by_shard() {
 async fn one_shard_and_some_hours_can_be_looked_at_alone() {
     let mut objects = objects("shard-0", 6);
     let mut others = self::objects("shard-1", 6);
-    (objects.remove(1), others.remove(3));
+    objects.remove(1);
+    others.remove(3);
     let whole = verify(archive(objects.into_iter().chain(others)));
     assert_eq!(found(&whole).await.len(), 2);
     let one = Verify { shard: Some("shard-1".into()), ..verify(whole.archive.clone()) };
@@ -108,10 +109,15 @@ async fn one_shard_and_some_hours_can_be_looked_at_alone() {
 #[tokio::test]
 async fn a_shard_without_an_object_is_missing_where_its_lease_says_that_it_was_archived() {
     let leases = Rows::of(&[("shard-0", Checkpoint::At(number(7))), ("shard-1", Checkpoint::TrimHorizon)]);
-    let found = found(&Verify { leases, ..verify(archive([])) }).await;
-    let expected = "missing   shard-0: what follows the beginning, up to record 7, is in no object; \
-                    the lease says that it was archived";
-    assert_eq!(found, [expected]);
+    let whole = Verify { leases, ..verify(archive([])) };
+    let expected = "missing   shard-0: what follows the beginning, up to record 7 (of 2026-11-16T12:59:00.000Z), \
+                    is in no object; the lease says that it was archived";
+    assert_eq!(found(&whole).await, [expected]);
+    let span = |from| Span { from: Some(from), to: None };
+    let part = Verify { span: span(BEGIN), leases: whole.leases.clone(), ..verify(archive([])) };
+    assert_eq!(found(&part).await, [expected]);
+    let later = Verify { span: span(BEGIN + 2 * MINUTE), leases: whole.leases.clone(), ..verify(archive([])) };
+    assert_eq!(found(&later).await, [""; 0], "nothing of it arrived then");
 }
 
 /// An archive into which a writer puts an object when the one after it is looked at: in the
