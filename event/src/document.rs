@@ -37,6 +37,9 @@ pub struct Document {
     /// Of an incident, its revision: a higher one replaces lower ones. Lines have none and
     /// are created once.
     pub revision: Option<u32>,
+    /// Of a line that newer rules have judged anew, their number: it replaces what lower ones,
+    /// or none, have made.
+    pub ruleset: Option<u32>,
     /// The `_source`: one JSON object on one line, without a line feed.
     pub body: Vec<u8>,
 }
@@ -57,7 +60,7 @@ impl Document {
         let id = event.id(parsed);
         if let Some(incident) = &event.incident {
             let body = incident::body(event, incident);
-            return Document { id, day: None, revision: Some(incident.revision), body };
+            return Document { id, day: None, revision: Some(incident.revision), ruleset: None, body };
         }
         let body = if event.masks.is_empty() {
             body(event, &event.line, parsed, id)
@@ -65,7 +68,7 @@ impl Document {
             let shown = event.shown();
             body(event, &shown, &event.origin.parse(&shown), id)
         };
-        Document { id, day: event.day, revision: None, body }
+        Document { id, day: event.day, revision: None, ruleset: None, body }
     }
 }
 

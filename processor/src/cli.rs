@@ -1,6 +1,15 @@
 //! The command line of `twosec-processor`.
 
+#[cfg(feature = "aws")]
+mod operator;
+
+use crate::RunError;
+use crate::redrive::RedriveError;
+use crate::replay::ReplayError;
+use crate::replay::state::StateError;
 use crate::settings::{Config, ConfigError, Places, Settings};
+use crate::span::NotASpan;
+use crate::verify::VerifyError;
 use clap::{Args, Parser, Subcommand};
 use event::Millis;
 use std::io::{self, Write};
@@ -13,6 +22,8 @@ const EX_USAGE: u8 = 64;
 const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
 const EX_IOERR: u8 = 74;
+#[cfg(feature = "aws")]
+const EX_TEMPFAIL: u8 = 75;
 const EX_CONFIG: u8 = 78;
 
 /// How long open windows and documents may take after SIGTERM. Fargate's own default
@@ -24,6 +35,10 @@ const EXAMPLES: &str = "\
 Examples:
   twosec-processor check          are the settings good, and what do they mean?
   twosec-processor template       how OpenSearch is to index the events
+  twosec-processor verify         is the archive whole, and as it was written?
+  twosec-processor replay --from 2026-11-01    index from the archive again
+  twosec-processor redrive        dead letters into the index again
+  twosec-processor shards         who reads which shard, and how far it has come
   TWOSEC_STREAM=twosec TWOSEC_LEASE_TABLE=twosec-leases TWOSEC_BUCKET=twosec-archive \\
   TWOSEC_OPENSEARCH_URL=https://search.example.com twosec-processor run
 
@@ -51,6 +66,18 @@ enum Command {
     /// Process until SIGTERM.
     #[cfg(feature = "aws")]
     Run(ConfigArgs),
+    /// Prove that the archive is whole and as it was written, or say what is wrong with it.
+    #[cfg(feature = "aws")]
+    Verify(operator::VerifyArgs),
+    /// Index from the archive again: into an empty index, in other names, or by newer rules.
+    #[cfg(feature = "aws")]
+    Replay(operator::ReplayArgs),
+    /// Send dead letters into the index again.
+    #[cfg(feature = "aws")]
+    Redrive(operator::RedriveArgs),
+    /// Say who reads which shard, and how far it has come.
+    #[cfg(feature = "aws")]
+    Shards(operator::ShardsArgs),
     /// Print the effective settings, or what is wrong with them.
     Check(ConfigArgs),
     /// Print the index template for OpenSearch 2.12 or later, as JSON.
@@ -85,12 +112,26 @@ pub fn main() -> ExitCode {
     };
     let ended = match cli.command {
         #[cfg(feature = "aws")]
-        Command::Run(args) => read(&args).and_then(|(settings, places)| run(settings, places)),
-        Command::Check(args) => read(&args).and_then(|(settings, places)| print(&settings, &places)),
-        Command::Template(args) => template(args, &mut io::stdout().lock()),
+        Command::Run(args) => {
+            read(&args).and_then(|(settings, places)| run(settings, places)).map(|()| ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "aws")]
+        Command::Verify(args) => operator::verify(&args),
+        #[cfg(feature = "aws")]
+        Command::Replay(args) => operator::replay(&args),
+        #[cfg(feature = "aws")]
+        Command::Redrive(args) => operator::redrive(&args),
+        #[cfg(feature = "aws")]
+        Command::Shards(args) => operator::shards(&args),
+        Command::Check(args) => {
+            read(&args).and_then(|(settings, places)| print(&settings, &places)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Template(args) => template(args, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
+        // Whoever reads our output has seen enough: `twosec-processor verify | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("twosec-processor: {error:#}");
             ExitCode::from(exit_code(&error))
@@ -99,8 +140,11 @@ pub fn main() -> ExitCode {
 }
 
 fn read(args: &ConfigArgs) -> anyhow::Result<(Settings, Places)> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as Millis);
-    Ok(configured(args)?.check(worker(), now)?)
+    Ok(configured(args)?.check(worker(), now())?)
+}
+
+fn now() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as Millis)
 }
 
 /// What the configuration file says, and the environment over it.
@@ -142,17 +186,29 @@ fn template(args: TemplateArgs, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(writeln!(out, "{:#}", event::fields::index_template(&config.prefix()?))?)
 }
 
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<ConfigError>() {
         return EX_CONFIG;
     }
-    if error.is::<crate::RunError>() { EX_UNAVAILABLE } else { EX_SOFTWARE }
+    if error.is::<NotASpan>() {
+        return EX_USAGE;
+    }
+    if error.is::<StateError>() || matches!(error.downcast_ref(), Some(ReplayError::State(_))) {
+        return EX_IOERR;
+    }
+    let is_unavailable =
+        error.is::<RunError>() || error.is::<VerifyError>() || error.is::<ReplayError>() || error.is::<RedriveError>();
+    if is_unavailable { EX_UNAVAILABLE } else { EX_SOFTWARE }
 }
 
 #[cfg(feature = "aws")]
 fn run(settings: Settings, places: Places) -> anyhow::Result<()> {
     use anyhow::Context;
-    init_logging();
+    init_logging("info,aws_config=warn");
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     runtime.block_on(async {
         let stop = stop_on_signals().context("cannot listen to signals")?;
@@ -175,9 +231,9 @@ fn run(settings: Settings, places: Places) -> anyhow::Result<()> {
 
 /// Messages go to standard error, where a container's log driver takes them.
 #[cfg(feature = "aws")]
-fn init_logging() {
+fn init_logging(unless_told: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("TWOSEC_LOG").unwrap_or_else(|_| EnvFilter::new("info,aws_config=warn"));
+    let filter = EnvFilter::try_from_env("TWOSEC_LOG").unwrap_or_else(|_| EnvFilter::new(unless_told));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
 }
 
@@ -224,6 +280,12 @@ mod tests {
         let printed: serde_json::Value = serde_json::from_str(&template_of("shop").unwrap()).unwrap();
         assert_eq!(printed, event::fields::index_template("shop"));
         assert_eq!(printed["index_patterns"][0], "shop-*");
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_a_matter_of_usage() {
+        let refused = crate::span::Span::read(Some("yesterday"), None).unwrap_err();
+        assert_eq!(exit_code(&refused.into()), EX_USAGE);
     }
 
     #[test]

@@ -1,37 +1,56 @@
-//! The services of a processor on AWS.
+//! The services of a processor on AWS. Region, credentials and endpoints come from the SDK's own
+//! chain.
 
 use crate::Services;
+use crate::archive::Archive;
 use crate::archive::s3::S3Archive;
 use crate::aws;
+use crate::index::Index;
 use crate::index::opensearch::{self, OpenSearch, Signer};
+use crate::leases::Leases;
 use crate::leases::dynamodb::DynamoLeases;
 use crate::receive::kinesis::KinesisFeed;
 use crate::settings::{Auth, Places, Settings};
 use anyhow::Context;
+use aws_config::SdkConfig;
 use std::sync::Arc;
 
-/// Connects to what the settings name. Region, credentials and endpoints come from the
-/// SDK's own chain.
+/// Connects to what the settings name.
 pub async fn services(settings: &Settings, places: &Places) -> anyhow::Result<Services> {
     let config = aws::sdk_config().await;
-    let auth = match &places.auth {
+    Ok(Services {
+        feed: Arc::new(KinesisFeed::connect(&config, &settings.stream)),
+        leases: leases(&config, &places.lease_table),
+        archive: archive(&config, &places.bucket),
+        index: index(&config, &places.opensearch_url, &places.auth)?,
+        meter: Arc::default(),
+    })
+}
+
+/// The lease table of this name.
+pub fn leases(config: &SdkConfig, table: &str) -> Arc<dyn Leases> {
+    Arc::new(DynamoLeases::connect(config, table))
+}
+
+/// The archive in this bucket.
+pub fn archive(config: &SdkConfig, bucket: &str) -> Arc<dyn Archive> {
+    // An endpoint of one's own is an emulator, which knows no bucket names in host names.
+    let own_endpoint =
+        std::env::var_os("AWS_ENDPOINT_URL_S3").is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
+    Arc::new(S3Archive::connect(config, bucket, own_endpoint))
+}
+
+/// The OpenSearch domain at `url`.
+pub fn index(config: &SdkConfig, url: &str, auth: &Auth) -> anyhow::Result<Arc<dyn Index>> {
+    let auth = match auth {
         Auth::None => opensearch::Auth::None,
         Auth::Basic { user, password } => opensearch::Auth::Basic { user: user.clone(), password: password.clone() },
         Auth::SigV4 => {
             let region = config.region().context("no AWS region is known: set AWS_REGION")?;
             let credentials = config.credentials_provider().context("no AWS credentials are known")?;
-            let service = if places.opensearch_url.contains(".aoss.") { "aoss" } else { "es" };
+            let service = if url.contains(".aoss.") { "aoss" } else { "es" };
             opensearch::Auth::SigV4(Signer::new(region.as_ref(), service, credentials))
         }
     };
-    // An endpoint of one's own is an emulator, which knows no bucket names in host names.
-    let own_endpoint =
-        std::env::var_os("AWS_ENDPOINT_URL_S3").is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
-    Ok(Services {
-        feed: Arc::new(KinesisFeed::connect(&config, &settings.stream)),
-        leases: Arc::new(DynamoLeases::connect(&config, &places.lease_table)),
-        archive: Arc::new(S3Archive::connect(&config, &places.bucket, own_endpoint)),
-        index: Arc::new(OpenSearch::new(&places.opensearch_url, auth)?),
-        meter: Arc::default(),
-    })
+    Ok(Arc::new(OpenSearch::new(url, auth)?))
 }

@@ -8,6 +8,9 @@
 //! [`run`] takes shards and works on each until it is told to stop. The archive is the
 //! truth: a record counts as processed when it is archived. The index is a view that
 //! follows, and catches up from the archive when it was away.
+//!
+//! An operator reads the archive again: [`verify`] proves it whole, [`replay`] indexes from it,
+//! and [`redrive`] sends what the index refused.
 
 pub mod settings;
 pub mod meter;
@@ -17,11 +20,19 @@ pub mod archive;
 pub mod index;
 pub mod leases;
 pub mod worker;
+pub mod span;
+pub mod progress;
+pub mod verify;
+pub mod replay;
+pub mod redrive;
+pub mod shards;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "aws")]
 pub mod connect;
 pub mod cli;
+#[cfg(test)]
+mod doubles;
 
 use crate::archive::Archive;
 use crate::index::Index;

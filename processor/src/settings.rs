@@ -275,9 +275,7 @@ impl Config {
     /// Checks what was written, and says what to write instead. `now` freezes `LATEST`.
     pub fn check(&self, worker: String, now: Millis) -> Result<(Settings, Places), ConfigError> {
         let mut settings = Settings::new(&needed("stream", &self.stream)?, worker);
-        settings.index.prefix = self.prefix()?;
-        settings.index.from = day("index_from", &self.index_from)?;
-        settings.index.until = day("index_until", &self.index_until)?;
+        settings.index = self.index_names()?;
         settings.start = start(&self.start, now)?;
         if let Some(seconds) = &self.window_seconds {
             settings.window_age = whole_seconds("window_seconds", seconds, 900)?;
@@ -289,13 +287,35 @@ impl Config {
         settings.redact = self.redact()?;
         settings.rules = Rules::with(self.rules.clone());
         settings.redact_key = self.redact_key.as_deref().map(redact_key).transpose()?;
-        let places = Places {
-            lease_table: needed("lease_table", &self.lease_table)?,
-            bucket: needed("bucket", &self.bucket)?,
-            opensearch_url: url(&needed("opensearch_url", &self.opensearch_url)?)?,
-            auth: self.auth()?,
-        };
+        let (opensearch_url, auth) = self.opensearch()?;
+        let places = Places { lease_table: self.lease_table()?, bucket: self.bucket()?, opensearch_url, auth };
         Ok((settings, places))
+    }
+
+    /// The stream's name.
+    pub fn stream(&self) -> Result<String, ConfigError> {
+        needed("stream", &self.stream)
+    }
+
+    /// The table for leases.
+    pub fn lease_table(&self) -> Result<String, ConfigError> {
+        needed("lease_table", &self.lease_table)
+    }
+
+    /// The archive's bucket.
+    pub fn bucket(&self) -> Result<String, ConfigError> {
+        needed("bucket", &self.bucket)
+    }
+
+    /// The URL of OpenSearch, and as whom it is called.
+    pub fn opensearch(&self) -> Result<(String, Auth), ConfigError> {
+        Ok((url(&needed("opensearch_url", &self.opensearch_url)?)?, self.auth()?))
+    }
+
+    /// How indices are named.
+    pub fn index_names(&self) -> Result<IndexNames, ConfigError> {
+        let (from, until) = (day("index_from", &self.index_from)?, day("index_until", &self.index_until)?);
+        Ok(IndexNames { prefix: self.prefix()?, from, until })
     }
 
     /// What index names begin with.

@@ -227,6 +227,7 @@ impl Worker {
             shard: self.shard.clone(),
             meter: self.services.meter.clone(),
             flush_every: self.settings.flush_every,
+            is_patient: true,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::index::LocalIndex;
 use crate::input::{self, InputError};
+use crate::reclassify;
 use crate::run::{self, Plan, RunError};
 use crate::summary::{self, Summary};
 use crate::text::plain;
@@ -20,6 +21,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+/// Not all of it could be done.
+const EX_INCOMPLETE: u8 = 1;
+
 /// Exit codes of sysexits(3).
 const EX_USAGE: u8 = 64;
 const EX_DATAERR: u8 = 65;
@@ -36,6 +40,7 @@ Examples:
   twosec /var/log/apache2/access.log   follow it; the page is on http://127.0.0.1:7654
   twosec search 'attack.categories:sqli AND source.ip:192.0.2.7'
   twosec incidents                     who attacked, an incident each
+  twosec reclassify                    after an update: the old lines by the new rules
   twosec search --json 'http.response.status_code:[500 TO 599]' | jq .url.path
 
 Everything is kept in the folder given by --data (default ./twosec-data): the original
@@ -61,6 +66,8 @@ enum Command {
     Search(SearchArgs),
     /// Show who attacked, an incident each, latest first.
     Incidents(IncidentsArgs),
+    /// Make the index anew from the archive, by this version's rules.
+    Reclassify(ReclassifyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +142,31 @@ struct IncidentsArgs {
     data: PathBuf,
 }
 
+const RECLASSIFY_HELP: &str = "\
+After an update: all archived lines are judged by the rules of this version, and the index is
+made anew beside the old one, which is in use until the new one is whole. Lines keep their ids.
+Findings on masked values stay, since nobody can judge these again; incidents stay as they were
+seen. `twosec FILE` must not run on the same folder meanwhile.
+
+Exit codes: 0 done, 1 done but some of the archive could not be read, 66 no archive, 74 the
+folder cannot be written, 75 `twosec FILE` is running or the command was stopped; then the index
+is as it was.
+
+Examples:
+  twosec reclassify
+  twosec reclassify --data /var/lib/twosec --json | jq .reclassified.found";
+
+#[derive(Debug, Args)]
+#[command(after_help = RECLASSIFY_HELP)]
+struct ReclassifyArgs {
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// The folder given to `twosec FILE`.
+    #[arg(long, value_name = "DIR", default_value = "twosec-data")]
+    data: PathBuf,
+}
+
 /// The program.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -146,12 +178,13 @@ pub fn main() -> ExitCode {
     };
     init_logging();
     let ended = match cli.command {
-        Some(Command::Search(args)) => search(&args),
-        Some(Command::Incidents(args)) => incidents(&args),
-        None => read(cli.run),
+        Some(Command::Search(args)) => search(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Incidents(args)) => incidents(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Reclassify(args)) => reclassify(&args),
+        None => read(cli.run).map(|()| ExitCode::SUCCESS),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever reads our output has seen enough: `twosec search ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -176,10 +209,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return if matches!(input, InputError::NotText { .. }) { EX_DATAERR } else { EX_NOINPUT };
     }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Data(LockError::Taken { .. })) => EX_TEMPFAIL,
+        Some(RunError::Data(LockError::Taken { .. }) | RunError::Stopped) => EX_TEMPFAIL,
         Some(RunError::Data(_) | RunError::Folder { .. } | RunError::Write(_) | RunError::Late(_)) => EX_IOERR,
         Some(RunError::Port { .. }) => EX_UNAVAILABLE,
-        Some(RunError::NoIndex(_)) => EX_NOINPUT,
+        Some(RunError::NoIndex(_) | RunError::NoArchive(_)) => EX_NOINPUT,
         Some(RunError::Query(_)) => EX_USAGE,
         Some(_) | None => EX_SOFTWARE,
     }
@@ -227,6 +260,20 @@ fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
         write!(out, "{}", summary::render(summary))?;
     }
     Ok(out.flush()?)
+}
+
+fn reclassify(args: &ReclassifyArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    let report = runtime.block_on(reclassify::run(&args.data))?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{report}")?;
+    }
+    out.flush()?;
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(EX_INCOMPLETE) })
 }
 
 /// The index in a data folder.

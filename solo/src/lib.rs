@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod input;
 pub mod run;
+pub mod reclassify;
 pub mod stream;
 pub mod leases;
 pub mod archive;

@@ -6,6 +6,7 @@ use crate::index::search::SearchError;
 use crate::leases::LocalLeases;
 use crate::page::{self, Sources};
 use crate::progress;
+use crate::reclassify;
 use crate::status::Status;
 use crate::stream::{LocalStream, SHARD};
 use crate::summary::{self, Summary};
@@ -29,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// The embedded stream's name, part of the archive's keys.
-const STREAM: &str = "local";
+pub const STREAM: &str = "local";
 
 /// A window of the archive closes at this size, so that the agent's 16 MiB under way
 /// never wait for it, and at this age: then a position is safe.
@@ -79,6 +80,12 @@ pub enum RunError {
     Write(String),
     #[error("stopped before all was archived{}; the last lines will be read again", .0.as_ref().map(|trouble| format!(": {trouble}")).unwrap_or_default())]
     Late(Option<String>),
+    #[error("there is no archive in `{}`: run `twosec FILE` first, or name its folder with --data", .0.display())]
+    NoArchive(PathBuf),
+    #[error("stopped before all was read; the index is as it was")]
+    Stopped,
+    #[error("cannot rebuild the index from the archive")]
+    Replay(#[source] processor::replay::ReplayError),
     #[error("there is no index in `{}`: run `twosec FILE` first, or name its folder with --data", .0.display())]
     NoIndex(PathBuf),
     #[error("cannot listen to signals")]
@@ -149,6 +156,7 @@ struct Local {
 async fn open(plan: &Plan) -> Result<(Local, LocalStream, Settings), RunError> {
     let trouble = Trouble::default();
     let folder = |name: &str| plan.data.join(name);
+    reclassify::settle(&plan.data).map_err(failed(&folder("index")))?;
     let archive = LocalArchive::open(&folder("archive"), trouble.clone()).map_err(failed(&folder("archive")))?;
     let index = LocalIndex::open(&folder("index"), trouble.clone()).map_err(failed(&folder("index")))?;
     let leases = LocalLeases::open(&folder("leases.json"), trouble.clone()).map_err(failed(&folder("leases.json")))?;
@@ -168,7 +176,7 @@ async fn open(plan: &Plan) -> Result<(Local, LocalStream, Settings), RunError> {
     Ok((Local { index, services, status, trouble }, stream, settings))
 }
 
-fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(path: &Path) -> impl FnOnce(E) -> RunError {
+pub(crate) fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(path: &Path) -> impl FnOnce(E) -> RunError {
     let path = path.to_owned();
     move |cause| RunError::Folder { path, cause: cause.into() }
 }

@@ -296,7 +296,8 @@ fn revision(number: u32) -> Item {
         r#"{{"event":{{"id":"{id}","end":"2026-11-16T08:00:00.000Z"}},"twosec":{{"incident":{{"revision":{number}}}}}}}"#,
         id = EventId([9; 16])
     );
-    let document = Document { id: EventId([9; 16]), day: None, revision: Some(number), body: body.into() };
+    let document =
+        Document { id: EventId([9; 16]), day: None, revision: Some(number), ruleset: None, body: body.into() };
     Item { index: "tests-incidents".into(), document }
 }
 
@@ -305,6 +306,26 @@ pub async fn a_higher_revision_replaces_a_lower_one(index: &dyn Index) {
     for (number, created) in [(2, true), (1, false), (3, true), (2, false)] {
         let verdicts = index.bulk(&[revision(number)]).await.expect("the index answers");
         assert_eq!(verdicts, [Verdict::Done { created }], "revision {number}");
+        index.flush().await.expect("the index answers");
+    }
+}
+
+/// A line that newer rules have judged replaces what older ones made of it, and what was made
+/// when it came does not replace it.
+pub async fn a_line_that_is_judged_anew_replaces_what_was_made_before(index: &dyn Index) {
+    let judged = |number: u64, ruleset| {
+        let Item { index, document } = item(number);
+        Item { index, document: Document { ruleset, ..document } }
+    };
+    for (number, ruleset, created) in [
+        (1, None, true),
+        (1, Some(202_611_001), true),
+        (1, None, false),
+        (2, Some(202_611_001), true),
+        (2, None, false),
+    ] {
+        let verdicts = index.bulk(&[judged(number, ruleset)]).await.expect("the index answers");
+        assert_eq!(verdicts, [Verdict::Done { created }], "line {number} by {ruleset:?}");
         index.flush().await.expect("the index answers");
     }
 }

@@ -398,6 +398,12 @@ async fn opensearch_keeps_the_highest_revision() {
 }
 
 #[tokio::test]
+async fn opensearch_takes_the_verdict_of_newer_rules() {
+    let (_server, index) = opensearch(Auth::None).await;
+    contract::a_line_that_is_judged_anew_replaces_what_was_made_before(&index).await;
+}
+
+#[tokio::test]
 async fn opensearch_creates_a_document_once() {
     let (server, index) = opensearch(Auth::None).await;
     contract::a_document_is_created_once(&index).await;

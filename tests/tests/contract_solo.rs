@@ -86,6 +86,14 @@ async fn the_index_keeps_the_highest_revision_of_an_incident() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_index_takes_the_verdict_of_newer_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = LocalIndex::open(folder.path(), Trouble::default()).unwrap();
+    contract::a_line_that_is_judged_anew_replaces_what_was_made_before(&*index).await;
+    assert_eq!(index.events(&*index.query("").unwrap(), 9, 0).unwrap().total, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_index_takes_each_document_once_also_when_it_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let index = LocalIndex::open(folder.path(), Trouble::default()).unwrap();

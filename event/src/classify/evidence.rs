@@ -91,7 +91,7 @@ fn excerpt_at(view: &View<'_>, spot: Spot) -> String {
 }
 
 /// The name of a query parameter as people read it.
-pub(super) fn parameter_name(written: &[u8]) -> String {
+pub(crate) fn parameter_name(written: &[u8]) -> String {
     let decoded = next(written, Field::QueryKey);
     excerpt(decoded.as_deref().unwrap_or(written), 0..0)
 }

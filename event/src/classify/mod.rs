@@ -465,7 +465,7 @@ fn scores<'r>(found: impl Iterator<Item = &'r Rule> + Clone) -> Vec<(Category, u
 
 /// Takes each score for the chance that its finding is an attack, all independent, and
 /// gives the chance that at least one is: 0 to 100.
-fn noisy_or(scores: impl Iterator<Item = u8>) -> u8 {
+pub(crate) fn noisy_or(scores: impl Iterator<Item = u8>) -> u8 {
     let none = scores.fold(1.0, |none, score| none * (1.0 - f64::from(score.min(100)) / 100.0));
     (100.0 * (1.0 - none)).round() as u8
 }

@@ -5,7 +5,7 @@
 //! on from there. Crashes, clocks, processes that wake up late and answers that get
 //! lost change nothing about it (DESIGN section 7; the rule was checked as a model).
 
-use super::window::{Window, prefix, read_key};
+use super::window::{Window, hour_prefix, prefix, read_key};
 use super::{Archive, ArchiveError, Created, Object};
 use crate::decode::Decoded;
 use crate::receive::SequenceNumber;
@@ -64,7 +64,7 @@ impl Chain {
     /// Keys of the shard's objects, in the order of the chain.
     pub async fn keys(&self, since: Option<Millis>) -> Result<Vec<String>, ArchiveError> {
         let prefix = prefix(&self.stream);
-        let mut after = since.map_or_else(String::new, |since| hour_prefix(&prefix, since));
+        let mut after = since.map_or_else(String::new, |since| hour_prefix(&self.stream, since));
         let mut keys = Vec::new();
         loop {
             let page = self.archive.list(&prefix, &after).await?;
@@ -197,12 +197,6 @@ impl Chain {
 
 fn sequence(tail: &Option<Tail>) -> Option<SequenceNumber> {
     tail.as_ref().map(|tail| tail.sequence.clone())
-}
-
-/// What all keys of an hour begin with, and all later keys follow.
-fn hour_prefix(prefix: &str, at: Millis) -> String {
-    let time = event::time::rfc3339(at);
-    format!("{prefix}dt={}/hour={}/", &time[..10], &time[11..13])
 }
 
 /// The events of an object. Lines that hold none (its first line, records that could

@@ -1,50 +1,103 @@
 //! What the index or the decoder will never take: kept with the reason, out of the way.
 
 use super::{Archive, ArchiveError, Object};
+use crate::decode::Unreadable;
+use crate::index::Item;
 use crate::receive::SequenceNumber;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use event::EventId;
+use event::{Document, EventId, Millis};
 use flate2::Compression;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::io::Write;
 
-/// One thing that could not go on.
-#[derive(Debug, Serialize)]
+/// One thing that could not go on, with all that it takes to try again.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub reason: String,
     /// The event and its index, where it was a document.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<EventId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Box<RawValue>>,
+    /// [`event::Document::revision`]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+    /// [`event::Document::ruleset`]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ruleset: Option<u32>,
     /// The record's bytes, where it could not be opened.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_b64: Option<String>,
+    /// When that record arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<Millis>,
+    /// Which record of an aggregate it was, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<usize>,
 }
 
 impl DeadLetter {
-    /// A document that the index refuses.
-    pub fn document(item: &crate::index::Item, reason: String) -> DeadLetter {
-        let document =
-            String::from_utf8(item.document.body.clone()).ok().and_then(|text| RawValue::from_string(text).ok());
-        DeadLetter { reason, id: Some(item.id()), index: Some(item.index.clone()), document, data_b64: None }
+    fn new(reason: String) -> DeadLetter {
+        let (id, index, document, revision, ruleset) = (None, None, None, None, None);
+        let (data_b64, arrival, part) = (None, None, None);
+        DeadLetter { reason, id, index, document, revision, ruleset, data_b64, arrival, part }
     }
 
-    /// A record that could not be opened.
-    pub fn record(data: &[u8], reason: &str) -> DeadLetter {
-        let data_b64 = Some(BASE64_STANDARD.encode(data));
-        DeadLetter { reason: reason.to_owned(), id: None, index: None, document: None, data_b64 }
+    /// A document that the index refuses.
+    pub fn document(item: &Item, reason: String) -> DeadLetter {
+        let Document { revision, ruleset, ref body, .. } = item.document;
+        let document = String::from_utf8(body.clone()).ok().and_then(|text| RawValue::from_string(text).ok());
+        let (id, index) = (Some(item.id()), Some(item.index.clone()));
+        DeadLetter { id, index, document, revision, ruleset, ..DeadLetter::new(reason) }
+    }
+
+    /// A record, or a part of one, that could not be opened.
+    pub fn record(unreadable: &Unreadable, arrival: Millis) -> DeadLetter {
+        let data_b64 = Some(BASE64_STANDARD.encode(&unreadable.data));
+        let (arrival, part) = (Some(arrival), unreadable.part);
+        DeadLetter { data_b64, arrival, part, ..DeadLetter::new(unreadable.reason.clone()) }
+    }
+
+    /// The document again, and its index. `None` where it was a record.
+    pub fn item(&self) -> Option<Item> {
+        let (id, body) = (self.id?, self.document.as_ref()?.get().as_bytes().to_vec());
+        let document = Document { id, day: None, revision: self.revision, ruleset: self.ruleset, body };
+        Some(Item { index: self.index.clone()?, document })
+    }
+
+    /// The record's bytes again. `None` where it was a document.
+    pub fn data(&self) -> Option<Bytes> {
+        BASE64_STANDARD.decode(self.data_b64.as_ref()?).ok().map(Bytes::from)
     }
 }
 
+/// The letters in an object; `None` for one that holds none.
+pub fn read(object: &[u8]) -> Option<Vec<DeadLetter>> {
+    let text = std::io::read_to_string(GzDecoder::new(object)).ok()?;
+    text.lines().map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The shard and the record that a key tells.
+pub fn read_key<'a>(stream: &str, key: &'a str) -> Option<(&'a str, SequenceNumber)> {
+    let (shard, name) = key.strip_prefix(&prefix(stream))?.split_once('/')?;
+    Some((shard, SequenceNumber::new(name.split('-').nth(1)?)?))
+}
+
+/// Where all dead letters of a stream lie.
+pub fn prefix(stream: &str) -> String {
+    format!("dead-letter/{stream}/")
+}
+
 /// Writes dead letters of the record `sequence` into
-/// `dead-letter/<stream>/<shard>/<len3>-<sequence>-<part>.ndjson.gz`. Writing the same
-/// ones again changes nothing.
+/// `dead-letter/<stream>/<shard>/<len3>-<sequence>-<part>-<crc32>.ndjson.gz`. Writing the same
+/// ones again changes nothing. Others of the same record, as they come of an object that is
+/// indexed again and ends with it, stand beside them: the CRC of their lines tells them apart.
 pub async fn keep(
     archive: &dyn Archive,
     (stream, shard): (&str, &str),
@@ -52,13 +105,50 @@ pub async fn keep(
     part: usize,
     letters: &[DeadLetter],
 ) -> Result<(), ArchiveError> {
-    let digits = sequence.as_str();
-    let key = format!("dead-letter/{stream}/{shard}/{:03}-{digits}-{part}.ndjson.gz", digits.len());
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(6));
+    let mut text = Vec::new();
     for letter in letters {
-        serde_json::to_writer(&mut gzip, letter).expect("plain data turns into JSON, and a Vec takes it");
-        gzip.write_all(b"\n").expect("a Vec takes all bytes");
+        serde_json::to_writer(&mut text, letter).expect("plain data turns into JSON, and a Vec takes it");
+        text.push(b'\n');
     }
+    let (digits, crc32) = (sequence.as_str(), crc32fast::hash(&text));
+    let key = format!("{}{shard}/{:03}-{digits}-{part}-{crc32:08x}.ndjson.gz", prefix(stream), digits.len());
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(6));
+    gzip.write_all(&text).expect("a Vec takes all bytes");
     let bytes = Bytes::from(gzip.finish().expect("a Vec takes all bytes"));
     archive.put_if_absent(&Object { key, bytes, metadata: Default::default() }).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doubles::MemoryArchive;
+
+    #[tokio::test]
+    async fn letters_of_one_record_that_differ_stand_beside_each_other() {
+        let archive = MemoryArchive::default();
+        let letter = |reason: &str| DeadLetter::new(reason.to_owned());
+        let sequence = SequenceNumber::new("42").unwrap();
+        for reason in ["mapper_parsing_exception", "index_closed_exception", "mapper_parsing_exception"] {
+            keep(&archive, ("s", "shard-0"), &sequence, 1, &[letter(reason)]).await.unwrap();
+        }
+        let keys = archive.keys();
+        assert_eq!(keys.len(), 2, "{keys:?}");
+        assert!(keys.iter().all(|key| read_key("s", key) == Some(("shard-0", sequence.clone()))), "{keys:?}");
+        assert_eq!(read_key("s", "dead-letter/s/shard-0/002-42-1.ndjson.gz"), Some(("shard-0", sequence)));
+    }
+
+    #[test]
+    fn a_letter_is_the_document_or_the_record_again() {
+        let document =
+            Document { id: EventId([7; 16]), day: None, revision: Some(3), ruleset: None, body: b"{\"a\":1}".to_vec() };
+        let item = Item { index: "twosec-incidents".into(), document };
+        let unreadable = Unreadable { data: Bytes::from_static(b"\xff"), reason: "no text".into(), part: Some(2) };
+        let letters = [DeadLetter::document(&item, "why".into()), DeadLetter::record(&unreadable, 5)];
+        let text: String = letters.iter().map(|letter| serde_json::to_string(letter).unwrap() + "\n").collect();
+        let again = read(&event::gzip::gzip(text.as_bytes(), 6)).unwrap();
+        assert_eq!((again[0].item(), again[0].data()), (Some(item), None));
+        assert_eq!((again[1].item(), again[1].data()), (None, Some(unreadable.data)));
+        assert_eq!((again[1].arrival, again[1].part), (Some(5), Some(2)));
+        assert!(read(b"junk").is_none());
+    }
 }

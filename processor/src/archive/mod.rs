@@ -3,6 +3,7 @@
 pub mod window;
 pub mod chain;
 pub mod dead;
+pub mod walk;
 #[cfg(feature = "aws")]
 pub mod s3;
 
@@ -48,6 +49,13 @@ pub enum ArchiveError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl ArchiveError {
+    /// Whether the same call may work later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, ArchiveError::Transient { .. })
+    }
 }
 
 /// A place for objects that are written once and never changed.

@@ -16,7 +16,11 @@ use std::sync::Arc;
 /// Level 3: from there on objects get little smaller and much slower to write.
 const GZIP_LEVEL: Compression = Compression::new(3);
 
-const MINUTE: Millis = 60_000;
+/// Objects hold records of one minute of arrival.
+pub const MINUTE: Millis = 60_000;
+
+/// Objects of one hour of arrival lie in one folder.
+pub const HOUR: Millis = 60 * MINUTE;
 
 /// What an object says about itself: in its metadata, and in its first line, so that a
 /// copy without metadata can still be verified.
@@ -157,9 +161,7 @@ impl Window {
 /// Where an object that begins with this record lies. Nothing but the chain's position
 /// decides it, so two writers that start from one position write to one key.
 pub fn key(stream: &str, shard: &str, first: &SequenceNumber, arrival: Millis) -> String {
-    let time = event::time::rfc3339(arrival);
-    let (day, hour) = (&time[..10], &time[11..13]);
-    format!("{}dt={day}/hour={hour}/{shard}/{:03}-{first}.ndjson.gz", prefix(stream), first.as_str().len())
+    format!("{}{shard}/{:03}-{first}.ndjson.gz", hour_prefix(stream, arrival), first.as_str().len())
 }
 
 /// Where all objects of a stream lie.
@@ -173,6 +175,21 @@ pub fn read_key<'a>(stream: &str, key: &'a str) -> Option<(&'a str, SequenceNumb
     let mut parts = rest.splitn(4, '/');
     let (_day, _hour, shard, name) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     Some((shard, SequenceNumber::new(name.split_once('-')?.1)?))
+}
+
+/// What all keys of an hour begin with, and all later keys follow.
+pub fn hour_prefix(stream: &str, at: Millis) -> String {
+    let time = event::time::rfc3339(at);
+    format!("{}dt={}/hour={}/", prefix(stream), &time[..10], &time[11..13])
+}
+
+/// When the hour begins in which a key says that its records arrived. `None` for keys of others.
+pub fn read_hour(stream: &str, key: &str) -> Option<Millis> {
+    read_key(stream, key)?;
+    let mut folders = key.strip_prefix(&prefix(stream))?.split('/');
+    let day = folders.next()?.strip_prefix("dt=")?;
+    let hour = folders.next()?.strip_prefix("hour=")?;
+    event::time::parse_rfc3339(&format!("{day}T{hour}:00:00Z"))
 }
 
 /// A gzip member of its own, so that it can be written last and stand first.

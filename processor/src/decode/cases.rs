@@ -73,7 +73,7 @@ fn zstd(text: &[u8]) -> Vec<u8> {
     compress_to_vec(text, CompressionLevel::Fastest)
 }
 
-fn subscription(message_type: &str, events: Value) -> Vec<u8> {
+pub(crate) fn subscription(message_type: &str, events: Value) -> Vec<u8> {
     // As in "Subscription filters with Amazon Kinesis Data Streams" of the CloudWatch Logs User Guide.
     let envelope = json!({
         "owner": "111111111111", "logGroup": "/var/log/apache2", "logStream": "i-0123",
@@ -83,7 +83,7 @@ fn subscription(message_type: &str, events: Value) -> Vec<u8> {
 }
 
 /// What our agent makes of a log, with the lines classified.
-fn agents_events(format: Format) -> Vec<Event> {
+pub(crate) fn agents_events(format: Format) -> Vec<Event> {
     let host = Host { id: "4a5b".into(), name: "web-1".into() };
     let path = "/var/log/apache2/access.log";
     let life = HostKey::derive("4a5b").life(path, DATED.as_bytes());
@@ -120,7 +120,7 @@ fn encoded(encoding: &Encoding, events: &[Event]) -> Vec<u8> {
     encoding.record(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), "key", 3)
 }
 
-fn framed(events: &[Event]) -> Vec<u8> {
+pub(crate) fn framed(events: &[Event]) -> Vec<u8> {
     let mut body = Body::default();
     for event in events {
         let parsed = event.parsed();
@@ -502,7 +502,7 @@ fn it_is_counted_what_records_were() {
 }
 
 /// Bytes that are like what producers write, more or less.
-fn any_record() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn any_record() -> impl Strategy<Value = Vec<u8>> {
     let text = "(?s)([{}\\[\\]\":,\n a0é]|\"log\"|\"message\"|\"messageType\"|\"DATA_MESSAGE\"|\"logEvents\"|password=x|\\{\"twosec_frame\":1){0,30}";
     let text =
         prop_oneof![text.prop_map(String::into_bytes), any::<Vec<u8>>(), Just(framed(&agents_events(Format::Auto)))];

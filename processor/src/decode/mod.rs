@@ -55,12 +55,14 @@ pub struct Content {
 pub struct Unreadable {
     pub data: Bytes,
     pub reason: String,
+    /// Which record of an aggregate it is, counted from 0. The ids of its lines depend on it.
+    pub part: Option<usize>,
 }
 
 impl Content {
     /// A record that cannot be read.
     pub fn unreadable(data: Bytes, reason: impl Into<String>) -> Content {
-        Content { unreadable: vec![Unreadable { data, reason: reason.into() }], ..Content::default() }
+        Content { unreadable: vec![Unreadable { data, reason: reason.into(), part: None }], ..Content::default() }
     }
 }
 
@@ -136,6 +138,12 @@ impl Decoder {
 
     /// Opens a record. Never fails: one bad record must not stop its shard.
     pub fn decode(&self, record: Record) -> Decoded {
+        self.decode_part(record, None)
+    }
+
+    /// Opens a record; or what was the record `part` of an aggregate, and could not be read
+    /// when that came.
+    pub fn decode_part(&self, record: Record, part: Option<usize>) -> Decoded {
         let Record { sequence, arrival, data } = record;
         let mut content = Content::default();
         let mut room = DECODED_BYTES_MAX;
@@ -149,19 +157,22 @@ impl Decoder {
             read
         };
         let mut unreadable = Vec::new();
-        match kpl::is_aggregate(&data).then(|| kpl::records(&data, LINES_MAX)) {
-            None => unreadable.extend(read(&data, None).err().map(|reason| Unreadable { data: data.clone(), reason })),
+        match (part.is_none() && kpl::is_aggregate(&data)).then(|| kpl::records(&data, LINES_MAX)) {
+            None => {
+                let unread = |reason| Unreadable { data: data.clone(), reason, part };
+                unreadable.extend(read(&data, part).err().map(unread));
+            }
             Some(Ok(records)) => {
                 for (at, part) in records.into_iter().enumerate() {
                     if let Err(reason) = read(part, Some(at)) {
                         let reason = format!("record {} of the aggregate: {reason}", at + 1);
-                        unreadable.push(Unreadable { data: data.slice_ref(part), reason });
+                        unreadable.push(Unreadable { data: data.slice_ref(part), reason, part: Some(at) });
                     }
                 }
             }
             Some(Err(error)) => {
                 self.count(Kind::Unreadable);
-                unreadable.push(Unreadable { data: data.clone(), reason: reason(&error) });
+                unreadable.push(Unreadable { data: data.clone(), reason: reason(&error), part });
             }
         }
         content.unreadable = unreadable;
@@ -220,4 +231,4 @@ fn reason(error: &dyn Error) -> String {
 }
 
 #[cfg(test)]
-mod cases;
+pub(crate) mod cases;

@@ -35,6 +35,9 @@ pub struct Bulker {
     pub meter: Arc<Meter>,
     /// How long documents may be in the index without being searchable.
     pub flush_every: Duration,
+    /// Whether an index that refuses us as a whole is waited for. Somebody may help it while the
+    /// stream is read; a command ends and says so.
+    pub is_patient: bool,
 }
 
 impl Bulker {
@@ -99,7 +102,7 @@ impl Bulker {
             tracing::warn!(sequence = %record.sequence, reason, "a record cannot be read; it is archived and dead-lettered");
         }
         if !unreadable.is_empty() {
-            let letters: Vec<_> = unreadable.iter().map(|part| DeadLetter::record(&part.data, &part.reason)).collect();
+            let letters: Vec<_> = unreadable.iter().map(|part| DeadLetter::record(part, record.arrival)).collect();
             self.keep(&record.sequence, 0, &letters).await;
         }
         self.events(&record.sequence, events.iter().map(|(_, event)| event)).await
@@ -111,8 +114,17 @@ impl Bulker {
         sequence: &SequenceNumber,
         events: impl Iterator<Item = &Event>,
     ) -> Result<(), IndexError> {
+        self.documents(sequence, events.filter_map(Document::for_index)).await
+    }
+
+    /// Indexes documents of one record or object, and takes them as there is room for them.
+    pub async fn documents(
+        &self,
+        sequence: &SequenceNumber,
+        documents: impl Iterator<Item = Document>,
+    ) -> Result<(), IndexError> {
         let (mut items, mut bytes, mut part) = (Vec::new(), 0, 0);
-        for document in events.filter_map(Document::for_index) {
+        for document in documents {
             bytes += document.body.len();
             items.push(Item { index: self.names.of(&document), document });
             if items.len() == DOCUMENTS_MAX || bytes >= BYTES_MAX {
@@ -124,8 +136,17 @@ impl Bulker {
         self.put(sequence, part + 1, items).await
     }
 
-    /// Puts documents until each has its final verdict.
-    async fn put(&self, sequence: &SequenceNumber, part: usize, mut items: Vec<Item>) -> Result<(), IndexError> {
+    /// Puts documents, and keeps those that are refused.
+    async fn put(&self, sequence: &SequenceNumber, part: usize, items: Vec<Item>) -> Result<(), IndexError> {
+        let dead = self.settle(items).await?;
+        if !dead.is_empty() {
+            self.keep(sequence, part, &dead).await;
+        }
+        Ok(())
+    }
+
+    /// Puts documents until each has its final verdict. Returns those that are refused.
+    pub async fn settle(&self, mut items: Vec<Item>) -> Result<Vec<DeadLetter>, IndexError> {
         let (mut pause, mut tries, mut limit) = (Pause::default(), 0, items.len());
         let mut dead = Vec::new();
         while !items.is_empty() {
@@ -152,16 +173,14 @@ impl Bulker {
                     continue;
                 }
                 Err(lost @ IndexError::Lost(_)) => return Err(lost),
+                Err(denied @ IndexError::Denied(_)) if !self.is_patient => return Err(denied),
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "not indexed yet; will try again")
                 }
             }
             tokio::time::sleep(pause.next_pause()).await;
         }
-        if !dead.is_empty() {
-            self.keep(sequence, part, &dead).await;
-        }
-        Ok(())
+        Ok(dead)
     }
 
     /// Settles what has its verdict, and returns what must be put again.
@@ -261,6 +280,7 @@ mod tests {
             shard: "shard-0".into(),
             meter: Arc::default(),
             flush_every: Duration::from_secs(1),
+            is_patient: true,
         }
     }
 
@@ -308,11 +328,9 @@ mod tests {
         let script = [Ok(vec![DONE, Verdict::Dead("mapper_parsing_exception".into())])];
         let (asked, dead) = index(2, script).await;
         assert_eq!(asked, [2]);
-        assert!(
-            dead[0].starts_with(
-                "dead-letter/s/shard-0/001-7-1.ndjson.gz {\"reason\":\"mapper_parsing_exception\",\"id\":\""
-            )
-        );
+        let (key, letter) = dead[0].split_once(' ').unwrap();
+        assert!(key.starts_with("dead-letter/s/shard-0/001-7-1-") && key.ends_with(".ndjson.gz"), "{key}");
+        assert!(letter.starts_with("{\"reason\":\"mapper_parsing_exception\",\"id\":\""), "{letter}");
         assert!(dead[0].contains("\"index\":\"twosec-undated\",\"document\":{\"@timestamp\""));
     }
 
@@ -327,6 +345,16 @@ mod tests {
     async fn a_request_that_is_too_large_is_halved() {
         let (asked, dead) = index(8, [Err(IndexError::TooLarge), Err(IndexError::TooLarge)]).await;
         assert_eq!((asked, dead), (vec![8, 4, 2, 2, 2, 2], vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_ends_where_the_index_refuses_it() {
+        let denied = || Err(IndexError::Denied("403 Forbidden".into()));
+        let scripted = Arc::new(Scripted { answers: Mutex::new([denied()].into()), ..Scripted::default() });
+        let bulker = Bulker { is_patient: false, ..bulker(scripted.clone(), Arc::default()) };
+        let ended = bulker.events(&SequenceNumber::new("7").unwrap(), events(3).iter()).await;
+        assert_eq!(ended.unwrap_err().to_string(), "the index refuses us: 403 Forbidden");
+        assert_eq!(index(3, [denied()]).await.0, [3, 3], "the stream's reader waits");
     }
 
     #[tokio::test(start_paused = true)]

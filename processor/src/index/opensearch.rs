@@ -135,15 +135,15 @@ fn request(items: &[Item]) -> Vec<u8> {
     body
 }
 
-/// A line is created once. An incident is replaced by its higher revisions: an older one that
-/// comes late is a conflict, which is as good as done (OpenSearch, "Index document", external
-/// versions).
+/// A line is created once, unless newer rules have judged it anew. An incident is replaced by
+/// its higher revisions, a line by newer rules: an older one that comes late is a conflict, which
+/// is as good as done (OpenSearch, "Index document", external versions).
 fn action(item: &Item) -> serde_json::Value {
     let (index, id) = (&item.index, item.id().to_string());
-    match item.document.revision {
+    match item.document.revision.or(item.document.ruleset) {
         None => serde_json::json!({ "create": { "_index": index, "_id": id } }),
-        Some(revision) => serde_json::json!({
-            "index": { "_index": index, "_id": id, "version": revision, "version_type": "external_gte" },
+        Some(version) => serde_json::json!({
+            "index": { "_index": index, "_id": id, "version": version, "version_type": "external_gte" },
         }),
     }
 }
@@ -304,7 +304,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     fn item(id: u8, body: &str) -> Item {
-        let document = Document { id: EventId([id; 16]), day: None, revision: None, body: body.into() };
+        let document = Document { id: EventId([id; 16]), day: None, revision: None, ruleset: None, body: body.into() };
         Item { index: "twosec-2026.11.16".into(), document }
     }
 

@@ -121,7 +121,7 @@ mod tests {
         let body = format!(
             r#"{{"event":{{"id":"{id}","end":"2026-11-16T08:00:{end:02}.000Z"}},"twosec":{{"incident":{{"revision":{revision}}}}}}}"#
         );
-        Document { id, day: None, revision: Some(revision), body: body.into() }
+        Document { id, day: None, revision: Some(revision), ruleset: None, body: body.into() }
     }
 
     #[test]

@@ -111,10 +111,16 @@ impl LocalIndex {
             Err(error) => return Ok(Verdict::Dead(error.to_string())),
         };
         let place = place.life.zip(place.offset);
-        if self.is_known(writing, item.id(), place).map_err(|error| self.store.lose(writing, &error))? {
+        let is_known = self.is_known(writing, item.id(), place).map_err(|error| self.store.lose(writing, &error))?;
+        if is_known && item.document.ruleset.is_none() {
             return Ok(Verdict::Done { created: false });
         }
-        let added = writing.writer.as_ref().expect("it was made above").add_document(document);
+        let writer = writing.writer.as_ref().expect("it was made above");
+        if is_known {
+            // Only this process writes here, and its rules are the newest: no version is compared.
+            writer.delete_term(self.fields.term("event.id", &item.id().to_string()));
+        }
+        let added = writer.add_document(document);
         added.map_err(|error| self.store.lose(writing, &error))?;
         writing.fresh.insert(item.id());
         if let Some((life, offset)) = place {

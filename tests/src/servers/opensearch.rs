@@ -94,6 +94,20 @@ impl OpenSearchServer {
         cluster(&self.cluster).request_faults.extend(faults);
     }
 
+    /// From now on, nothing goes wrong.
+    pub fn heal(&self) {
+        let mut cluster = cluster(&self.cluster);
+        cluster.item_faults.clear();
+        cluster.request_faults.clear();
+    }
+
+    /// Deletes all indices.
+    pub fn delete_indices(&self) {
+        let mut cluster = cluster(&self.cluster);
+        cluster.indices.clear();
+        cluster.versions.clear();
+    }
+
     /// Documents of lines by index and id.
     pub fn indices(&self) -> BTreeMap<String, Documents> {
         let cluster = cluster(&self.cluster);

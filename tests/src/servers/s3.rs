@@ -92,6 +92,11 @@ impl S3Server {
         self.bucket.objects().clone()
     }
 
+    /// Puts an object over whatever is there, as only a test may.
+    pub fn put(&self, key: &str, object: Stored) {
+        self.bucket.objects().insert(key.to_owned(), object);
+    }
+
     /// Takes an object away, as only a test may.
     pub fn remove(&self, key: &str) -> Option<Stored> {
         self.bucket.objects().remove(key)

@@ -1,0 +1,300 @@
+//! The commands of an operator: what reads the archive again.
+
+use super::{ConfigArgs, EX_TEMPFAIL, configured, init_logging, now, read, stop_on_signals};
+use crate::RunError;
+use crate::progress::{Progress, bytes, counted};
+use crate::redrive::{self, Redrive};
+use crate::replay::state::StateFile;
+use crate::replay::{Reached, Replay};
+use crate::settings::Config;
+use crate::shards;
+use crate::span::Span;
+use crate::verify::{self, Verify};
+use crate::{aws, connect};
+use anyhow::Context;
+use clap::Args;
+use event::{Classifier, Reclassifier};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What was looked for is not as it should be.
+const FOUND: u8 = 1;
+
+/// Objects that a replay works on at once.
+const OBJECTS_AT_ONCE: usize = 4;
+
+const VERIFY_HELP: &str = "\
+Each object of the archive names the record that it follows. So one that is gone is found, and
+so is one that was put between, moved, cut or changed; and one that is gone from the end, by
+the checkpoint of the shard's lease (where `lease_table` is set). With --to the chain's end is
+not looked at: what is gone from the last hour's end shows when the next hour is looked at, too.
+Nothing is written.
+
+Exit codes: 0 clean, 1 something was found, 64 usage, 69 the archive does not answer,
+78 configuration.
+
+Examples:
+  twosec-processor verify
+  twosec-processor verify --from 2026-11-01 --to 2026-11-16 --json | jq .findings
+  twosec-processor verify --shard shardId-000000000000 --from 2026-11-16T08:00:00Z";
+
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_HELP)]
+pub struct VerifyArgs {
+    /// Begin with the hour of arrival of this day or time, such as 2026-11-16 or
+    /// 2026-11-16T08:00:00Z. A chain whose older objects a lifecycle rule has deleted needs it.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// End with the hour of arrival of this day (all of it) or time.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Look at one shard only.
+    #[arg(long, value_name = "ID")]
+    shard: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Proves the archive whole, or says what is wrong with it.
+pub fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let span = Span::read(args.from.as_deref(), args.to.as_deref())?;
+    let config = configured(&args.config)?;
+    let (stream, bucket) = (config.stream()?, config.bucket()?);
+    let report = run(async {
+        let sdk = aws::sdk_config().await;
+        let leases = config.lease_table.as_deref().filter(|table| !table.is_empty());
+        let verify = Verify {
+            archive: connect::archive(&sdk, &bucket),
+            leases: leases.map(|table| connect::leases(&sdk, table)),
+            stream,
+            span,
+            shard: args.shard.clone(),
+        };
+        let mut progress = Progress::new();
+        Ok(verify.run(|report| progress.tell(|| verified(report))).await?)
+    })?;
+    print(&report, &report.to_string(), args.json)?;
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn verified(report: &verify::Report) -> String {
+    let hour = report.hour.map(|hour| event::time::rfc3339(hour)[..13].to_owned()).unwrap_or_default();
+    format!("{hour}h  {}  {}", counted(report.objects, "object"), bytes(report.bytes))
+}
+
+const REPLAY_HELP: &str = "\
+Documents have the ids that they had when their lines came, so what is there already stays one
+document, and a replay may be broken off and begun again anywhere. With --state the same command
+goes on where the last one was broken off; without it the way to go on is printed.
+
+--from and --to mean when records arrived in the stream, to the minute. A line that came late
+stands in the index of its own day.
+
+With --reclassify lines get the verdict of this program's rules, whose number is the version of
+their documents: they replace those of older rules, and no older ones replace them. Findings on
+masked values stay, since nobody can judge these again. Incidents stay as their agents saw them.
+
+Exit codes: 0 done, 1 done but something could not be read or was refused, 64 usage, 69 archive
+or index do not answer, 75 broken off, 78 configuration.
+
+Examples:
+  twosec-processor replay --from 2026-11-01 --to 2026-11-16
+  twosec-processor replay --from 2026-11-16T08:00:00Z --index-prefix again
+  twosec-processor replay --from 2026-01-01 --reclassify --dry-run
+  twosec-processor replay --from 2026-01-01 --reclassify --state /var/tmp/replay.json";
+
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_HELP)]
+pub struct ReplayArgs {
+    /// Begin with what arrived on this day or at this time, such as 2026-11-16 or
+    /// 2026-11-16T08:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    from: String,
+    /// End with what arrived on this day (all of it) or before this time; without it, with what
+    /// is archived now.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// What the names of the indices begin with; without it, the setting `index_prefix`.
+    #[arg(long, value_name = "PREFIX")]
+    index_prefix: Option<String>,
+    /// Judge the lines by this program's rules.
+    #[arg(long)]
+    reclassify: bool,
+    /// Say what would be indexed, and what newer rules would change; index nothing.
+    #[arg(long, conflicts_with = "state")]
+    dry_run: bool,
+    /// A file that knows how far it has come; it is deleted when nothing is left to do.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Indexes from the archive again.
+pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let span = Span::read(Some(&args.from), args.to.as_deref())?;
+    let mut config = configured(&args.config)?;
+    config.index_prefix = args.index_prefix.clone().or(config.index_prefix);
+    let (replay, reached) = run(async {
+        let replay = replay_of(args, &config, span).await?;
+        let reached = replay_on(args, &replay).await?;
+        Ok((replay, reached))
+    })?;
+    print(&reached.report, &reached.report.to_string(), args.json)?;
+    if !reached.is_done {
+        eprintln!("twosec-processor: broken off; {}", way_on(args, &replay, &reached));
+        return Ok(ExitCode::from(EX_TEMPFAIL));
+    }
+    Ok(if reached.report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+async fn replay_of(args: &ReplayArgs, config: &Config, span: Span) -> anyhow::Result<Replay> {
+    let (stream, bucket, names) = (config.stream()?, config.bucket()?, config.index_names()?);
+    let opensearch = if args.dry_run { None } else { Some(config.opensearch()?) };
+    let sdk = aws::sdk_config().await;
+    Ok(Replay {
+        archive: connect::archive(&sdk, &bucket),
+        index: opensearch.map(|(url, auth)| connect::index(&sdk, &url, &auth)).transpose()?,
+        names,
+        stream,
+        span,
+        rules: args.reclassify.then(|| Reclassifier::new(Arc::new(Classifier::embedded()))),
+        objects_at_once: OBJECTS_AT_ONCE,
+    })
+}
+
+/// Goes on where the state says, and keeps the state.
+async fn replay_on(args: &ReplayArgs, replay: &Replay) -> anyhow::Result<Reached> {
+    let (state, reached) = match &args.state {
+        Some(path) => StateFile::open(path, replay).map(|(file, reached)| (Some(file), reached))?,
+        None => (None, Reached::default()),
+    };
+    let stop = stop_on_signals().context("cannot listen to signals")?;
+    let mut progress = Progress::new();
+    let told = |reached: &Reached| {
+        progress.tell(|| replayed(replay, reached));
+        state.as_ref().map_or(Ok(()), |file| file.save(reached))
+    };
+    Ok(replay.run(reached, stop, told).await?)
+}
+
+fn replayed(replay: &Replay, reached: &Reached) -> String {
+    let hour = replay.goes_on_from(reached).map(|hour| event::time::rfc3339(hour)[..13].to_owned()).unwrap_or_default();
+    let report = &reached.report;
+    format!("{hour}h  {}  {}", counted(report.objects, "object"), counted(report.events, "event"))
+}
+
+/// What to do to go on.
+fn way_on(args: &ReplayArgs, replay: &Replay, reached: &Reached) -> String {
+    match (&args.state, replay.goes_on_from(reached)) {
+        (Some(_), _) | (None, None) => "the same command goes on".to_owned(),
+        (None, Some(at)) => format!("go on with --from {} and all else as it was", event::time::rfc3339(at)),
+    }
+}
+
+const REDRIVE_HELP: &str = "\
+Documents that the index refused are put again: after its mapping was mended, or a closed or
+blocked index was opened. Records that could not be read are read by this version. What is in
+the index already stays one document; letters are kept, so the command may be run again.
+
+Exit codes: 0 all letters are in the index, 1 some are refused again or cannot be read, 64 usage,
+69 archive or index do not answer, 78 configuration.
+
+Examples:
+  twosec-processor redrive --dry-run
+  twosec-processor redrive --json | jq .refused";
+
+#[derive(Debug, Args)]
+#[command(after_help = REDRIVE_HELP)]
+pub struct RedriveArgs {
+    /// Send the letters of one shard only.
+    #[arg(long, value_name = "ID")]
+    shard: Option<String>,
+    /// Count the letters; index nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Sends dead letters into the index again.
+pub fn redrive(args: &RedriveArgs) -> anyhow::Result<ExitCode> {
+    let (settings, places) = read(&args.config)?;
+    let report = run(async {
+        let services = connect::services(&settings, &places).await?;
+        let rows = services.leases.list().await.map_err(RunError::Leases)?;
+        let redrive = Redrive {
+            archive: services.archive,
+            index: (!args.dry_run).then_some(services.index),
+            settings,
+            stream_created: rows.iter().find_map(|row| row.stream_created),
+            shard: args.shard.clone(),
+        };
+        let mut progress = Progress::new();
+        let told = |report: &redrive::Report| progress.tell(|| counted(report.documents + report.records, "letter"));
+        Ok(redrive.run(told).await?)
+    })?;
+    print(&report, &report.to_string(), args.json)?;
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+const SHARDS_HELP: &str = "\
+A row for each shard: who reads it, how long ago the last archived record arrived, and up to
+which record it is archived and indexed.
+
+Exit codes: 0 told, 64 usage, 69 the lease table does not answer, 78 configuration.
+
+Examples:
+  twosec-processor shards
+  twosec-processor shards --json | jq '.shards[] | select(.is_index_in_step | not)'";
+
+#[derive(Debug, Args)]
+#[command(after_help = SHARDS_HELP)]
+pub struct ShardsArgs {
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Says who reads which shard, and how far it has come.
+pub fn shards(args: &ShardsArgs) -> anyhow::Result<ExitCode> {
+    let table = configured(&args.config)?.lease_table()?;
+    let rows = run(async {
+        let leases = connect::leases(&aws::sdk_config().await, &table);
+        Ok(leases.list().await.map_err(RunError::Leases)?)
+    })?;
+    let report = shards::Report::of(rows, now());
+    print(&report, &report.to_string(), args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command to its end.
+fn run<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    init_logging("warn");
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    runtime.block_on(command)
+}
+
+fn print(report: &impl serde::Serialize, text: &str, json: bool) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(out.flush()?)
+}

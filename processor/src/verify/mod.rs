@@ -1,0 +1,305 @@
+//! Is the archive whole, and as it was written?
+//!
+//! ```text
+//! keys -> inspect (key, metadata, bytes) -> walk (the shard's chain) -> report
+//! ```
+//!
+//! Nothing is written. What an object says about itself is kept three times, in its key, its
+//! metadata and its first line, and the CRC of its lines is there, too; so what is found is
+//! loss, damage and carelessness. Whoever forges all of it at once is kept out by the bucket's
+//! versions and by who may write there.
+
+pub mod chain;
+pub mod object;
+
+use crate::archive::walk::{Keys, patiently};
+use crate::archive::window::{prefix, read_hour, read_key};
+use crate::archive::{Archive, ArchiveError, Metadata};
+use crate::leases::{LeaseError, Leases};
+use crate::progress::{bytes, counted};
+use crate::receive::SequenceNumber;
+use crate::span::Span;
+use bytes::Bytes;
+use chain::{Finding, Head, Promised, Walk};
+use event::Millis;
+use futures::StreamExt;
+use object::{Inspected, inspect};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// Objects that are fetched at once; each has up to 16 MiB.
+const OBJECTS_AT_ONCE: usize = 4;
+
+/// Findings that are told one by one.
+const FINDINGS_MAX: usize = 1_000;
+
+/// What is to be verified.
+pub struct Verify {
+    pub archive: Arc<dyn Archive>,
+    /// Without leases nobody says where a chain must end.
+    pub leases: Option<Arc<dyn Leases>>,
+    pub stream: String,
+    /// Hours of arrival; whole hours are looked at.
+    pub span: Span,
+    /// The only shard that is looked at.
+    pub shard: Option<String>,
+}
+
+/// Why an archive could not be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("cannot read the archive")]
+    Archive(#[source] ArchiveError),
+    #[error("cannot read the lease table")]
+    Leases(#[source] LeaseError),
+}
+
+/// What has been seen, and found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Report {
+    pub stream: String,
+    pub objects: u64,
+    /// Packed.
+    pub bytes: u64,
+    pub shards: BTreeMap<String, ShardReport>,
+    pub findings: Vec<Finding>,
+    /// Findings beyond those that are told.
+    pub more_findings: u64,
+    /// The hour of arrival that is looked at.
+    #[serde(skip)]
+    pub hour: Option<Millis>,
+}
+
+/// What has been seen of a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ShardReport {
+    pub objects: u64,
+    pub records: u64,
+    pub lines: u64,
+    pub first_seq: Option<SequenceNumber>,
+    pub last_seq: Option<SequenceNumber>,
+    /// The checkpoint of the shard's lease.
+    pub checkpoint: Option<String>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn find(&mut self, finding: Finding) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        } else {
+            self.more_findings += 1;
+        }
+    }
+}
+
+/// The report as people read it.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (objects, shards) = (counted(self.objects, "object"), counted(self.shards.len() as u64, "shard"));
+        writeln!(f, "{}: {objects} of {shards}, {}", prefix(&self.stream), bytes(self.bytes))?;
+        for (shard, seen) in &self.shards {
+            let (objects, records) = (counted(seen.objects, "object"), counted(seen.records, "record"));
+            write!(f, "  {shard}  {objects}, {records}, {}", counted(seen.lines, "line"))?;
+            seen.last_seq.iter().try_for_each(|last| write!(f, "; ends with {last}"))?;
+            seen.checkpoint.iter().try_for_each(|checkpoint| write!(f, "; the lease is at {checkpoint}"))?;
+            writeln!(f)?;
+        }
+        self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))?;
+        match self.findings.len() as u64 + self.more_findings {
+            0 => writeln!(f, "clean: no object is missing, added or altered"),
+            found => writeln!(f, "not clean: {}", counted(found, "finding")),
+        }
+    }
+}
+
+/// Where the chains of shards must end.
+type Promises = BTreeMap<String, Promised>;
+
+/// An object, as it came.
+struct Fetched {
+    key: String,
+    metadata: Metadata,
+    /// The bytes, or why there are none.
+    bytes: Result<Bytes, String>,
+}
+
+impl Verify {
+    /// Looks at everything. `progress` hears how far it has come.
+    pub async fn run(&self, mut progress: impl FnMut(&Report)) -> Result<Report, VerifyError> {
+        let mut report = Report { stream: self.stream.clone(), ..Report::default() };
+        // The rows are read first: what is archived behind them is there when it is looked for.
+        let promised = self.promised(&mut report).await?;
+        let mut walks: BTreeMap<String, Walk> = BTreeMap::new();
+        let mut keys = Keys::new(self.archive.clone(), &self.stream, self.span, None);
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        while let Some(page) = keys.next_page().await.map_err(VerifyError::Archive)? {
+            let page = page.into_iter().filter(|key| self.is_wanted(key));
+            let mut objects = futures::stream::iter(page).map(|key| self.object(key)).buffered(OBJECTS_AT_ONCE);
+            while let Some(object) = objects.next().await {
+                let (key, size, seen) = object.map_err(VerifyError::Archive)?;
+                report.hour = read_hour(&self.stream, &key).or(report.hour);
+                if let Some((shard, head)) = note(&mut report, &self.stream, &key, size, seen) {
+                    let walk = walks.entry(shard).or_insert_with_key(|shard| self.walk(shard));
+                    walk.push(head, &mut found);
+                    sort(&mut found, &mut missing, &mut report);
+                }
+                progress(&report);
+            }
+        }
+        self.finish(walks, &promised, &mut found);
+        sort(&mut found, &mut missing, &mut report);
+        for finding in missing {
+            if !self.came_late(&finding).await? {
+                report.find(finding);
+            }
+        }
+        Ok(report)
+    }
+
+    fn walk(&self, shard: &str) -> Walk {
+        Walk::new(shard, self.span.from.is_some())
+    }
+
+    /// Where each shard's chain must end.
+    async fn promised(&self, report: &mut Report) -> Result<Promises, VerifyError> {
+        let Some(leases) = &self.leases else { return Ok(Promises::new()) };
+        let rows = leases.list().await.map_err(VerifyError::Leases)?;
+        let rows = rows.into_iter().filter(|row| self.shard.as_ref().is_none_or(|shard| row.key == *shard));
+        let mut promised = Promises::new();
+        for row in rows {
+            let shard = report.shards.entry(row.key.clone()).or_default();
+            shard.checkpoint = Some(row.checkpoint.to_string());
+            promised.extend(Promised::by(&row).map(|promise| (row.key.clone(), promise)));
+        }
+        Ok(promised)
+    }
+
+    fn is_wanted(&self, key: &str) -> bool {
+        let Some(wanted) = &self.shard else { return true };
+        read_key(&self.stream, key).is_some_and(|(shard, _)| shard == wanted)
+    }
+
+    /// Fetches an object and looks at it.
+    async fn object(&self, key: String) -> Result<(String, u64, Inspected), ArchiveError> {
+        let Fetched { key, metadata, bytes } = self.fetch(key).await?;
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                let seen = Inspected::unopened(&key, &metadata, why);
+                return Ok((key, 0, seen));
+            }
+        };
+        let (stream, name, size) = (self.stream.clone(), key.clone(), bytes.len() as u64);
+        let seen = tokio::task::spawn_blocking(move || inspect(&stream, &name, &metadata, &bytes)).await;
+        Ok((key, size, seen.expect("looking at an object does not panic")))
+    }
+
+    /// An object that is listed and cannot be had (it may lie in a colder class of storage, or
+    /// have lost bytes on its disk) stops nobody.
+    async fn fetch(&self, key: String) -> Result<Fetched, ArchiveError> {
+        let metadata = patiently(|| self.archive.head(&key)).await?.unwrap_or_default();
+        let bytes = match patiently(|| self.archive.get(&key)).await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err("it is gone since it was listed".to_owned()),
+            Err(ArchiveError::Refused { cause, .. } | ArchiveError::Transient { cause, .. }) => {
+                Err(format!("it cannot be read: {}", with_causes(&*cause)))
+            }
+        };
+        Ok(Fetched { key, metadata, bytes })
+    }
+
+    /// Ends all walks, and those that never began: of shards without an object.
+    fn finish(&self, mut walks: BTreeMap<String, Walk>, promised: &Promises, found: &mut Vec<Finding>) {
+        // A part that ends earlier than the chain says nothing of its end.
+        if self.span.to.is_some() {
+            return walks.into_values().for_each(|walk| walk.finish(None, found));
+        }
+        for (shard, promise) in promised {
+            // Neither does one in which nothing of the shard has arrived.
+            if self.span.from.is_none_or(|from| promise.arrival.is_some_and(|arrival| arrival >= from)) {
+                walks.entry(shard.clone()).or_insert_with_key(|shard| self.walk(shard));
+            }
+        }
+        for (shard, walk) in walks {
+            walk.finish(promised.get(&shard), found);
+        }
+    }
+
+    /// Whether what seemed to be missing was archived while others were looked at.
+    async fn came_late(&self, finding: &Finding) -> Result<bool, VerifyError> {
+        let Finding::Missing { shard, after, since: Some(since), through: Some(through), next: Some(next), .. } =
+            finding
+        else {
+            return Ok(false);
+        };
+        let span = Span { from: Some(*since), to: read_hour(&self.stream, next).map(|hour| hour + 1) };
+        let mut keys = Keys::new(self.archive.clone(), &self.stream, span, None);
+        while let Some(page) = keys.next_page().await.map_err(VerifyError::Archive)? {
+            let fills = |key: &String| {
+                read_key(&self.stream, key)
+                    .is_some_and(|(of, first)| of == shard && Some(&first) > after.as_ref() && first <= *through)
+            };
+            for key in page.iter().filter(|key| fills(key)) {
+                let metadata = patiently(|| self.archive.head(key)).await.map_err(VerifyError::Archive)?;
+                let prev =
+                    metadata.unwrap_or_default().remove("prev-seq").and_then(|digits| SequenceNumber::new(&digits));
+                if prev == *after {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Tells what was found, but for what is missing: that is looked for once more.
+fn sort(found: &mut Vec<Finding>, missing: &mut Vec<Finding>, report: &mut Report) {
+    for finding in found.drain(..) {
+        if matches!(finding, Finding::Missing { .. }) && missing.len() < FINDINGS_MAX {
+            missing.push(finding);
+        } else {
+            report.find(finding);
+        }
+    }
+}
+
+/// An error and its causes on one line.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Counts an object. Returns its shard and place, where it has one.
+fn note(report: &mut Report, stream: &str, key: &str, size: u64, seen: Inspected) -> Option<(String, Head)> {
+    report.objects += 1;
+    report.bytes += size;
+    let finding = |why| match seen.is_open {
+        true => Finding::Altered { key: key.to_owned(), why },
+        false => Finding::Unopened { key: key.to_owned(), why },
+    };
+    let Some((shard, _)) = read_key(stream, key) else {
+        report.find(Finding::Added { key: key.to_owned(), why: "its key is none of this program's".to_owned() });
+        return None;
+    };
+    seen.faults.into_iter().map(finding).for_each(|finding| report.find(finding));
+    let of_shard = report.shards.entry(shard.to_owned()).or_default();
+    of_shard.objects += 1;
+    of_shard.records += seen.records;
+    of_shard.lines += seen.lines;
+    let head = seen.head?;
+    let first = of_shard.first_seq.get_or_insert_with(|| head.first.clone());
+    *first = head.first.clone().min(first.clone());
+    of_shard.last_seq = of_shard.last_seq.take().max(Some(head.last.clone()));
+    Some((shard.to_owned(), head))
+}
+
+#[cfg(test)]
+mod tests;
