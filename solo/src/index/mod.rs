@@ -2,6 +2,7 @@
 
 mod fields;
 mod incidents;
+mod network;
 pub mod search;
 
 use crate::trouble::Trouble;
