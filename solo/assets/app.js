@@ -89,8 +89,9 @@ function el(tag, props = {}, ...children) {
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value === true) node.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+    else if (value === null || value === undefined) continue;
+    else if (name.startsWith("aria-")) node.setAttribute(name, value);
+    else if (value !== false) node.setAttribute(name, value === true ? "" : value);
   }
   const kept = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
   node.append(...kept.map((child) => (child instanceof Node ? child : visible(child))));
