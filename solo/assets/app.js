@@ -9,6 +9,13 @@
 const POLL_MS = 2000;
 const TIMEOUT_MS = 10000;
 const PAGE = 50;
+/// Incidents that are asked for, and those of them that are shown before somebody wants more.
+const INCIDENTS = 50;
+const INCIDENTS_FIRST = 5;
+/// The latest are among them, however many others have likely succeeded.
+const INCIDENTS_LATEST = 2;
+/// Bytes that an incident keeps of a path.
+const PATH_BYTES = 256;
 /// What a cell of the table shows of a target; the details show all of it.
 const CELL_CHARS = 300;
 
@@ -48,6 +55,16 @@ const STATUS_TEXT = {
   414: "URI Too Long", 429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable",
 };
 
+/// What became of an attack: a sign, a name and what the name means. Colour alone tells
+/// nothing to those who do not see it.
+const OUTCOMES = {
+  likely_succeeded: ["▲", "Likely succeeded", "What the server answered, or what followed, looks as if the attack had worked"],
+  unknown: ["?", "Unknown", "The answers look like any others"],
+  failed: ["–", "Failed", "Answered as something that is not there or not good"],
+  blocked: ["■", "Blocked", "The server refused it"],
+};
+const SUCCESS = "likely_succeeded";
+
 const ALERTS = "event.kind:alert";
 const SERVED = "event.outcome:success";
 
@@ -67,8 +84,14 @@ const state = {
   pages: 0,
   /// A newer first page that waits until the table may move.
   waiting: null,
+  /// The newest incidents, whatever the query is; null before the first answer.
+  incidents: null,
+  /// Whether all of them are shown.
+  allIncidents: false,
   /// The event in the details.
   open: null,
+  /// What had the focus before the details, as its `data-key`.
+  back: null,
   /// Where the pointer or the keys are in the timeline: the time of a bucket.
   cursor: null,
 };
@@ -89,8 +112,9 @@ function el(tag, props = {}, ...children) {
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value === true) node.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+    else if (value === null || value === undefined) continue;
+    else if (name.startsWith("aria-")) node.setAttribute(name, value);
+    else if (value !== false) node.setAttribute(name, value === true ? "" : value);
   }
   const kept = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
   node.append(...kept.map((child) => (child instanceof Node ? child : visible(child))));
@@ -229,11 +253,13 @@ const refresh = () => ask(load);
 
 async function load(signal) {
   const q = encodeURIComponent(state.query.trim());
-  const asked = [api("/api/status", signal)];
+  const asked = [api("/api/status", signal), api(`/api/incidents?limit=${INCIDENTS}`, signal)];
   if (state.refused === null) asked.push(api(`/api/events?q=${q}&limit=${PAGE}`, signal), api(`/api/stats?q=${q}`, signal));
-  const [status, page, stats] = await Promise.all(asked);
+  const [status, incidents, page, stats] = await Promise.all(asked);
   if (signal.aborted) return;
   state.status = status;
+  tell(state.incidents, incidents);
+  state.incidents = incidents;
   if (page) {
     state.stats = stats;
     take(page);
@@ -307,6 +333,7 @@ function draw() {
   $("results").hidden = empty || !state.stats;
   drawMeters();
   drawFooter();
+  drawIncidents({ isPoll: true });
   if (empty) drawStart();
   if (!state.stats || empty) return;
   drawSummary();
@@ -355,6 +382,7 @@ function drawFilters() {
   $("only-served").setAttribute("aria-pressed", has(SERVED));
   $("unzoom").hidden = !clauses(state.query).some(isZoom);
   $("clear").hidden = state.query === "";
+  drawIncidents();
 }
 
 function drawSummary() {
@@ -414,8 +442,153 @@ function drawTop(list, tops, describe) {
 function replaceKeepingFocus(list, items) {
   const focused = list.contains(document.activeElement) ? document.activeElement.closest("[data-key]")?.dataset.key : undefined;
   list.replaceChildren(...items);
-  const again = focused !== undefined && items.find((item) => item.dataset.key === focused);
+  if (focused !== undefined) focusKey(list, focused);
+}
+
+/// False where nothing has this key any more.
+function focusKey(list, key) {
+  const again = [...list.querySelectorAll("[data-key]")].find((item) => item.dataset.key === key);
   if (again) (again.matches("button") ? again : again.querySelector("button")).focus({ preventScroll: true });
+  return Boolean(again);
+}
+
+// The incidents ----------------------------------------------------------------------
+
+const incidentId = (doc) => doc.event.id;
+const succeeded = (doc) => doc.attack.outcome === SUCCESS;
+
+/// Those that may have worked first, then those whose actors were seen last.
+function ranked(incidents) {
+  return [...incidents].sort((a, b) => succeeded(b) - succeeded(a));
+}
+
+/// Says to a screen reader what is new. Nothing is new on a page that was just opened.
+function tell(before, { incidents }) {
+  if (!before) return;
+  const known = new Map(before.incidents.map((doc) => [incidentId(doc), succeeded(doc)]));
+  const news = incidents.filter((doc) => !known.has(incidentId(doc)) || (succeeded(doc) && !known.get(incidentId(doc))));
+  if (!news.length) return;
+  const bad = news.filter(succeeded).length;
+  const text = news.length === 1 ? `Incident: ${news[0].message}` : `${count(news.length)} incidents${bad ? `, ${count(bad)} likely succeeded` : ""}`;
+  $("news").textContent = visible(short(text));
+}
+
+/// An incident that is not over yet may go on: its time has no end. A network stands for
+/// the addresses in it.
+function clausesOf(doc) {
+  const until = doc.twosec.incident.is_over ? doc.event.end : "*";
+  return [clause("source.ip", doc.source.address), `@timestamp:[${doc.event.start} TO ${until}]`];
+}
+
+/// Whether the query asks for this incident. Its end is left out, which moves.
+function isSelected(doc) {
+  return has(clausesOf(doc)[0]) && clauses(state.query).some((part) => part.startsWith(`@timestamp:[${doc.event.start} TO `));
+}
+
+function select(doc) {
+  const [actor] = clausesOf(doc);
+  const rest = clauses(state.query).filter((part) => part !== actor && !isZoom(part));
+  search((isSelected(doc) ? rest : clausesOf(doc)).join(" AND "));
+}
+
+/// What the list shows now: it is drawn anew only when that changes.
+let drawnIncidents = null;
+
+/// Rows do not move under a mouse because of a poll.
+function drawIncidents({ isPoll = false } = {}) {
+  if (!state.incidents || !state.status) return;
+  const { total, incidents } = state.incidents;
+  const all = ranked(incidents);
+  const latest = incidents.slice(0, INCIDENTS_LATEST);
+  const first = all.filter((doc, place) => place < INCIDENTS_FIRST || latest.includes(doc) || isSelected(doc));
+  const shown = state.allIncidents ? all : first;
+  const bad = all.filter(succeeded).length;
+  $("incidents-card").hidden = state.status.lines === 0 && total === 0;
+  $("incidents-total").textContent = count(total);
+  $("incidents-order").replaceChildren(...(bad ? [el("strong", { class: "bad" }, `${count(bad)} likely succeeded`), bad < all.length && ", shown first; then the latest"].filter(Boolean) : []));
+  $("more-incidents").hidden = first.length === all.length;
+  $("more-incidents").setAttribute("aria-expanded", state.allIncidents);
+  const every = total > all.length ? [`Show the latest ${count(all.length)}; `, el("code", {}, "twosec incidents"), ` shows all ${count(total)}`] : [`Show all ${count(total)}`];
+  $("more-incidents").replaceChildren(...(state.allIncidents ? ["Show fewer"] : every));
+  const list = $("incidents");
+  const looks = JSON.stringify(shown.map((doc) => [incidentId(doc), doc.twosec.incident.revision, isSelected(doc) && state.query, goesOn(doc)]));
+  const isHeld = isPoll && list.matches(":hover") && matchMedia("(hover: hover)").matches;
+  if (looks === drawnIncidents || isHeld) return;
+  drawnIncidents = looks;
+  replaceKeepingFocus(list, shown.length ? shown.map(incident) : [el("li", { class: "empty" }, "No incident so far.")]);
+}
+
+const GOES_ON_MS = 30 * 60e3;
+const goesOn = (doc) => !doc.twosec.incident.is_over && Date.now() - new Date(doc.event.end) < GOES_ON_MS;
+
+function incident(doc) {
+  const { attack, source, twosec: { incident: about } } = doc;
+  const id = incidentId(doc);
+  const open = isSelected(doc);
+  const [sign, outcome, meaning] = OUTCOMES[attack.outcome] ?? ["?", attack.outcome, ""];
+  const where = [source.geo?.country_name, source.as?.organization?.name].filter(Boolean).join(", ");
+  return el("li", { "data-key": id, class: `incident severity-${attack.severity} outcome-${attack.outcome}${open ? " open" : ""}` },
+    el("div", { class: "head" },
+      el("h3", {}, el("button", { type: "button", "data-key": `${id}/actor`, "aria-expanded": open, "aria-controls": open ? `incident-${id}` : null, "aria-describedby": `outcome-${id} span-${id}`, title: open ? "Show all events again" : "Show only the events of this incident", onclick: () => select(doc) }, el("span", { class: "raw mono" }, source.address))),
+      el("span", { class: "outcome", id: `outcome-${id}`, title: meaning }, el("span", { "aria-hidden": "true" }, sign), ` ${outcome}`),
+      where && el("span", { class: "where raw" }, short(where)),
+      el("span", { class: "span", id: `span-${id}` }, spanOf(doc)),
+      el("span", { class: "weight", title: `Score ${attack.score} of 100, ${attack.severity} severity` }, el("span", { class: "unseen" }, "score "), el("b", {}, attack.score), ` ${attack.severity}`),
+      el("p", { class: "what" },
+        el("span", { class: "phases", title: "How far the actor came" }, about.phases.join(" › ")),
+        attack.categories.map((category) => el("span", { class: `badge ${colour(category)}`, title: CATEGORIES[category]?.[0] }, category, " ", el("b", {}, about.categories[category] ?? ""))),
+        el("span", { class: "requests" }, ` in ${plural(about.requests, "request", "requests")}`)),
+      attack.outcome_reason && el("p", { class: "why sentence" }, `${attack.outcome_reason}.`)),
+    open && el("div", { class: "more", id: `incident-${id}` }, moreOf(doc)));
+}
+
+/// From when to when, and for how long.
+function spanOf(doc) {
+  const { start, end } = doc.event;
+  const oneDay = start.slice(0, 10) === end.slice(0, 10);
+  const seconds = Math.round((new Date(end) - new Date(start)) / 1000);
+  const times = seconds ? `${when(start)} to ${when(end, { day: !oneDay })}` : when(start);
+  return [times, seconds >= 1 && ` (${lasting(seconds)})`, goesOn(doc) && el("b", { class: "goes-on" }, " goes on")];
+}
+
+function lasting(seconds) {
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const first = units.findIndex(([, size]) => seconds >= size);
+  const [[name, size], next] = [units[first], units[first + 1]];
+  const rest = next ? Math.floor((seconds % size) / next[1]) : 0;
+  return `${Math.floor(seconds / size)} ${name}${rest ? ` ${rest} ${next[0]}` : ""}`;
+}
+
+function moreOf(doc) {
+  const { behaviour = [], targets = [], user_agents: agents = [], evidence = [] } = doc.twosec.incident;
+  const id = incidentId(doc);
+  const path = (target) => el("li", { class: "raw mono" }, isCut(target) ? target : el("button", { class: "link", type: "button", "data-key": `${id}/path/${target}`, title: "Only requests for this path", "aria-pressed": has(clause("url.path", target)), onclick: () => toggle(clause("url.path", target)) }, target));
+  const part = (title, items, each) => items.length > 0 && el("div", { class: "part" }, el("h4", {}, title), el("ul", {}, items.map(each)));
+  return [
+    el("p", { class: "go" }, el("button", { class: "link", type: "button", "data-key": `${id}/events`, onclick: showEvents }, "Go to its events")),
+    el("div", {}, part("Evidence", evidence, (found) => evidenceOf(id, found))),
+    el("div", {},
+      part("What no single line shows", behaviour, (sentence) => el("li", { class: "sentence" }, `${sentence}.`)),
+      part("Targets", targets, path),
+      part("User agents", agents, (agent) => el("li", { class: "raw mono" }, agent))),
+  ];
+}
+
+/// Incidents keep the beginning of a long path, which finds nothing.
+const isCut = (path) => new TextEncoder().encode(path).length >= PATH_BYTES - 3;
+
+function evidenceOf(id, found) {
+  const key = `${id}/event/${found.rule}`;
+  const place = found.parameter === undefined ? [] : [", parameter ", el("code", { class: "raw" }, short(found.parameter) || "(no name)")];
+  return el("li", { class: `finding ${colour(found.category)}` },
+    el("p", { class: "meta" }, badge(found.category), " ", el("code", {}, found.rule), " in ", el("code", {}, found.field), ...place, `, score ${found.score}. `,
+      el("button", { class: "link", type: "button", "data-key": key, onclick: () => { state.back = key; openLinked(found.event); } }, "Open the event")),
+    el("code", { class: "quote raw" }, found.excerpt));
+}
+
+function showEvents() {
+  $("events-title").scrollIntoView({ block: "start" });
+  focusRow(0);
 }
 
 // The timeline -----------------------------------------------------------------------
@@ -607,7 +780,7 @@ function row(doc) {
   const target = doc.url?.original ?? doc.event.original;
   const source = doc.source?.address ?? "";
   const categories = attack?.categories ?? [];
-  return el("tr", { class: kind.filter(Boolean).join(" "), tabindex: -1, onclick: () => openEvent(doc) },
+  return el("tr", { class: kind.filter(Boolean).join(" "), tabindex: -1, onclick: () => { state.back = null; openEvent(doc); } },
     el("td", { title: doc["@timestamp"] }, when(doc["@timestamp"])),
     el("td", { class: "raw mono", title: visible(short(source)) }, short(source)),
     el("td", {}, short(http?.request?.method ?? "")),
@@ -676,7 +849,8 @@ function closeDetails() {
   $("page").inert = false;
   history.replaceState(null, "", address(state.query));
   markOpen();
-  focusRow(index);
+  if (state.back === null || !focusKey($("incidents"), state.back)) focusRow(index);
+  state.back = null;
 }
 
 function markOpen() {
@@ -691,6 +865,7 @@ async function move(by) {
   const to = at < 0 ? 0 : at + by;
   if (to >= state.events.length) await more();
   if (to < 0 || to >= state.events.length) return;
+  state.back = null;
   if (state.open) openEvent(state.events[to]);
   focusRow(to);
 }
@@ -818,6 +993,8 @@ function listen() {
   $("unzoom").addEventListener("click", () => search(withoutZoom().join(" AND ")));
   $("clear").addEventListener("click", () => search(""));
   $("more").addEventListener("click", more);
+  $("more-incidents").addEventListener("click", () => { state.allIncidents = !state.allIncidents; drawIncidents(); });
+  $("incidents").addEventListener("pointerleave", () => drawIncidents());
   $("newer").addEventListener("click", () => adopt(state.waiting));
   $("rows").addEventListener("pointerleave", () => { if (state.waiting && !held()) adopt(state.waiting); });
   listenToTimeline();

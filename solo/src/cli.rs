@@ -286,7 +286,7 @@ fn open_index(data: &Path) -> anyhow::Result<Arc<LocalIndex>> {
 }
 
 fn incidents(args: &IncidentsArgs) -> anyhow::Result<()> {
-    let incidents = open_index(&args.data)?.incidents(args.limit);
+    let incidents = open_index(&args.data)?.incidents(args.limit).incidents;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut networks = BTreeSet::new();
     for incident in &incidents {

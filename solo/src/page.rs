@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Events in one answer at most.
 const EVENTS_MAX: usize = 500;
 
+/// Incidents in one answer at most.
+const INCIDENTS_MAX: usize = 200;
+
 /// What the page answers from.
 #[derive(Clone)]
 pub struct Sources {
@@ -35,6 +38,7 @@ pub fn router(sources: Sources) -> Router {
         .route("/favicon.svg", asset(include_str!("../assets/favicon.svg"), "image/svg+xml"))
         .route("/api/events", get(events))
         .route("/api/stats", get(stats))
+        .route("/api/incidents", get(incidents))
         .route("/api/event/{id}", get(event))
         .route("/api/status", get(status))
         .layer(middleware::from_fn_with_state(sources.clone(), guard))
@@ -81,6 +85,10 @@ async fn events(State(sources): State<Sources>, Query(asked): Query<Asked>) -> R
 
 async fn stats(State(sources): State<Sources>, Query(asked): Query<Asked>) -> Result<Response, Refusal> {
     answer(move || sources.index.stats(&*sources.index.query(&asked.q)?)).await
+}
+
+async fn incidents(State(sources): State<Sources>, Query(asked): Query<Asked>) -> Result<Response, Refusal> {
+    answer(move || Ok(sources.index.incidents(asked.limit.unwrap_or(50).min(INCIDENTS_MAX)))).await
 }
 
 async fn event(State(sources): State<Sources>, Path(id): Path<String>) -> Result<Response, Refusal> {

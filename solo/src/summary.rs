@@ -101,7 +101,7 @@ pub fn of(index: &LocalIndex, files: &[FileSettings], status: &Status, took: Dur
         attackers: attackers
             .map(|(who, categories)| Attacker { address: who.key, attacks: who.count, categories })
             .collect(),
-        incidents: index.incidents(SHOWN).iter().map(|incident| sentence(incident.get())).collect(),
+        incidents: index.incidents(SHOWN).incidents.iter().map(|incident| sentence(incident.get())).collect(),
         telling: index.telling(&*query, SHOWN)?.iter().map(telling).collect(),
         unparsed: Unparsed {
             lines: stats.unparsed,

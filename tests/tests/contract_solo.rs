@@ -82,7 +82,7 @@ async fn the_index_keeps_the_highest_revision_of_an_incident() {
     let folder = tempfile::tempdir().unwrap();
     let index = LocalIndex::open(folder.path(), Trouble::default()).unwrap();
     contract::a_higher_revision_replaces_a_lower_one(&*index).await;
-    assert_eq!(index.incidents(9).len(), 1);
+    assert_eq!(index.incidents(9).incidents.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,12 +115,25 @@ struct Follow {
 
 impl Follow {
     fn get(&self, path: &str) -> (u16, String) {
+        let (head, body) = self.ask(path, &self.address);
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+    }
+
+    /// Head and body of the answer to somebody who calls the page `host`.
+    fn ask(&self, path: &str, host: &str) -> (String, String) {
         let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        (head.to_owned(), body.to_owned())
+    }
+
+    /// The newest incidents, once `is_there` finds the wanted one among them.
+    fn incidents(&self, what: &str, is_there: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let answered = || serde_json::from_str::<Value>(&self.get("/api/incidents").1).unwrap()["incidents"].take();
+        tests::wait::blocking(what, || answered().as_array().unwrap().iter().any(&is_there));
+        answered().as_array().unwrap().clone()
     }
 
     fn total(&self) -> u64 {
@@ -312,6 +325,66 @@ fn the_page_shows_events_and_refuses_what_it_cannot_read() {
     assert_eq!(serde_json::from_str::<Value>(&event).unwrap(), found["events"][0]);
     let (code, body) = follow.get("/api/events?q=foo:(");
     assert!(code == 400 && body.contains("cannot read the query"), "{code} {body}");
+    follow.stop();
+}
+
+#[test]
+fn the_page_shows_the_newest_incidents_and_how_each_came_out() {
+    let host = Host::new();
+    host.append(&sample_lines());
+    let follow = host.follow();
+    follow.wait_for(2404);
+    let incidents = follow.incidents("an intruder is told of", |incident| {
+        incident["source"]["address"] == "216.160.83.60" && incident["attack"]["outcome"] == "likely_succeeded"
+    });
+    let ends: Vec<&str> = incidents.iter().map(|incident| incident["event"]["end"].as_str().unwrap()).collect();
+    assert!(ends.is_sorted_by(|one, next| one >= next), "{ends:?}");
+    let few: Value = serde_json::from_str(&follow.get("/api/incidents?limit=2").1).unwrap();
+    assert_eq!(few["incidents"].as_array().unwrap().len(), 2);
+    assert!(few["total"].as_u64() >= Some(incidents.len() as u64), "{}", few["total"]);
+    follow.stop();
+}
+
+#[test]
+fn a_page_of_somebody_else_gets_nothing() {
+    let host = Host::new();
+    host.append(&sample_lines()[..100]);
+    let follow = host.follow();
+    follow.wait_for(100);
+    for path in ["/", "/app.js", "/api/events", "/api/stats", "/api/incidents", "/api/status"] {
+        let (head, body) = follow.ask(path, "evil.example:7654");
+        assert!(head.starts_with("HTTP/1.1 403 "), "{path}: {head}");
+        assert_eq!(body, "this page answers to its own address only");
+    }
+    follow.stop();
+}
+
+#[test]
+fn what_an_attacker_wrote_into_an_incident_is_text() {
+    let host = Host::new();
+    let path = "/<svg/onload=alert(1)>";
+    let agent = "<img src=x onerror=alert(document.domain)>";
+    host.append(&[format!(
+        r#"192.0.2.66 - - [16/Nov/2026:08:00:25 +0000] "GET {path}?id=1%27+union+select+1,2--+- HTTP/1.1" 200 912 "-" "{agent}""#
+    )]);
+    let follow = host.follow();
+    follow.wait_for(1);
+    let incidents = follow.incidents("the attacker is told of", |incident| incident["source"]["ip"] == "192.0.2.66");
+    let incident = &incidents[0]["twosec"]["incident"];
+    assert_eq!((&incident["targets"][0], &incident["user_agents"][0]), (&path.into(), &agent.into()));
+    let (head, _) = follow.ask("/api/incidents", &follow.address);
+    for line in ["content-type: application/json\r\n", "x-content-type-options: nosniff\r\n"] {
+        assert!(head.contains(line), "{head}");
+    }
+    // Documents reach the page as text alone, and if they did not, they could run nothing.
+    let (head, script) = follow.ask("/app.js", &follow.address);
+    for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "createContextualFragment", "document.write", "eval("] {
+        assert!(!script.contains(way), "the page uses {way}");
+    }
+    assert!(
+        head.contains("content-security-policy: default-src 'self'; style-src 'self'; script-src 'self';"),
+        "{head}"
+    );
     follow.stop();
 }
 

@@ -138,14 +138,19 @@ impl Fields {
         self.by_name.contains_key(path) || self.objects.contains(path)
     }
 
+    /// A searched field.
+    pub fn field(&self, name: &str) -> Field {
+        self.by_name[name].0
+    }
+
     /// A whole value of a text field.
     pub fn term(&self, name: &str, value: &str) -> Term {
-        Term::from_field_text(self.by_name[name].0, value)
+        Term::from_field_text(self.field(name), value)
     }
 
     /// Where bare words are looked for.
     pub fn default(&self) -> Field {
-        self.by_name[DEFAULT].0
+        self.field(DEFAULT)
     }
 
     /// The field that holds the document itself.

@@ -2,6 +2,7 @@
 
 mod fields;
 mod incidents;
+mod network;
 pub mod search;
 
 use crate::trouble::Trouble;
@@ -10,6 +11,7 @@ use event::{EventId, LifeId};
 use fields::Fields;
 use incidents::Incidents;
 use processor::index::{Index, IndexError, Item, Verdict};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -38,6 +40,9 @@ struct Store {
     path: PathBuf,
     reader: IndexReader,
     writing: Arc<Mutex<Writing>>,
+    /// Apart from what is written, so that the page need not wait for a commit. Who holds
+    /// both has taken `writing` first.
+    incidents: Arc<Mutex<Incidents>>,
     trouble: Trouble,
 }
 
@@ -50,7 +55,15 @@ struct Writing {
     /// The furthest offset of each life that is in the index. A line beyond it cannot be
     /// there yet, which spares most lines a look into the index.
     marks: HashMap<LifeId, Option<u64>>,
-    incidents: Incidents,
+}
+
+/// The newest incidents.
+#[derive(Debug, Serialize)]
+pub struct Latest {
+    /// Incidents that are kept in all.
+    pub total: usize,
+    /// Documents, those whose actors were seen last first.
+    pub incidents: Vec<Box<RawValue>>,
 }
 
 impl LocalIndex {
@@ -73,16 +86,18 @@ impl LocalIndex {
         let index = tantivy::Index::open_or_create(folder, schema)?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
         let incidents = Incidents::open(&path.join(INCIDENTS_FILE))?;
-        let writing = Writing { writer: None, fresh: HashSet::new(), marks: HashMap::new(), incidents };
+        let writing = Arc::new(Mutex::new(Writing { writer: None, fresh: HashSet::new(), marks: HashMap::new() }));
         let fields = Fields::of(&index.schema());
-        let store = Store { path: path.to_owned(), reader, writing: Arc::new(Mutex::new(writing)), trouble };
+        let incidents = Arc::new(Mutex::new(incidents));
+        let store = Store { path: path.to_owned(), reader, writing, incidents, trouble };
         Ok(LocalIndex { index, fields, store })
     }
 
-    /// The incidents, those whose actors were seen last first; as documents.
-    pub fn incidents(&self, most: usize) -> Vec<Box<RawValue>> {
-        let writing = self.store.writing();
-        writing.incidents.newest().into_iter().take(most).map(ToOwned::to_owned).collect()
+    /// The newest `most` incidents.
+    pub fn incidents(&self, most: usize) -> Latest {
+        let incidents = self.store.incidents();
+        let newest = incidents.newest();
+        Latest { total: newest.len(), incidents: newest.into_iter().take(most).map(ToOwned::to_owned).collect() }
     }
 
     fn new_writer(&self) -> tantivy::Result<IndexWriter> {
@@ -101,7 +116,7 @@ impl LocalIndex {
 
     fn add_one(&self, writing: &mut Writing, item: &Item) -> Result<Verdict, IndexError> {
         if item.document.revision.is_some() {
-            let put = writing.incidents.put(&item.document);
+            let put = self.store.incidents().put(&item.document);
             return Ok(
                 put.map_or_else(|| Verdict::Dead("it is no incident".to_owned()), |created| Verdict::Done { created })
             );
@@ -162,13 +177,17 @@ impl Store {
         self.writing.lock().expect("nobody panics while writing")
     }
 
+    fn incidents(&self) -> MutexGuard<'_, Incidents> {
+        self.incidents.lock().expect("nobody panics with the incidents in hand")
+    }
+
     /// A writer that has failed takes nothing more, and what it held is gone.
     fn lose(&self, writing: &mut Writing, error: &TantivyError) -> IndexError {
         self.trouble.report(format!("cannot write the index `{}`: {error}", self.path.display()));
         writing.writer = None;
         writing.fresh.clear();
         writing.marks.clear();
-        writing.incidents.forget();
+        self.incidents().forget();
         IndexError::Lost(error.to_string().into())
     }
 
@@ -178,7 +197,7 @@ impl Store {
             Some(writer) => writer.commit().and_then(|_| self.reader.reload()),
             None => return Err(IndexError::Lost("the last write failed".into())),
         };
-        let committed = committed.and_then(|()| Ok(writing.incidents.save()?));
+        let committed = committed.and_then(|()| Ok(self.incidents().save()?));
         committed.map_err(|error| self.lose(&mut writing, &error))?;
         writing.fresh.clear();
         self.trouble.clear();

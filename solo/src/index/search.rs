@@ -126,7 +126,8 @@ impl LocalIndex {
         parser.set_conjunction_by_default();
         let tree = query_grammar::parse_query(text)
             .map_err(|_| SearchError::Query("brackets, quotes or operators do not fit".into()))?;
-        parser.build_query_from_user_input_ast(selective(tree)).map_err(|error| SearchError::Query(error.to_string()))
+        let tree = selective(self.with_addresses(tree)?);
+        parser.build_query_from_user_input_ast(tree).map_err(|error| SearchError::Query(error.to_string()))
     }
 
     /// Events that match `query`, newest first, from the `skip`th on.
