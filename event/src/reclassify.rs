@@ -2,6 +2,7 @@
 //!
 //! What was masked before it was archived cannot be judged again. So a finding that lies on a
 //! masked value, or on more than it, is never taken away: nobody can show that it was wrong.
+//! Nor is one of a rule that a user had written, and that is not at hand here.
 //! What other lines told of the line ([`crate::outcome::Context`]) stays as well; it follows
 //! from all that its host saw, and not from rules for a line.
 
@@ -97,7 +98,9 @@ fn verdict(event: &Event, classifier: &Classifier) -> Option<Attack> {
     // Evidence is what may be shown.
     let new = classifier.judge(access).map(|verdict| verdict.attack(shown));
     let archived = event.attack.iter().flat_map(|attack| &attack.findings);
-    let kept: Vec<&Finding> = archived.filter(|finding| is_masked(finding, shown)).collect();
+    let has_own = event.origin.ruleset.contains('+');
+    let is_own = |finding: &Finding| has_own && !classifier.rules().iter().any(|rule| rule.id == finding.rule);
+    let kept: Vec<&Finding> = archived.filter(|finding| is_own(finding) || is_masked(finding, shown)).collect();
     merged(new, &kept)
 }
 
@@ -202,6 +205,20 @@ mod tests {
 
     fn rules_of(event: &Event) -> Vec<&str> {
         event.attack.iter().flat_map(|attack| &attack.findings).map(|finding| &*finding.rule).collect()
+    }
+
+    #[test]
+    fn what_a_rule_of_the_users_found_stays_where_that_rule_is_not_at_hand() {
+        let mut event = archived("/?q=1'+union+select+1,2--+", true);
+        let findings = &mut event.attack.as_mut().unwrap().findings;
+        findings[0].rule = "shop-own".into();
+        let mut judged = |ruleset: &str| {
+            Arc::make_mut(&mut event.origin).ruleset = ruleset.into();
+            let attack = reclassified(event.clone(), &NEWER).attack;
+            attack.map_or_else(Vec::new, |attack| attack.findings.into_iter().map(|finding| finding.rule).collect())
+        };
+        assert_eq!(judged("2026.11.1+0a1b2c3d")[0], "shop-own");
+        assert_eq!(judged("2026.11.1"), [""; 0]);
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     own: Option<String>,
-    made: Arc<OnceLock<Classifier>>,
+    made: Arc<OnceLock<Arc<Classifier>>>,
 }
 
 impl Rules {
@@ -117,12 +117,12 @@ impl Rules {
     }
 
     /// The rules. What of the user's is not used is told in the log, once.
-    pub fn classifier(&self) -> &Classifier {
+    pub fn classifier(&self) -> &Arc<Classifier> {
         self.made.get_or_init(|| {
             let file = |text: &String| DropIn { name: "TWOSEC_RULES".to_owned(), text: text.clone() };
             let (classifier, refused) = Classifier::with_drop_ins(self.own.as_ref().map(file).as_slice());
             refused.iter().for_each(|refused| tracing::error!(reason = %refused, "a rule is not used"));
-            classifier
+            Arc::new(classifier)
         })
     }
 
@@ -272,6 +272,11 @@ impl Config {
         ]
     }
 
+    /// Our rules and the user's.
+    pub fn own_rules(&self) -> Rules {
+        Rules::with(self.rules.clone())
+    }
+
     /// Checks what was written, and says what to write instead. `now` freezes `LATEST`.
     pub fn check(&self, worker: String, now: Millis) -> Result<(Settings, Places), ConfigError> {
         let mut settings = Settings::new(&needed("stream", &self.stream)?, worker);
@@ -285,7 +290,7 @@ impl Config {
         }
         settings.foreign = self.foreign()?;
         settings.redact = self.redact()?;
-        settings.rules = Rules::with(self.rules.clone());
+        settings.rules = self.own_rules();
         settings.redact_key = self.redact_key.as_deref().map(redact_key).transpose()?;
         let (opensearch_url, auth) = self.opensearch()?;
         let places = Places { lease_table: self.lease_table()?, bucket: self.bucket()?, opensearch_url, auth };

@@ -165,6 +165,9 @@ struct ReclassifyArgs {
     /// The folder given to `twosec FILE`.
     #[arg(long, value_name = "DIR", default_value = "twosec-data")]
     data: PathBuf,
+    /// The folder of your own rules, as for `twosec FILE`.
+    #[arg(long, value_name = "DIR")]
+    rules: Option<PathBuf>,
 }
 
 /// The program.
@@ -264,7 +267,7 @@ fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
 
 fn reclassify(args: &ReclassifyArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
-    let report = runtime.block_on(reclassify::run(&args.data))?;
+    let report = runtime.block_on(reclassify::run(&args.data, args.rules.as_deref()))?;
     let mut out = io::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;

@@ -13,8 +13,8 @@ use crate::run::{RunError, STREAM, failed};
 use crate::trouble::Trouble;
 use agent::lock::Lock;
 use agent::signals::stop_on_signals;
+use event::Reclassifier;
 use event::document::IndexNames;
-use event::{Classifier, Reclassifier};
 use processor::progress::{Progress, count};
 use processor::replay::{Reached, Replay, Report};
 use processor::span::Span;
@@ -27,15 +27,17 @@ use std::sync::Arc;
 /// a look that they are new.
 const OBJECTS_AT_ONCE: usize = 1;
 
-/// Makes the index of a data folder anew.
-pub async fn run(data: &Path) -> Result<Report, RunError> {
+/// Makes the index of a data folder anew, by our rules and those of the folder `own_rules`.
+pub async fn run(data: &Path, own_rules: Option<&Path>) -> Result<Report, RunError> {
     if !data.join("archive").exists() {
         return Err(RunError::NoArchive(data.to_owned()));
     }
     let _lock = Lock::take(data).map_err(RunError::Data)?;
     settle(data).map_err(failed(data))?;
     let fresh = data.join("index.new");
-    let rules = Reclassifier::new(Arc::new(Classifier::embedded()));
+    let rules = agent::rules::open(own_rules);
+    rules.refused.iter().for_each(|reason| eprintln!("twosec: {reason}"));
+    let rules = Reclassifier::new(Arc::new(rules.classifier));
     let report = fill(data, &fresh, rules).await?;
     exchange(data).map_err(failed(&fresh))?;
     Ok(report)

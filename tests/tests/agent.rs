@@ -209,7 +209,9 @@ async fn a_kill_between_two_revisions_neither_doubles_nor_loses_an_incident() {
         let mut log = OpenOptions::new().create(true).append(true).open(host.path("access.log")).unwrap();
         log.write_all(lines.as_bytes()).unwrap();
         wait_until("all is read", || {
-            host.status().is_some_and(|status| status["files"][0]["size"].as_u64() > Some(0) && status["files"][0]["lag_bytes"] == 0)
+            host.status().is_some_and(|status| {
+                status["files"][0]["size"].as_u64() > Some(0) && status["files"][0]["lag_bytes"] == 0
+            })
         })
         .await;
         match round {

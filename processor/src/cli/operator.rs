@@ -13,7 +13,7 @@ use crate::verify::{self, Verify};
 use crate::{aws, connect};
 use anyhow::Context;
 use clap::Args;
-use event::{Classifier, Reclassifier};
+use event::Reclassifier;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -166,7 +166,7 @@ async fn replay_of(args: &ReplayArgs, config: &Config, span: Span) -> anyhow::Re
         names,
         stream,
         span,
-        rules: args.reclassify.then(|| Reclassifier::new(Arc::new(Classifier::embedded()))),
+        rules: args.reclassify.then(|| Reclassifier::new(Arc::clone(config.own_rules().classifier()))),
         objects_at_once: OBJECTS_AT_ONCE,
     })
 }
