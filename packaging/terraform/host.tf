@@ -45,6 +45,7 @@ locals {
 
 # Session Manager instead of SSH. This is AWS's own policy for its SSM agent.
 resource "aws_iam_role_policy_attachment" "ssm" {
+  count      = var.host_session_manager ? 1 : 0
   role       = aws_iam_role.agent.name
   policy_arn = "arn:${local.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
 }

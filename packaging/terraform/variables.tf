@@ -304,6 +304,12 @@ variable "host_disk_gib" {
   }
 }
 
+variable "host_session_manager" {
+  description = "Whether a shell on the host can be had by SSM's Session Manager. There is no SSH either way."
+  type        = bool
+  default     = true
+}
+
 variable "agent_package" {
   description = "Path of the agent's package on this machine (.rpm for Amazon Linux, .deb for Debian and Ubuntu). It is put into S3, and the host checks its SHA-256."
   type        = string
