@@ -20,6 +20,8 @@ locals {
     TWOSEC_DVWA           = var.dvwa_enabled ? "yes" : "no"
     TWOSEC_DVWA_IMAGE     = var.dvwa_image
     TWOSEC_MARIADB_IMAGE  = var.mariadb_image
+    # The security group decides who comes in.
+    TWOSEC_DVWA_BIND = "0.0.0.0"
   }
   user_data = join("\n", concat(
     ["#!/bin/bash", "# Settings, then packaging/user-data.sh as it is."],

@@ -86,7 +86,7 @@ output "next_commands" {
     ],
     var.processor_image_digest != null ? [] : [
       "# 2. The image: build and push it, then apply its digest:",
-      "packaging/image/build --push ${aws_ecr_repository.processor.repository_url}:VERSION && terraform apply -var processor_image_digest=sha256:...",
+      "packaging/image/build VERSION out arm64=PROGRAM && packaging/image/build --push out ${aws_ecr_repository.processor.repository_url}:VERSION && terraform apply -var processor_image_digest=$(cat out/image.digest)",
     ],
     [
       "# Any other command of the processor, as a task of its own (here: check):",
