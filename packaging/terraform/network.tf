@@ -11,7 +11,8 @@ data "aws_availability_zones" "here" {
 }
 
 locals {
-  zones      = slice(data.aws_availability_zones.here.names, 0, var.zones)
+  # Sorted: a zone that AWS adds comes at the end, and moves nothing.
+  zones      = slice(sort(data.aws_availability_zones.here.names), 0, var.zones)
   nat_count  = { none = 0, single = 1, per_az = var.zones }[var.nat]
   has_nat    = var.nat != "none"
   task_nets  = local.has_nat ? aws_subnet.private[*].id : aws_subnet.public[*].id
