@@ -82,7 +82,7 @@ variable "flow_log_days" {
 # ---- stream ---------------------------------------------------------------------------------
 
 variable "stream_shards" {
-  description = "Shards of the stream: each takes 1 MB of frames a second, which is some 50,000 lines. 0 chooses on-demand mode, which costs some 29 USD a month before the first byte."
+  description = "Shards of the stream: each takes 1 MB of frames a second, which is some 30,000 lines. 0 chooses on-demand mode, which costs some 29 USD a month before the first byte."
   type        = number
   default     = 1
   validation {
