@@ -13,8 +13,8 @@ here="$(cd "$(dirname "$0")" && pwd)"
 cd "$1"
 # Everything else is named by its hash in here, so one signature is enough.
 rm -f SHA256SUMS SHA256SUMS.sigstore.json
-find . -maxdepth 1 -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >"$here/.sums"
-mv "$here/.sums" SHA256SUMS
+find . -maxdepth 1 -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >../SHA256SUMS.part
+mv ../SHA256SUMS.part SHA256SUMS
 cosign sign-blob --yes --bundle SHA256SUMS.sigstore.json SHA256SUMS
 aws_login
 aws s3 cp --recursive --only-show-errors . "s3://$3/release/$2/"

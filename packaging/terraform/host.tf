@@ -87,8 +87,9 @@ resource "aws_instance" "host" {
   tags = { Name = "${var.name}-host" }
 
   lifecycle {
-    # A newer image of Amazon Linux is no reason to lose a host with its logs.
-    ignore_changes = [ami]
+    # A newer image, package or setting is no reason to lose a host with its logs, nor to stop it:
+    # user data runs once. `terraform apply -replace` makes a new host.
+    ignore_changes = [ami, user_data_base64]
   }
 
   depends_on = [aws_s3_object.agent, aws_iam_role_policy.agent, aws_kinesis_stream.this, aws_route.internet]
