@@ -81,8 +81,12 @@ output "next_commands" {
   description = "What to type next."
   value = join("\n", concat(
     [
-      "# 1. The index template, and the processor's rights in the domain (asks for the password of ${var.search_master_user}):",
-      "packaging/opensearch/set-up --url ${local.search_endpoint} --user ${var.search_master_user} --prefix ${var.index_prefix} --writer ${aws_iam_role.processor.arn} --writer ${aws_iam_role.operator.arn}",
+      var.search_master_arn == null ? "# 1. The index template, and the processor's rights in the domain (asks for the password of ${var.search_master_user}):" : "# 1. The index template, and the processor's rights in the domain, as ${var.search_master_arn}:",
+      join(" ", [
+        "packaging/opensearch/set-up --url ${local.search_endpoint}",
+        var.search_master_arn == null ? "--user ${var.search_master_user}" : "--region ${local.region}",
+        "--prefix ${var.index_prefix} --writer ${aws_iam_role.processor.arn} --writer ${aws_iam_role.operator.arn}",
+      ]),
     ],
     var.processor_image_digest != null ? [] : [
       "# 2. The image: build and push it, then apply its digest:",
