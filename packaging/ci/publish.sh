@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Publishes a folder of release files: checksums, a signature over them, a release on GitHub, and a
+# copy in the bucket from which hosts install.
+#
+#   publish.sh FILES_DIR VERSION BUCKET
+#
+# AWS_ROLE_ARN, AWS_REGION: see aws-login.sh. GH_TOKEN: of the workflow.
+set -euo pipefail
+[ $# -eq 3 ] || { sed -n '2,/^set/{/^set/d;s/^# \?//;p}' "$0" >&2; exit 64; }
+here="$(cd "$(dirname "$0")" && pwd)"
+# shellcheck source=packaging/ci/aws-login.sh
+. "$here/aws-login.sh"
+cd "$1"
+# Everything else is named by its hash in here, so one signature is enough.
+rm -f SHA256SUMS SHA256SUMS.sigstore.json
+find . -maxdepth 1 -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >../SHA256SUMS.part
+mv ../SHA256SUMS.part SHA256SUMS
+cosign sign-blob --yes --bundle SHA256SUMS.sigstore.json SHA256SUMS
+aws_login
+aws s3 cp --recursive --only-show-errors . "s3://$3/release/$2/"
+gh release create "v$2" --verify-tag --title "v$2" --notes "See CHANGELOG.md. Check files with \`sha256sum -c SHA256SUMS\`, and that with \`cosign verify-blob --bundle SHA256SUMS.sigstore.json\`." ./*

@@ -1,0 +1,108 @@
+# In earnest: your own web servers ship to it. Three zones, everything in private subnets, a
+# key of your own, an archive that nobody can delete for a year, and a release workflow.
+#
+#   export AWS_REGION=eu-central-1
+#   terraform init && terraform apply -var-file=production.tfvars
+
+terraform {
+  required_version = ">= 1.9"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100, < 7.0"
+    }
+  }
+  # The state names everything there is: keep it in a bucket that is encrypted and locked.
+  # backend "s3" { ... }
+}
+
+provider "aws" {
+  default_tags {
+    tags = { Project = "twosec" }
+  }
+}
+
+variable "kms_key_arn" {
+  description = "Your key. Its policy must allow logs.REGION.amazonaws.com and cloudwatch.amazonaws.com to use it."
+  type        = string
+}
+
+variable "search_master_arn" {
+  description = "The IAM role whose people run the domain."
+  type        = string
+}
+
+variable "vpn_security_groups" {
+  description = "Security groups, in the VPC that is made, of those who search."
+  type        = list(string)
+  default     = []
+}
+
+variable "github_repository" {
+  description = "OWNER/NAME of the repository that releases."
+  type        = string
+}
+
+variable "alarm_emails" {
+  description = "Who is told of alarms."
+  type        = list(string)
+}
+
+variable "processor_image_digest" {
+  description = "Digest of the processor's image: the release workflow gives it."
+  type        = string
+  default     = null
+}
+
+module "twosec" {
+  source = "../.."
+
+  kms_key_arn = var.kms_key_arn
+  log_days    = 365
+
+  zones         = 3
+  nat           = "per_az"
+  flow_log_days = 90
+
+  stream_shards          = 2
+  stream_retention_hours = 168
+
+  archive_lock_days = 365
+  archive_deep_days = 400
+
+  search_nodes                  = 3
+  search_instance_type          = "r6g.large.search"
+  search_disk_gib               = 100
+  search_dedicated_masters      = true
+  search_master_arn             = var.search_master_arn
+  search_client_security_groups = var.vpn_security_groups
+
+  # Your own servers, not DVWA: give their role the output agent_policy.
+  host_enabled = false
+
+  # The second task stands by.
+  processor_count        = 2
+  processor_image_digest = var.processor_image_digest
+  container_insights     = true
+
+  github_repository = var.github_repository
+
+  alarm_emails = var.alarm_emails
+  budget_usd   = 1500
+}
+
+output "next_commands" {
+  value = module.twosec.next_commands
+}
+
+output "monthly_cost_usd" {
+  value = module.twosec.monthly_cost_usd
+}
+
+output "agent_policy" {
+  value = module.twosec.agent_policy
+}
+
+output "release_role" {
+  value = module.twosec.release_role
+}

@@ -1,0 +1,347 @@
+# Rules that must hold whatever is set. The provider is mocked: no account, no network.
+
+mock_provider "aws" {
+  mock_data "aws_availability_zones" {
+    defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
+  }
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_region" {
+    defaults = { id = "eu-central-1" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+  mock_data "aws_ssm_parameter" {
+    defaults = { insecure_value = "ami-0123456789abcdef0" }
+  }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/mock" }
+  }
+  mock_resource "aws_sns_topic" {
+    defaults = { arn = "arn:aws:sns:eu-central-1:123456789012:mock" }
+  }
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws:logs:eu-central-1:123456789012:log-group:mock" }
+  }
+  mock_resource "aws_ecs_cluster" {
+    defaults = { arn = "arn:aws:ecs:eu-central-1:123456789012:cluster/twosec" }
+  }
+  mock_resource "aws_ecs_task_definition" {
+    defaults = { arn = "arn:aws:ecs:eu-central-1:123456789012:task-definition/mock:1" }
+  }
+  mock_resource "aws_ecr_repository" {
+    defaults = { repository_url = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/twosec-processor" }
+  }
+  mock_resource "aws_opensearch_domain" {
+    defaults = { endpoint = "search-twosec.eu-central-1.es.amazonaws.com" }
+  }
+}
+
+variables {
+  search_master_password = "Only-4-a-test"
+  agent_package          = "tests/package.rpm"
+  dvwa_image             = "ghcr.io/digininja/dvwa@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+  mariadb_image          = "docker.io/library/mariadb@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+}
+
+run "defaults" {
+  command = apply
+
+  # ---- nobody gets in who was not named
+  assert {
+    condition     = length(aws_vpc_security_group_ingress_rule.dvwa) == 0
+    error_message = "DVWA is open to nobody by default"
+  }
+  assert {
+    condition     = length(aws_default_security_group.closed.ingress) == 0 && length(aws_default_security_group.closed.egress) == 0
+    error_message = "the VPC's default security group lets nothing through"
+  }
+  assert {
+    condition = alltrue([
+      for bucket in aws_s3_bucket_public_access_block.this :
+      bucket.block_public_acls && bucket.block_public_policy && bucket.ignore_public_acls && bucket.restrict_public_buckets
+    ])
+    error_message = "no bucket can become public"
+  }
+  assert {
+    condition = alltrue([
+      for bucket in aws_s3_bucket_policy.tls_only :
+      jsondecode(bucket.policy).Statement[0].Effect == "Deny" && jsondecode(bucket.policy).Statement[0].Condition.Bool["aws:SecureTransport"] == "false"
+    ])
+    error_message = "buckets are reached by TLS only"
+  }
+  assert {
+    condition     = one(aws_opensearch_domain.this.advanced_security_options).enabled && one(aws_opensearch_domain.this.domain_endpoint_options).enforce_https
+    error_message = "the domain asks who calls, and by TLS"
+  }
+  assert {
+    condition     = length(aws_opensearch_domain.this.vpc_options) == 1
+    error_message = "the domain stands in the VPC by default"
+  }
+
+  # ---- all that is kept is encrypted
+  assert {
+    condition     = aws_kinesis_stream.this.encryption_type == "KMS"
+    error_message = "the stream is encrypted"
+  }
+  assert {
+    condition     = one(aws_opensearch_domain.this.encrypt_at_rest).enabled && one(aws_opensearch_domain.this.node_to_node_encryption).enabled
+    error_message = "the domain is encrypted, on its disks and between its nodes"
+  }
+  assert {
+    condition     = aws_instance.host[0].root_block_device[0].encrypted
+    error_message = "the host's disk is encrypted"
+  }
+  assert {
+    condition     = length(aws_s3_bucket_server_side_encryption_configuration.this) == 2
+    error_message = "both buckets are encrypted"
+  }
+
+  # ---- the host
+  assert {
+    condition     = aws_instance.host[0].metadata_options[0].http_tokens == "required" && aws_instance.host[0].metadata_options[0].http_put_response_hop_limit == 1
+    error_message = "a container on the host cannot get the host's role"
+  }
+  assert {
+    condition     = aws_instance.host[0].key_name == null || aws_instance.host[0].key_name == "" || !can(regex("^key", aws_instance.host[0].key_name))
+    error_message = "the host has no SSH key"
+  }
+  assert {
+    condition     = length(aws_instance.host[0].user_data_base64) < 16384
+    error_message = "EC2 takes 16 KB of user data"
+  }
+  assert {
+    condition     = strcontains(local.user_data, "export TWOSEC_PACKAGE_SHA256='${filesha256("tests/package.rpm")}'")
+    error_message = "the host is told the hash of its package"
+  }
+
+  # ---- policies
+  assert {
+    condition = alltrue([
+      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy] :
+      alltrue([for s in jsondecode(policy).Statement : alltrue([for action in flatten([s.Action]) : !strcontains(action, "*")])])
+    ])
+    error_message = "no policy has a wildcard action"
+  }
+  assert {
+    condition = alltrue([
+      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy] :
+      alltrue([for s in jsondecode(policy).Statement : s.Resource != "*" || s.Action == "ecr:GetAuthorizationToken"])
+    ])
+    error_message = "each statement names its resource; ECR's log-in alone knows none"
+  }
+  assert {
+    condition = !anytrue([
+      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy] :
+      anytrue([for s in jsondecode(policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "s3:Delete")])])
+    ])
+    error_message = "nobody deletes from the archive"
+  }
+  assert {
+    condition     = toset(flatten([for s in jsondecode(aws_iam_role_policy.agent.policy).Statement : s.Action])) == toset(["kinesis:ListShards", "kinesis:PutRecords", "s3:GetObject"])
+    error_message = "the agent writes one stream and fetches its package"
+  }
+
+  # ---- the task
+  assert {
+    condition = alltrue([
+      for c in jsondecode(aws_ecs_task_definition.processor.container_definitions) :
+      c.readonlyRootFilesystem && c.user == "65532:65532" && c.linuxParameters.capabilities.drop == ["ALL"] && !can(c.privileged) && !can(c.healthCheck)
+    ])
+    error_message = "the task is nobody, writes nothing and has no capability"
+  }
+  assert {
+    condition     = aws_ecs_service.processor.desired_count == 0
+    error_message = "without a digest no task runs"
+  }
+  assert {
+    condition     = !contains(keys(aws_cloudwatch_metric_alarm.this), "no-task")
+    error_message = "without a digest nobody is told that no task runs"
+  }
+  assert {
+    condition     = length(aws_eip.nat) == 0 && one(aws_ecs_service.processor.network_configuration).assign_public_ip
+    error_message = "without NAT, tasks have public addresses"
+  }
+  assert {
+    condition     = length(aws_iam_role.release) == 0 && length(aws_iam_openid_connect_provider.github) == 0
+    error_message = "no role for GitHub unless asked for"
+  }
+  assert {
+    condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : strcontains(alarm.alarm_description, "runbook.md#")])
+    error_message = "each alarm names its page in the runbook"
+  }
+}
+
+run "with_everything" {
+  command = apply
+  variables {
+    kms_key_arn                   = "arn:aws:kms:eu-central-1:123456789012:key/0f0f0f0f-0000-4000-8000-000000000000"
+    zones                         = 3
+    nat                           = "per_az"
+    search_nodes                  = 3
+    flow_log_days                 = 30
+    archive_lock_days             = 30
+    archive_deep_days             = 200
+    archive_expire_days           = 400
+    dvwa_allowed_cidrs            = ["198.51.100.7/32"]
+    processor_image_digest        = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+    processor_count               = 2
+    processor_count_max           = 4
+    processor_health_check        = true
+    processor_secrets             = { TWOSEC_REDACT_KEY = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mask-AbCdEf" }
+    github_repository             = "2sec/2sec"
+    deploy_policy_arns            = ["arn:aws:iam::123456789012:policy/deploy"]
+    alarm_emails                  = ["soc@example.com"]
+    budget_usd                    = 300
+    search_client_security_groups = ["sg-0123456789abcdef0"]
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.release[0].assume_role_policy).Statement[0].Condition == { StringEquals = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:2sec/2sec:environment:release" } }
+    error_message = "only this repository in this environment may release, word for word"
+  }
+  assert {
+    condition     = endswith(jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].image, "@sha256:0000000000000000000000000000000000000000000000000000000000000000")
+    error_message = "the image is named by its digest"
+  }
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].healthCheck.command == ["CMD", "/twosec-processor", "health"]
+    error_message = "the health check needs no shell"
+  }
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].secrets == [{ name = "TWOSEC_REDACT_KEY", valueFrom = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mask-AbCdEf" }]
+    error_message = "secrets come from Secrets Manager"
+  }
+  assert {
+    condition     = length(aws_nat_gateway.this) == 3 && !one(aws_ecs_service.processor.network_configuration).assign_public_ip
+    error_message = "with NAT, tasks have no public address"
+  }
+  assert {
+    condition     = aws_ecs_service.processor.desired_count == 2 && contains(keys(aws_cloudwatch_metric_alarm.this), "no-task")
+    error_message = "with a digest, the tasks run and are watched"
+  }
+  assert {
+    condition     = aws_kinesis_stream.this.kms_key_id == var.kms_key_arn && aws_dynamodb_table.leases.server_side_encryption[0].kms_key_arn == var.kms_key_arn && aws_sns_topic.alarms.kms_master_key_id == var.kms_key_arn
+    error_message = "a key of one's own is used"
+  }
+  assert {
+    condition     = [for rule in aws_vpc_security_group_ingress_rule.dvwa : rule.cidr_ipv4] == ["198.51.100.7/32"]
+    error_message = "DVWA is open to whom it was opened for"
+  }
+}
+
+run "the_whole_internet_must_be_asked_for" {
+  command = plan
+  variables {
+    dvwa_allowed_cidrs = ["0.0.0.0/0"]
+  }
+  expect_failures = [var.dvwa_allowed_cidrs]
+}
+
+run "the_whole_internet_can_be_asked_for" {
+  command = plan
+  variables {
+    dvwa_allowed_cidrs     = ["0.0.0.0/0"]
+    dvwa_open_to_the_world = true
+  }
+}
+
+run "images_that_are_named_by_tag_are_told_of" {
+  command = plan
+  variables {
+    dvwa_image = "ghcr.io/digininja/dvwa:latest"
+  }
+  expect_failures = [check.images_are_pinned]
+}
+
+run "a_domain_is_never_open_to_all" {
+  command = plan
+  variables {
+    search_in_vpc        = false
+    search_allowed_cidrs = ["0.0.0.0/0"]
+  }
+  expect_failures = [var.search_allowed_cidrs]
+}
+
+run "secrets_are_no_plain_settings" {
+  command = plan
+  variables {
+    processor_environment = { TWOSEC_REDACT_KEY = "00" }
+  }
+  expect_failures = [var.processor_environment]
+}
+
+run "somebody_runs_the_domain" {
+  command = plan
+  variables {
+    search_master_password = null
+  }
+  expect_failures = [var.search_master_password]
+}
+
+run "a_weak_password_is_refused" {
+  command = plan
+  variables {
+    search_master_password = "password"
+  }
+  expect_failures = [var.search_master_password]
+}
+
+run "type_and_architecture_fit" {
+  command = plan
+  variables {
+    host_instance_type = "t3.small"
+  }
+  expect_failures = [var.host_instance_type]
+}
+
+run "a_host_needs_the_package" {
+  command = plan
+  variables {
+    agent_package = null
+  }
+  expect_failures = [var.agent_package]
+}
+
+run "a_digest_is_a_digest" {
+  command = plan
+  variables {
+    processor_image_digest = "latest"
+  }
+  expect_failures = [var.processor_image_digest]
+}
+
+run "a_pattern_of_repositories_is_refused" {
+  command = plan
+  variables {
+    github_repository = "2sec/*"
+  }
+  expect_failures = [var.github_repository]
+}
+
+run "memory_fits_the_cpu" {
+  command = plan
+  variables {
+    processor_cpu    = 1024
+    processor_memory = 512
+  }
+  expect_failures = [var.processor_memory]
+}
+
+run "a_budget_tells_somebody" {
+  command = plan
+  variables {
+    budget_usd = 100
+  }
+  expect_failures = [var.budget_usd]
+}
+
+run "nodes_are_spread_evenly" {
+  command = plan
+  variables {
+    search_nodes = 3
+  }
+  expect_failures = [var.search_nodes]
+}

@@ -1,0 +1,39 @@
+# Renders every policy as the module does, with no provider: `packaging/tests/policies/check` looks
+# at what comes out.
+
+locals {
+  account = "123456789012"
+  values = {
+    stream     = "arn:aws:kinesis:eu-central-1:${local.account}:stream/twosec"
+    leases     = "arn:aws:dynamodb:eu-central-1:${local.account}:table/twosec-leases"
+    archive    = "arn:aws:s3:::twosec-archive"
+    artifacts  = "arn:aws:s3:::twosec-artifacts"
+    domain     = "arn:aws:es:eu-central-1:${local.account}:domain/twosec"
+    repository = "arn:aws:ecr:eu-central-1:${local.account}:repository/twosec-processor"
+    log_group  = "arn:aws:logs:eu-central-1:${local.account}:log-group:/twosec/processor"
+    bucket     = "arn:aws:s3:::twosec-archive"
+    topic      = "arn:aws:sns:eu-central-1:${local.account}:twosec-alarms"
+    provider   = "arn:aws:iam::${local.account}:oidc-provider/token.actions.githubusercontent.com"
+    subject    = "repo:2sec/2sec:environment:release"
+    service    = "ecs-tasks.amazonaws.com"
+    account    = local.account
+    name       = "twosec"
+    roles      = ["arn:aws:iam::${local.account}:role/twosec-processor"]
+  }
+  bare = merge(local.values, { kms_key = "", secrets = [], in_vpc = false, cidrs = [] })
+  full = merge(local.values, {
+    kms_key = "arn:aws:kms:eu-central-1:${local.account}:key/0f0f0f0f-0000-4000-8000-000000000000"
+    secrets = ["arn:aws:secretsmanager:eu-central-1:${local.account}:secret:mask-AbCdEf"]
+    in_vpc  = true
+    cidrs   = ["198.51.100.0/24"]
+  })
+  templates = fileset("${path.module}/../../terraform/iam", "*.json.tftpl")
+}
+
+output "bare" {
+  value = { for name in local.templates : trimsuffix(name, ".json.tftpl") => templatefile("${path.module}/../../terraform/iam/${name}", local.bare) }
+}
+
+output "full" {
+  value = { for name in local.templates : trimsuffix(name, ".json.tftpl") => templatefile("${path.module}/../../terraform/iam/${name}", local.full) }
+}
