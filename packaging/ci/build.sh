@@ -16,10 +16,10 @@ command -v musl-gcc >/dev/null || {
     sudo apt-get install -y -qq --no-install-recommends musl-tools
 }
 rustup target add "$target"
-# The C of ring and libdeflate is compiled for musl, too. Paths of this machine stay out of the
-# programs, so that others can build the same bytes.
-name="${target//-/_}"
-export "CC_$name=musl-gcc" "CARGO_TARGET_${name^^}_LINKER=musl-gcc"
+# The C of ring and libdeflate is compiled for musl, too. musl-gcc must not link: Rust brings its own
+# start files, and programs with both crash at once. Paths of this machine stay out of the programs,
+# so that others can build the same bytes.
+export "CC_${target//-/_}=musl-gcc"
 export RUSTFLAGS="--remap-path-prefix=$PWD=/twosec --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)"
 export SOURCE_DATE_EPOCH
