@@ -130,6 +130,10 @@ pub enum Field {
     Referer,
     #[serde(rename = "user.name")]
     User,
+    /// A header that the format logs beside those above, such as `Host` or `Cookie`; the
+    /// finding's parameter is its name.
+    #[serde(rename = "http.request.headers")]
+    Header,
     /// The whole target, for rules that look across its parts.
     #[serde(rename = "url.original")]
     Url,
@@ -152,6 +156,7 @@ impl Field {
             Field::UserAgent => "user_agent",
             Field::Referer => "http.request.referrer",
             Field::User => "user.name",
+            Field::Header => "http.request.headers",
             Field::Url => "url.original",
         }
     }

@@ -166,7 +166,7 @@ fields! {
     "attack.findings.cve" [Keyword] "The vulnerabilities that the rule is about, such as `CVE-2021-44228`.",
     "attack.findings.score" Long "The rule's own score, 1 to 100.",
     "attack.findings.field" Keyword "The part of the request in which it matched, such as `url.query`.",
-    "attack.findings.parameter" Keyword "The query's parameter in which it matched.",
+    "attack.findings.parameter" Keyword "The query's parameter in which it matched, or the header's name.",
     "attack.findings.layer" Long "How often the value was decoded before it matched, 0 to 3.",
     "attack.findings.excerpt" Keyword "The decoded text around the match, at most 120 characters.",
     "attack.findings.span" [Long] "From which to which byte of `event.original` it lies; of a value that had to be decoded, all of it.",

@@ -380,7 +380,7 @@ fn comes_again(view: &View<'_>) -> bool {
         Field::UserAgent | Field::Path => true,
         Field::Referer => view.parameter.is_none(),
         Field::Query | Field::QueryKey => view.text.len() < 16,
-        Field::Method | Field::RequestLine | Field::User | Field::Url => false,
+        Field::Method | Field::RequestLine | Field::User | Field::Header | Field::Url => false,
     }
 }
 

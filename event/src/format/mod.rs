@@ -305,6 +305,13 @@ impl<'a> Access<'a> {
             .find(|(directive, _)| directive.ends_with("}i") && argument(directive).eq_ignore_ascii_case(name));
         found.map(|(_, value)| *value)
     }
+
+    /// The headers of the request that the format logs beside referer and user agent, by name
+    /// and still escaped.
+    pub fn request_headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let of_request = self.others.iter().filter(|(directive, _)| directive.ends_with("}i"));
+        of_request.map(|(directive, value)| (argument(directive), *value))
+    }
 }
 
 /// What stands in the braces of a directive: `Referer` of `%{Referer}i`.
