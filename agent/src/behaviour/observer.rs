@@ -2,28 +2,50 @@
 //!
 //! Its state stands at the head of each segment of the spool, and the frames behind it say
 //! what came since. So an agent that was killed knows again what it knew when the last of
-//! its frames was written: the lines after that are read again, and seen again.
+//! its frames was written: the lines after that are read again, and seen again. Some of them
+//! the state knows already, those of other files that waited for their frame when it was
+//! saved; so it tells how far it has seen each file, and what was seen is not counted twice.
 
 use super::{Engine, Limits, Line, Place, Seen, Told};
 use bytes::Bytes;
 use event::attack::Attack;
 use event::frame;
 use event::gzip::gzip;
-use event::{Event, Incident, Millis, Parsed};
+use event::{Event, Incident, LifeId, Millis, Parsed};
 use flate2::read::GzDecoder;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How often open incidents are told of again while they go on.
 const CATCH_UP: Duration = Duration::from_secs(60);
 
+/// What is kept of an observer.
+#[derive(Serialize)]
+struct Saved<'a> {
+    engine: &'a Engine,
+    seen_to: &'a BTreeMap<LifeId, u64>,
+}
+
+#[derive(Deserialize)]
+struct Kept {
+    engine: Engine,
+    seen_to: BTreeMap<LifeId, u64>,
+}
+
 /// gzip's level for the state: it is written while lines wait.
 const LEVEL: u8 = 1;
+
+/// Lives of which is known how far they were seen.
+const LIVES_MAX: usize = 1_024;
 
 /// An engine, and what time it is for it.
 #[derive(Debug)]
 pub struct Observer {
     engine: Engine,
+    /// Where the lines end that were seen of a life.
+    seen_to: BTreeMap<LifeId, u64>,
     /// The time of the last line that tells one.
     last: Option<Millis>,
     /// When that was seen.
@@ -34,7 +56,8 @@ pub struct Observer {
 impl Observer {
     /// An observer that has seen nothing.
     pub fn new(host: &str, now: Instant) -> Observer {
-        Observer { engine: Engine::new(host, Limits::default()), last: None, seen: now, caught_up: now }
+        let engine = Engine::new(host, Limits::default());
+        Observer { engine, seen_to: BTreeMap::new(), last: None, seen: now, caught_up: now }
     }
 
     /// Goes on from a state that was [saved](Observer::save) and the frames written since. A
@@ -43,7 +66,7 @@ impl Observer {
         let mut observer = Observer::new(host, now);
         if !state.is_empty() {
             match serde_json::from_reader(GzDecoder::new(state)) {
-                Ok(engine) => observer.engine = engine,
+                Ok(Kept { engine, seen_to }) => (observer.engine, observer.seen_to) = (engine, seen_to),
                 Err(cause) => tracing::warn!(%cause, "what was known of behaviour cannot be read; it is learned anew"),
             }
         }
@@ -78,6 +101,9 @@ impl Observer {
         attack: Option<&Attack>,
         read: Millis,
     ) -> Told {
+        if !self.is_new(place) {
+            return Told::default();
+        }
         if let Some(time) = shown.time() {
             (self.last, self.seen) = (Some(time.at), Instant::now());
         }
@@ -92,6 +118,19 @@ impl Observer {
         // A line without a time was written behind the one before it.
         let at = shown.time().map(|time| time.at).or(self.last).unwrap_or(read);
         self.engine.observe(&Seen { place, at, line })
+    }
+
+    /// Whether a line has not been seen before. One that was read again has the same place.
+    fn is_new(&mut self, place: Place<'_>) -> bool {
+        let seen_to = self.seen_to.entry(place.life).or_default();
+        let is_new = place.offset >= *seen_to;
+        if is_new {
+            *seen_to = place.offset.saturating_add(place.length).saturating_add(1);
+        }
+        if self.seen_to.len() > LIVES_MAX {
+            self.seen_to.pop_first();
+        }
+        is_new
     }
 
     /// What there is to tell as time goes by: incidents that are over, and, once a minute,
@@ -114,12 +153,46 @@ impl Observer {
 
     /// The state, for [`Observer::restore`].
     pub fn save(&self) -> Bytes {
-        let text = serde_json::to_vec(&self.engine).expect("plain data turns into JSON");
+        let saved = Saved { engine: &self.engine, seen_to: &self.seen_to };
+        let text = serde_json::to_vec(&saved).expect("plain data turns into JSON");
         Bytes::from(gzip(&text, LEVEL))
     }
 
     /// The incidents that were told of: open ones, and the last that have ended.
     pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
         self.engine.incidents()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::{Classifier, Format};
+
+    const LINE: &str =
+        r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /a?id=1'+union+select+1,2--+ HTTP/1.1" 404 5 "-" "-""#;
+
+    /// Sees a line of the attacker's at the offset of a file's life.
+    fn see(observer: &mut Observer, life: u8, offset: u64) -> Told {
+        let parsed = Format::Combined.parse(LINE.as_bytes());
+        let attack = Classifier::embedded().classify(parsed.access().unwrap());
+        let written = parsed.time().unwrap().written;
+        let place = Place { life: LifeId([life; 16]), offset, length: LINE.len() as u64, written };
+        observer.see(place, &parsed, None, attack.as_ref(), 0)
+    }
+
+    #[test]
+    fn a_line_that_waited_for_its_frame_when_the_state_was_saved_is_not_counted_twice() {
+        let now = Instant::now();
+        let mut observer = Observer::new("h", now);
+        see(&mut observer, 1, 0);
+        see(&mut observer, 2, 0);
+        // The frame of the first life begins a segment; that of the second is lost with the agent.
+        let state = observer.save();
+        let mut again = Observer::restore("h", &state, Vec::new(), now);
+        assert_eq!(see(&mut again, 2, 0), Told::default());
+        see(&mut again, 2, 1_000);
+        let incidents: Vec<_> = again.catch_up();
+        assert_eq!(incidents[0].findings, 3, "{incidents:#?}");
     }
 }
