@@ -7,8 +7,8 @@ use super::views::View;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many texts are kept: 8 KiB. One that comes to the place of another takes it.
-const KNOWN_MAX: usize = 1024;
+/// How many texts are kept: 32 KiB. One that comes to the place of another takes it.
+const KNOWN_MAX: usize = 4096;
 
 /// A set of texts by their hashes, shared by threads without a lock: each place is one
 /// number, so a race can only lose an entry.

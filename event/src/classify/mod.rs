@@ -232,10 +232,14 @@ impl Classifier {
     fn walk<'r, W: Witness<'r>>(&'r self, access: &Access<'_>, witness: &mut W) {
         let doubt = [1.0; Category::ALL.len()];
         let mut walk = Walk { witness, parts: 0, settled: RuleSet::default(), depends: false, doubt };
-        views::each(access, |view| {
+        let look = |view: View<'_>| {
             self.look(view, access, &mut walk);
             walk.parts = walk.parts.saturating_add(1);
-        });
+        };
+        match self.of_field[Field::Url as usize].is_empty() {
+            true => views::each_part(access, look),
+            false => views::each(access, look),
+        }
     }
 
     /// Looks at one part, unless nothing can be in it.

@@ -40,6 +40,9 @@ const KNOWN: [&[u8]; 26] = [
 /// Bytes of a pattern that are held against names.
 const PATTERN_BYTES_MAX: usize = 64;
 
+/// Bytes between two brackets.
+const GROUP_BYTES_MAX: usize = 256;
+
 /// The text in lower case as a shell takes it; `None` where that is nothing new, or where
 /// no command can be in it.
 pub fn read(text: &[u8]) -> Option<Vec<u8>> {
@@ -57,14 +60,33 @@ pub fn read(text: &[u8]) -> Option<Vec<u8>> {
     (out != text).then_some(out)
 }
 
-/// Whether a text has what ends or begins a command, and what a shell undoes.
+/// Whether a text has what ends or begins a command, and what a shell undoes. Every text is
+/// asked, so each byte costs one look into a table.
 fn may_be_command(text: &[u8]) -> bool {
-    let (mut begins, mut dressed) = (false, false);
-    for byte in text {
-        begins |= matches!(byte, b';' | b'|' | b'&' | b'`' | b'\n' | b'$' | b'{' | b'<' | b'/');
-        dressed |= matches!(byte, b'\'' | b'"' | b'\\' | b'$' | b'?' | b'*' | b'{' | b'^' | 0xe2);
+    text.iter().fold(0, |marks, byte| marks | MARKS[*byte as usize]) == BEGINS | DRESSED
+}
+
+/// What ends or begins a command.
+const BEGINS: u8 = 1;
+
+/// What a shell undoes.
+const DRESSED: u8 = 2;
+
+const MARKS: [u8; 256] = marks();
+
+const fn marks() -> [u8; 256] {
+    let mut marks = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if matches!(byte as u8, b';' | b'|' | b'&' | b'`' | b'\n' | b'$' | b'{' | b'<' | b'/') {
+            marks[byte] |= BEGINS;
+        }
+        if matches!(byte as u8, b'\'' | b'"' | b'\\' | b'$' | b'?' | b'*' | b'{' | b'^' | 0xe2) {
+            marks[byte] |= DRESSED;
+        }
+        byte += 1;
     }
-    begins && dressed
+    marks
 }
 
 /// Takes one thing off the text, and puts what the shell makes of it. Returns the bytes
@@ -80,13 +102,13 @@ fn take(rest: &[u8], out: &mut Vec<u8>) -> usize {
         }
         [b'^', next, ..] if next.is_ascii_alphanumeric() && out.last().is_some_and(u8::is_ascii_alphanumeric) => 1,
         [0xe2, 0x80, 0x8b..=0x8d, ..] => 3,
-        [b'$', b'{', inner @ ..] => match memchr(b'}', inner) {
+        [b'$', b'{', inner @ ..] => match memchr(b'}', near(inner)) {
             Some(end) if inner[..end].starts_with(b"ifs") => blank(out, end + 3),
             Some(end) if inner[..end].iter().all(|b| is_name(*b) || matches!(b, b'@' | b'*')) => end + 3,
             _ => keep(rest, out),
         },
         // A command that nobody has tells nothing.
-        [b'$', b'(', inner @ ..] => match memchr(b')', inner) {
+        [b'$', b'(', inner @ ..] => match memchr(b')', near(inner)) {
             Some(end)
                 if end <= 3 && inner[..end].iter().all(u8::is_ascii_alphabetic) && !is_short_command(&inner[..end]) =>
             {
@@ -101,7 +123,7 @@ fn take(rest: &[u8], out: &mut Vec<u8>) -> usize {
         }
         [b'$', b'@' | b'*' | b'0'..=b'9', ..] => 2,
         [b'$', first, ..] if is_name(*first) => 1 + rest[1..].iter().take_while(|b| is_name(**b)).count(),
-        [b'{', inner @ ..] => match memchr(b'}', inner) {
+        [b'{', inner @ ..] => match memchr(b'}', near(inner)) {
             Some(end) if memchr(b',', &inner[..end]).is_some() => {
                 out.extend(
                     inner[..end]
@@ -115,6 +137,12 @@ fn take(rest: &[u8], out: &mut Vec<u8>) -> usize {
         },
         _ => keep(rest, out),
     }
+}
+
+/// Where the end of what a bracket begins is looked for: a text of brackets alone would else be
+/// gone through once for each.
+fn near(inner: &[u8]) -> &[u8] {
+    &inner[..inner.len().min(GROUP_BYTES_MAX)]
 }
 
 fn keep(rest: &[u8], out: &mut Vec<u8>) -> usize {
@@ -166,8 +194,8 @@ fn with_names(text: &[u8]) -> Vec<u8> {
 /// Whether a pattern fits a name: `?` is any byte and `*` any number of them, but for `/`.
 /// A pattern of nothing else fits no name: it would fit them all.
 fn fits(pattern: &[u8], name: &[u8]) -> bool {
-    let letters = pattern.iter().filter(|b| b.is_ascii_alphanumeric()).count();
-    letters >= 2 && pattern.len() <= PATTERN_BYTES_MAX && fits_from(pattern, name)
+    let has_letters = || pattern.iter().filter(|b| b.is_ascii_alphanumeric()).count() >= 2;
+    pattern.len() <= PATTERN_BYTES_MAX && has_letters() && fits_from(pattern, name)
 }
 
 /// Goes back to the last `*` alone, so it takes at most the product of both lengths.

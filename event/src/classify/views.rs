@@ -33,9 +33,22 @@ pub fn each(access: &Access<'_>, mut look: impl FnMut(View<'_>)) {
     each_with_source(access, |view, _| look(view));
 }
 
-/// Calls `look` with every view of a request, and with where it is from.
+/// Calls `look` with every view but the last, the target as a whole: for whoever has no rule
+/// that looks at it, and no time to unescape it twice.
+pub fn each_part(access: &Access<'_>, mut look: impl FnMut(View<'_>)) {
+    parts_with_source(access, &mut |view, _| look(view));
+}
+
+/// Calls `look` with every view of a request, and with where it is from. The target as a whole
+/// comes last, so that it changes no other view's number.
 pub fn each_with_source(access: &Access<'_>, mut look: impl FnMut(View<'_>, Source<'_>)) {
-    let look = &mut look;
+    parts_with_source(access, &mut look);
+    if let Some(target) = access.request.as_ref().and_then(|request| request.target) {
+        whole(Field::Url, target, &mut look);
+    }
+}
+
+fn parts_with_source(access: &Access<'_>, look: &mut impl FnMut(View<'_>, Source<'_>)) {
     if let Some(request) = &access.request {
         match request.target {
             Some(target) => each_of_url(target, [Field::Path, Field::QueryKey, Field::Query], look),
@@ -63,10 +76,6 @@ pub fn each_with_source(access: &Access<'_>, mut look: impl FnMut(View<'_>, Sour
     for (name, value) in access.request_headers() {
         let sent = sent(value);
         emit(Field::Header, Some(name.as_bytes()), &sent, Source { written: value, sent: &sent }, look);
-    }
-    // The last, so that it changes no other view's number.
-    if let Some(target) = access.request.as_ref().and_then(|request| request.target) {
-        whole(Field::Url, target, look);
     }
 }
 
