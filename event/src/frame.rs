@@ -114,8 +114,8 @@ fn hits<'a>(verdict: &Verdict<'a>) -> Hits<'a> {
 
 /// The verdict again. `None` where a rule is not in the header.
 fn attack((score, hits): Hits<'_>, access: Option<&Access<'_>>, rules: &BTreeMap<String, RuleFacts>) -> Option<Attack> {
-    let finding = |Matched(rule, spot): &Matched<'_>| Some(evidence::finding(access, rule, rules.get(&**rule)?, *spot));
-    Some(Attack { score, findings: hits.iter().map(finding).collect::<Option<_>>()? })
+    let told = hits.iter().map(|Matched(rule, spot)| Some((&**rule, rules.get(&**rule)?.clone(), *spot)));
+    Some(Attack { score, findings: evidence::findings(access, &told.collect::<Option<Vec<_>>>()?) })
 }
 
 /// Bytes as JSON can hold them: `line`, or `line_b64` where they are not UTF-8.

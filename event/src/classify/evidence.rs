@@ -29,10 +29,28 @@ pub struct Spot {
     pub end: u16,
 }
 
-/// What a rule found in a request. A spot that the request does not have, which only
-/// another version's agent could send, has no excerpt.
-pub fn finding(access: Option<&Access<'_>>, rule: &str, facts: &RuleFacts, spot: Spot) -> Finding {
-    let mut finding = Finding {
+/// What rules found in a request, which is gone through once for all of them. A spot that the
+/// request does not have, which only another version's agent could send, has no excerpt.
+pub fn findings(access: Option<&Access<'_>>, hits: &[(&str, RuleFacts, Spot)]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = hits.iter().map(|(rule, facts, spot)| bare(rule, facts, *spot)).collect();
+    let Some(access) = access else { return findings };
+    let mut number = 0;
+    views::each_with_source(access, |view, source| {
+        let here = findings.iter_mut().zip(hits).filter(|(_, (_, _, spot))| spot.view == number);
+        for (finding, (_, _, spot)) in here {
+            finding.field = view.field;
+            finding.parameter = view.parameter.map(parameter_name);
+            finding.excerpt = excerpt_at(&view, *spot);
+            finding.span = span(access.line, source, part(&view, source, *spot));
+        }
+        number = number.saturating_add(1);
+    });
+    findings
+}
+
+/// What is known of a finding without the request.
+fn bare(rule: &str, facts: &RuleFacts, spot: Spot) -> Finding {
+    Finding {
         rule: rule.to_owned(),
         category: facts.category,
         confidence: facts.confidence,
@@ -44,19 +62,7 @@ pub fn finding(access: Option<&Access<'_>>, rule: &str, facts: &RuleFacts, spot:
         layer: spot.layer,
         excerpt: String::new(),
         span: None,
-    };
-    let Some(access) = access else { return finding };
-    let mut number = 0;
-    views::each_with_source(access, |view, source| {
-        if number == spot.view {
-            finding.field = view.field;
-            finding.parameter = view.parameter.map(parameter_name);
-            finding.excerpt = excerpt_at(&view, spot);
-            finding.span = span(access.line, source, part(&view, source, spot));
-        }
-        number = number.saturating_add(1);
-    });
-    finding
+    }
 }
 
 /// Which bytes of its source hold what matched.

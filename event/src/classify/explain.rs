@@ -117,9 +117,10 @@ impl<'r> Witness<'r> for Notes<'r> {
     }
 
     fn found(&mut self, rule: &'r Rule, place: &Place<'_>, at: Range<usize>) {
-        let finding = evidence::finding(Some(place.access), &rule.id, &rule.facts(), place.spot(at));
+        let found = [(&*rule.id, rule.facts(), place.spot(at))];
+        let findings = evidence::findings(Some(place.access), &found);
         self.passed.retain(|pass| pass.rule != rule.id);
-        self.matched.push(Match { about: rule.about.clone(), finding });
+        self.matched.extend(findings.into_iter().map(|finding| Match { about: rule.about.clone(), finding }));
         self.found.push(rule);
     }
 }

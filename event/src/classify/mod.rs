@@ -108,8 +108,8 @@ impl Eq for Hit<'_> {}
 impl Verdict<'_> {
     /// The verdict with all that it means, for the request that it was made on.
     pub fn attack(&self, access: &Access<'_>) -> Attack {
-        let finding = |hit: &Hit<'_>| evidence::finding(Some(access), &hit.rule.id, &hit.rule.facts(), hit.spot);
-        Attack { score: self.score, findings: self.hits.iter().map(finding).collect() }
+        let hits: Vec<_> = self.hits.iter().map(|hit| (&*hit.rule.id, hit.rule.facts(), hit.spot)).collect();
+        Attack { score: self.score, findings: evidence::findings(Some(access), &hits) }
     }
 }
 

@@ -28,16 +28,20 @@ pub fn injection(text: &[u8]) -> Option<Range<usize>> {
     let text = &text[..text.len().min(TEXT_BYTES_MAX)];
     let quotes = Quote::ALL.into_iter().filter_map(|quote| Some((quote, quote.first(text)?)));
     let broken = quotes.map(|(quote, (at, length))| (Some(quote), at, at + length));
+    let mut read = Vec::new();
     for (quote, at, from) in [(None, 0, 0)].into_iter().chain(broken) {
-        let mut tokens = Tokens { text, at: from, open_at: None };
-        let row = tokens.row();
-        let mut reader = Reader { tokens: &row, at: 0, depth: 0, facts: Facts::default() };
+        read.clear();
+        let row = Row { tokens: Tokens { text, at: from, open_at: None }, read: &mut read };
+        let mut reader = Reader { row, at: 0, depth: 0, facts: Facts::default() };
         let is_read = if quote.is_some() { reader.rest_of_statement(true) } else { reader.value() };
+        if !is_read {
+            continue;
+        }
         let is_told = match quote {
-            Some(_) => reader.facts.tell_behind_quote(&text[..at], tokens.open_at.map(|at| &text[at..])),
+            Some(_) => reader.facts.tell_behind_quote(&text[..at], reader.row.open().map(|at| &text[at..])),
             None => reader.facts.tell(),
         };
-        if is_read && is_told {
+        if is_told {
             return Some(at..text.len());
         }
     }
@@ -131,21 +135,33 @@ struct Tokens<'a> {
     open_at: Option<usize>,
 }
 
-impl Tokens<'_> {
-    fn row(&mut self) -> Vec<Token> {
-        let mut tokens = Vec::new();
-        while tokens.len() < TOKENS_MAX
-            && let Some(token) = self.token()
-        {
+/// A row of tokens, read no further than somebody looks: most texts are no SQL after a few.
+struct Row<'a, 'r> {
+    tokens: Tokens<'a>,
+    read: &'r mut Vec<Token>,
+}
+
+impl Row<'_, '_> {
+    fn get(&mut self, at: usize) -> Option<Token> {
+        while self.read.len() <= at && self.read.len() < TOKENS_MAX {
+            let token = self.tokens.token()?;
             // `is not`, `sounds like`, `not in`: one operator in several words.
-            match (tokens.last(), token) {
+            match (self.read.last(), token) {
                 (Some(Token::Compare(_)), Token::Compare(_)) => {}
-                _ => tokens.push(token),
+                _ => self.read.push(token),
             }
         }
-        tokens
+        self.read.get(at).copied()
     }
 
+    /// Where a string begins, behind its quote, that does not end.
+    fn open(&mut self) -> Option<usize> {
+        self.get(TOKENS_MAX - 1);
+        self.tokens.open_at
+    }
+}
+
+impl Tokens<'_> {
     fn token(&mut self) -> Option<Token> {
         self.skip_blanks();
         let rest = &self.text[self.at.min(self.text.len())..];
@@ -391,16 +407,16 @@ impl Facts {
 
 /// Reads a row of tokens as a part of a statement. Each method takes what it reads, and
 /// says whether the text could go on there.
-struct Reader<'t> {
-    tokens: &'t [Token],
+struct Reader<'a, 'r> {
+    row: Row<'a, 'r>,
     at: usize,
     depth: usize,
     facts: Facts,
 }
 
-impl Reader<'_> {
-    fn peek(&self) -> Option<Token> {
-        self.tokens.get(self.at).copied()
+impl Reader<'_, '_> {
+    fn peek(&mut self) -> Option<Token> {
+        self.row.get(self.at)
     }
 
     fn take(&mut self, token: Token) -> bool {
@@ -479,9 +495,8 @@ impl Reader<'_> {
     /// A statement behind a semicolon, as far as it must be told from a sentence.
     fn statement(&mut self) -> bool {
         self.at += 1;
-        let is_code = |token: &Token| !matches!(token, Token::Name | Token::Word(_) | Token::Number | Token::Comma);
-        let rest = &self.tokens[self.at.min(self.tokens.len())..];
-        let is_statement = rest.is_empty() || rest.iter().any(is_code);
+        let is_code = |token| !matches!(token, Token::Name | Token::Word(_) | Token::Number | Token::Comma);
+        let is_statement = self.peek().is_none() || (self.at..).map_while(|at| self.row.get(at)).any(is_code);
         self.facts.statements += usize::from(is_statement);
         is_statement
     }
@@ -511,7 +526,7 @@ impl Reader<'_> {
         let Some(first) = self.peek() else { return true };
         match first {
             Token::Name => matches!(
-                self.tokens.get(self.at + 1),
+                self.row.get(self.at + 1),
                 None | Some(
                     Token::Comma
                         | Token::Open1
@@ -552,7 +567,7 @@ impl Reader<'_> {
         loop {
             // `not like`, `not in`
             let is_not =
-                self.peek() == Some(Token::Unary) && matches!(self.tokens.get(self.at + 1), Some(Token::Compare(_)));
+                self.peek() == Some(Token::Unary) && matches!(self.row.get(self.at + 1), Some(Token::Compare(_)));
             self.at += usize::from(is_not);
             match self.peek() {
                 Some(Token::Compare(written)) => {
@@ -582,7 +597,7 @@ impl Reader<'_> {
     /// As [`Reader::rest_of_expression`], of arithmetic alone.
     fn rest_of_sum(&mut self, mut constant: bool) -> Option<bool> {
         while matches!(self.peek(), Some(Token::Arithmetic | Token::Star | Token::Unary)) {
-            if self.peek() == Some(Token::Unary) && matches!(self.tokens.get(self.at + 1), Some(Token::Compare(_))) {
+            if self.peek() == Some(Token::Unary) && matches!(self.row.get(self.at + 1), Some(Token::Compare(_))) {
                 break;
             }
             self.at += 1;
