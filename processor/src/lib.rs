@@ -26,6 +26,7 @@ pub mod verify;
 pub mod replay;
 pub mod redrive;
 pub mod shards;
+pub mod setup;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "aws")]

@@ -1,0 +1,169 @@
+use super::*;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// A domain that keeps what it is given, and answers as OpenSearch does.
+struct Fake {
+    version: &'static str,
+    distribution: &'static str,
+    plugins: bool,
+    kept: Mutex<BTreeMap<String, Value>>,
+    puts: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    fn new() -> Fake {
+        Fake {
+            version: "2.19.1",
+            distribution: "opensearch",
+            plugins: true,
+            kept: Mutex::default(),
+            puts: Mutex::default(),
+        }
+    }
+
+    fn puts(&self) -> Vec<String> {
+        std::mem::take(&mut self.puts.lock().unwrap())
+    }
+
+    fn answer(path: &str, body: &Value) -> Value {
+        let name = path.rsplit('/').next().unwrap();
+        match path.split('/').nth(1).unwrap() {
+            "_component_template" => {
+                json!({"component_templates": [{"name": name, "component_template": as_given_back(body)}]})
+            }
+            "_index_template" => json!({"index_templates": [{"name": name, "index_template": body}]}),
+            _ if path.contains("_ism") => {
+                let mut policy = body["policy"].clone();
+                policy["last_updated_time"] = json!(1);
+                json!({"_id": name, "_version": 1, "_seq_no": 7, "_primary_term": 2, "policy": policy})
+            }
+            _ => {
+                let mut kept = body.clone();
+                kept["reserved"] = json!(false);
+                json!({ name: kept })
+            }
+        }
+    }
+}
+
+/// Settings come back as strings.
+fn as_given_back(body: &Value) -> Value {
+    let mut body = body.clone();
+    if let Some(index) = body.pointer_mut("/template/settings/index").and_then(Value::as_object_mut) {
+        index["number_of_shards"] = json!("1");
+    }
+    body
+}
+
+#[async_trait]
+impl Domain for Fake {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, IndexError> {
+        if path == "/" {
+            return Ok((200, json!({"version": {"number": self.version, "distribution": self.distribution}})));
+        }
+        if path.starts_with("/_plugins") && !self.plugins {
+            return Ok((400, json!({"error": format!("no handler found for uri [{path}] and method [{method:?}]")})));
+        }
+        let mut kept = self.kept.lock().unwrap();
+        if method == Method::Put {
+            self.puts.lock().unwrap().push(path.to_owned());
+            kept.insert(path.split('?').next().unwrap().to_owned(), body.unwrap().clone());
+            return Ok((200, json!({"acknowledged": true})));
+        }
+        Ok(kept.get(path).map_or((404, Value::Null), |body| (200, Fake::answer(path, body))))
+    }
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        prefix: "twosec".into(),
+        retention_days: Some(90),
+        writers: vec!["arn:aws:iam::123456789012:role/processor".into()],
+    }
+}
+
+fn actions(report: &Report) -> Vec<Action> {
+    report.parts.iter().map(|part| part.action).collect()
+}
+
+#[tokio::test]
+async fn a_second_set_up_changes_nothing() {
+    let domain = Fake::new();
+    let first = set_up(&domain, &wanted(), false).await.unwrap();
+    assert_eq!(actions(&first), [Action::Made; 6]);
+    assert_eq!(domain.puts().len(), 6);
+    let second = set_up(&domain, &wanted(), false).await.unwrap();
+    assert_eq!(actions(&second), [Action::Same; 6], "{second}");
+    assert!(domain.puts().is_empty());
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_what_would_change_and_writes_nothing() {
+    let domain = Fake::new();
+    set_up(&domain, &wanted(), false).await.unwrap();
+    domain.puts();
+    let other = Wanted { retention_days: Some(30), ..wanted() };
+    let told = set_up(&domain, &other, true).await.unwrap();
+    let policy = &told.parts[3];
+    assert_eq!(policy.action, Action::Changed);
+    assert_eq!(policy.changes, ["policy.states.1.transitions.0.conditions.min_index_age: 90d -> 30d"]);
+    assert!(domain.puts().is_empty());
+    assert!(told.to_string().contains("would change  ISM policy twosec-retention\n"), "{told}");
+}
+
+#[tokio::test]
+async fn a_policy_is_changed_only_as_it_was_read() {
+    let domain = Fake::new();
+    set_up(&domain, &wanted(), false).await.unwrap();
+    domain.puts();
+    set_up(&domain, &Wanted { retention_days: Some(30), ..wanted() }, false).await.unwrap();
+    assert_eq!(domain.puts(), ["/_plugins/_ism/policies/twosec-retention?if_seq_no=7&if_primary_term=2"]);
+}
+
+#[tokio::test]
+async fn settings_of_the_users_own_are_left_alone() {
+    let domain = Fake::new();
+    set_up(&domain, &wanted(), false).await.unwrap();
+    let own = json!({"template": {"settings": {"index": {"number_of_shards": "3"}}}});
+    domain.kept.lock().unwrap().insert("/_component_template/twosec-custom".into(), own.clone());
+    domain.puts();
+    set_up(&domain, &wanted(), false).await.unwrap();
+    assert!(domain.puts().is_empty());
+    assert_eq!(domain.kept.lock().unwrap()["/_component_template/twosec-custom"], own);
+}
+
+#[tokio::test]
+async fn what_a_missing_plugin_would_hold_is_named_and_the_rest_is_done() {
+    let domain = Fake { plugins: false, ..Fake::new() };
+    let report = set_up(&domain, &wanted(), false).await.unwrap();
+    let missing: Vec<_> =
+        report.parts.iter().filter(|part| part.action == Action::Missing).map(|part| &*part.what).collect();
+    assert_eq!(missing, ["ISM policy twosec-retention", "role twosec-writer", "role mapping twosec-writer"]);
+    assert_eq!(domain.puts().len(), 3);
+    assert!(report.lacks_plugins());
+}
+
+#[tokio::test]
+async fn what_is_no_opensearch_or_too_old_is_refused_before_anything_is_written() {
+    for (distribution, version, told) in [
+        ("opensearch", "2.11.0", "this is OpenSearch 2.11.0; OpenSearch 2.12 or later is needed"),
+        ("opensearch", "1.3.20", "this is OpenSearch 1.3.20; OpenSearch 2.12 or later is needed"),
+        ("", "8.17.0", "this is Elasticsearch 8.17.0; OpenSearch 2.12 or later is needed"),
+    ] {
+        let domain = Fake { distribution, version, ..Fake::new() };
+        let error = set_up(&domain, &wanted(), false).await.unwrap_err();
+        assert_eq!(error.to_string(), told);
+        assert!(domain.puts().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn without_writers_and_days_only_templates_are_put() {
+    let domain = Fake::new();
+    set_up(&domain, &Wanted { retention_days: None, writers: Vec::new(), ..wanted() }, false).await.unwrap();
+    let expected =
+        ["/_component_template/twosec-fields", "/_component_template/twosec-custom", "/_index_template/twosec"];
+    assert_eq!(domain.puts(), expected);
+}
