@@ -75,6 +75,10 @@ impl LocalLeases {
     }
 }
 
+fn is_as_known(row: &Lease, known: &Lease) -> bool {
+    row.owner == known.owner && row.counter == known.counter && row.handoff_to == known.handoff_to
+}
+
 fn number(lease: &Lease) -> Option<u64> {
     lease.checkpoint.sequence()?.as_str().parse().ok()
 }
@@ -94,7 +98,7 @@ impl Leases for LocalLeases {
 
     async fn swap(&self, old: &Lease, new: &Lease) -> Result<Swap, LeaseError> {
         self.change(&old.key, |row| match row {
-            Some(row) if row.owner == old.owner && row.counter == old.counter => Ok(new.clone()),
+            Some(row) if is_as_known(row, old) => Ok(new.clone()),
             row => Err(Swap::Lost(row.cloned().map(Box::new))),
         })
     }

@@ -18,9 +18,10 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 /// The attributes that [`Leases::swap`] writes. All others of a row stay as they are.
-const ATTRIBUTES: [&str; 12] = [
+const ATTRIBUTES: [&str; 13] = [
     "leaseOwner",
     "leaseCounter",
+    "handoffTo",
     "checkpoint",
     "checkpointSubSequenceNumber",
     "ownerSwitchesSinceCheckpoint",
@@ -148,14 +149,25 @@ fn write(call: UpdateItemFluentBuilder, row: Row) -> UpdateItemFluentBuilder {
     })
 }
 
-/// Only if the row still has this owner and counter.
+/// Only if the row still has this owner and counter, and the same worker asks for it.
 fn only_if(call: UpdateItemFluentBuilder, old: &Lease) -> UpdateItemFluentBuilder {
-    let call = call.expression_attribute_values(":oldCounter", number(old.counter));
-    match &old.owner {
-        Some(owner) => call
-            .condition_expression("leaseCounter = :oldCounter AND leaseOwner = :oldOwner")
-            .expression_attribute_values(":oldOwner", string(owner)),
-        None => call.condition_expression("leaseCounter = :oldCounter AND attribute_not_exists(leaseOwner)"),
+    let call = call
+        .condition_expression(format!(
+            "leaseCounter = :oldCounter AND {} AND {}",
+            same("leaseOwner", ":oldOwner", &old.owner),
+            same("handoffTo", ":oldHandoffTo", &old.handoff_to)
+        ))
+        .expression_attribute_values(":oldCounter", number(old.counter));
+    let values = [(":oldOwner", &old.owner), (":oldHandoffTo", &old.handoff_to)];
+    let values = values.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    values.fold(call, |call, (name, value)| call.expression_attribute_values(name, string(value)))
+}
+
+/// That an attribute is as it was, or was not.
+fn same(attribute: &str, value: &str, old: &Option<String>) -> String {
+    match old {
+        Some(_) => format!("{attribute} = {value}"),
+        None => format!("attribute_not_exists({attribute})"),
     }
 }
 
@@ -193,6 +205,7 @@ fn row(lease: &Lease) -> Row {
         ("leaseKey", Some(string(&lease.key))),
         ("leaseOwner", lease.owner.as_deref().map(string)),
         ("leaseCounter", Some(number(lease.counter))),
+        ("handoffTo", lease.handoff_to.as_deref().map(string)),
         ("checkpoint", Some(string(&lease.checkpoint.to_string()))),
         ("checkpointSubSequenceNumber", Some(number(0))),
         ("ownerSwitchesSinceCheckpoint", Some(number(lease.owner_switches))),
@@ -235,6 +248,7 @@ fn lease(row: &Row) -> Result<Lease, RowError> {
         key: text(row, "leaseKey").ok_or(RowError::Missing("leaseKey"))?.to_owned(),
         owner: text(row, "leaseOwner").map(str::to_owned),
         counter: digits(row, "leaseCounter")?.ok_or(RowError::Missing("leaseCounter"))?,
+        handoff_to: text(row, "handoffTo").map(str::to_owned),
         checkpoint: checkpoint(row, "checkpoint", start_at)?,
         checkpoint_arrival: digits(row, "checkpointArrivalMillis")?,
         indexed_through,
@@ -282,6 +296,7 @@ mod tests {
             key: "shardId-000000000003".into(),
             owner: Some("task-7f3a".into()),
             counter: 42,
+            handoff_to: Some("task-90c1".into()),
             checkpoint: digits("49590338271490256608559692538361571095921575989136588898"),
             checkpoint_arrival: Some(1_795_392_000_123),
             indexed_through: digits("49590338271490256608559692538361571095921575989136588000"),
@@ -295,8 +310,14 @@ mod tests {
 
     #[test]
     fn a_lease_is_the_same_after_a_round_trip() {
-        let bare =
-            Lease { owner: None, checkpoint_arrival: None, parents: Vec::new(), stream_created: None, ..example() };
+        let bare = Lease {
+            owner: None,
+            handoff_to: None,
+            checkpoint_arrival: None,
+            parents: Vec::new(),
+            stream_created: None,
+            ..example()
+        };
         for lease_in in [example(), bare] {
             assert_eq!(lease(&row(&lease_in)), Ok(lease_in));
         }
@@ -321,6 +342,7 @@ mod tests {
             ("leaseKey", string("shardId-000000000003")),
             ("leaseOwner", string("task-7f3a")),
             ("leaseCounter", number(42)),
+            ("handoffTo", string("task-90c1")),
             ("checkpoint", string("49590338271490256608559692538361571095921575989136588898")),
             ("checkpointSubSequenceNumber", number(0)),
             ("ownerSwitchesSinceCheckpoint", number(2)),
