@@ -136,7 +136,7 @@ mod tests {
             let sequence = SequenceNumber::new(&number.to_string()).unwrap();
             window.push(&Decoded { sequence, arrival: 1_795_392_000_000 + number, content });
         }
-        window.close("s", "shard-0", false).unwrap().1
+        window.close("s", "shard-0").unwrap().1
     }
 
     fn faults(name: &str, metadata: &Metadata, bytes: &[u8]) -> Vec<String> {

@@ -24,7 +24,7 @@ fn objects(shard: &str, count: u64) -> Vec<Object> {
             let content = Content::unreadable(Bytes::from("data"), "an example");
             window.push(&Decoded { sequence: number(record), arrival: BEGIN + minute as Millis * MINUTE, content });
         }
-        let (summary, object) = window.close("s", shard, false).unwrap();
+        let (summary, object) = window.close("s", shard).unwrap();
         prev = Some(summary.last_seq);
         object
     };
