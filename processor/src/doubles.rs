@@ -4,6 +4,7 @@
 use crate::archive::window::read_summary;
 use crate::archive::{Archive, ArchiveError, Created, Metadata, Object};
 use crate::index::{Index, IndexError, Item, Verdict};
+use crate::leases::leader::Leader;
 use crate::leases::{Lease, LeaseError, Leases, Swap};
 use crate::receive::{Feed, FeedError, Next, Page, Pages, Record, SequenceNumber, Shard, Start};
 use async_trait::async_trait;
@@ -154,6 +155,7 @@ pub struct MemoryLeases {
     /// So many swaps are made, and their answers get lost.
     pub unheard: AtomicUsize,
     pub is_away: AtomicBool,
+    pub leader: Mutex<Option<Leader>>,
 }
 
 impl MemoryLeases {
@@ -195,6 +197,18 @@ impl Leases for MemoryLeases {
             Ok(_) => Err(LeaseError::Transient { call: "swap", cause: "the answer was lost".into() }),
             Err(_) => Ok(Swap::Done),
         }
+    }
+
+    async fn remove(&self, lease: &Lease) -> Result<Swap, LeaseError> {
+        self.answer("remove", ())?;
+        let mut rows = self.rows.lock().unwrap();
+        let known = rows.len();
+        rows.retain(|row| row != lease);
+        Ok(if rows.len() < known { Swap::Done } else { Swap::Lost(None) })
+    }
+
+    async fn leader(&self) -> Result<Option<Leader>, LeaseError> {
+        self.answer("leader", self.leader.lock().unwrap().clone())
     }
 }
 

@@ -69,6 +69,11 @@ pub enum RunError {
          use another lease table, or delete the old rows"
     )]
     OtherStream { key: String, row: Millis, stream: Millis },
+    #[error(
+        "the lease table is in use by the Kinesis Client Library 3, whose leader `{leader}` assigns all leases; \
+         give this processor a lease table of its own"
+    )]
+    InUse { leader: String },
 }
 
 impl RunError {
@@ -77,7 +82,7 @@ impl RunError {
         match self {
             RunError::Feed(error) => matches!(error, FeedError::Transient { .. }),
             RunError::Leases(error) => matches!(error, LeaseError::Transient { .. }),
-            RunError::OtherStream { .. } => false,
+            RunError::OtherStream { .. } | RunError::InUse { .. } => false,
         }
     }
 }

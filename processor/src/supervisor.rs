@@ -1,6 +1,8 @@
 //! Which shards this process works on: finds them, takes and gives leases, and runs a task
 //! for each lease that it holds.
 
+use crate::leases::audit::{Audit, Finding, past};
+use crate::leases::leader::{Rule, Watch};
 use crate::leases::plan::{Observer, asked, in_hand, renewed_meanwhile, taken};
 use crate::leases::{Checkpoint, Lease, Swap};
 use crate::receive::Shard;
@@ -26,6 +28,10 @@ pub(crate) struct Supervisor {
     settings: Arc<Settings>,
     stop: CancellationToken,
     observer: Observer,
+    audit: Audit,
+    watch: Watch,
+    /// When to look again for a leader of another program.
+    watch_again: Instant,
     list_again: Instant,
     /// They end with the key of their shard.
     tasks: JoinSet<(String, Outcome)>,
@@ -42,6 +48,9 @@ impl Supervisor {
             settings: Arc::new(settings),
             stop,
             observer,
+            audit: Audit::default(),
+            watch: Watch::default(),
+            watch_again: Instant::now(),
             list_again: Instant::now(),
             tasks: JoinSet::new(),
             stops: HashMap::new(),
@@ -76,13 +85,14 @@ impl Supervisor {
 
     async fn try_round(&mut self) -> Result<(), RunError> {
         let created = self.services.feed.created().await.map_err(RunError::Feed)?;
-        if Instant::now() >= self.list_again {
-            let shards = self.services.feed.shards().await.map_err(RunError::Feed)?;
-            ensure_rows(&self.services, &self.settings, &shards).await?;
-            self.list_again = Instant::now() + SHARDS_EVERY;
+        if !self.is_table_ours().await? {
+            return Ok(());
         }
+        let listed = if Instant::now() >= self.list_again { self.list_shards().await? } else { Vec::new() };
         let rows = self.services.leases.list().await.map_err(RunError::Leases)?;
         rows.iter().try_for_each(|row| refuse_other_stream(row, created))?;
+        self.audit(&rows);
+        self.remove_past(&rows, &listed).await;
         let now = Instant::now().into_std();
         self.observer.observe(&rows, now);
         let plan = self.observer.plan(&rows, |key| self.stops.contains_key(key), now);
@@ -94,6 +104,62 @@ impl Supervisor {
             self.ask(row).await?;
         }
         Ok(())
+    }
+
+    /// Whether no leader of another program assigns the leases. While nobody knows whether
+    /// the one that has a row lives, nothing is taken.
+    async fn is_table_ours(&mut self) -> Result<bool, RunError> {
+        let now = Instant::now();
+        if now < self.watch_again {
+            return Ok(true);
+        }
+        let leader = self.services.leases.leader().await.map_err(RunError::Leases)?;
+        match self.watch.look(leader, now.into_std()) {
+            Rule::Nobody => self.watch_again = now + SHARDS_EVERY,
+            Rule::Unknown => {
+                tracing::info!(
+                    "the Kinesis Client Library 3 has a leader's row in the lease table; looking whether it moves"
+                );
+                return Ok(false);
+            }
+            Rule::By(leader) => return Err(RunError::InUse { leader }),
+        }
+        Ok(true)
+    }
+
+    /// Makes rows for new shards. Returns the ids of all.
+    async fn list_shards(&mut self) -> Result<Vec<String>, RunError> {
+        let shards = self.services.feed.shards().await.map_err(RunError::Feed)?;
+        ensure_rows(&self.services, &self.settings, &shards).await?;
+        self.list_again = Instant::now() + SHARDS_EVERY;
+        Ok(shards.into_iter().map(|shard| shard.id).collect())
+    }
+
+    /// Looks for hash keys that no row covers: then shards are listed in the next round.
+    fn audit(&mut self, rows: &[Lease]) {
+        match self.audit.look(rows) {
+            Finding::Fine | Finding::Known => {}
+            Finding::ListShards => self.list_again = Instant::now(),
+            Finding::Hole(keys) => tracing::error!(
+                from = keys.start(),
+                to = keys.end(),
+                "no lease covers these hash keys, and the stream lists no shard for them: records with them are not read"
+            ),
+        }
+    }
+
+    /// Removes rows that nobody needs any more, after shards have been `listed`. Rows that
+    /// stay do no harm.
+    async fn remove_past(&self, rows: &[Lease], listed: &[String]) {
+        for row in past(rows, listed).into_iter().filter(|_| !listed.is_empty()) {
+            match self.services.leases.remove(row).await {
+                Ok(Swap::Done) => tracing::info!(shard = row.key, "removed the row of a shard that is no more"),
+                Ok(Swap::Lost(_)) => {}
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a row stays that is not needed")
+                }
+            }
+        }
     }
 
     /// Takes the lease, and works on its shard from now on.
@@ -170,6 +236,7 @@ fn refuse_other_stream(row: &Lease, created: Option<Millis>) -> Result<(), RunEr
 mod tests {
     use super::*;
     use crate::doubles::{MemoryArchive, MemoryFeed, MemoryIndex, MemoryLeases};
+    use crate::leases::leader::Leader;
     use std::sync::atomic::Ordering;
     use tokio::task::JoinHandle;
 
@@ -264,6 +331,50 @@ mod tests {
         assert_eq!(rig.shares(), [0, 5]);
         stop_two.cancel();
         two.await.unwrap().unwrap();
+        rig.assert_each_record_is_archived_once();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_table_that_a_leader_of_kcl_3_rules_is_refused() {
+        let rig = Rig::of_shards(1);
+        let leader = |version: u64| {
+            let (owner, version) = ("worker-1".to_owned(), version.to_string());
+            *rig.leases.leader.lock().unwrap() = Some(Leader { owner, version, duration: Duration::from_secs(120) });
+        };
+        leader(1);
+        let (_stop, run) = rig.start("one");
+        seconds(30).await;
+        leader(2);
+        let error = run.await.unwrap().unwrap_err().to_string();
+        let expected = "the lease table is in use by the Kinesis Client Library 3, whose leader `worker-1` assigns \
+                        all leases; give this processor a lease table of its own";
+        assert_eq!((error.as_str(), rig.shares()), (expected, [0, 0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_is_gone_is_waited_for_and_passed_over() {
+        let rig = Rig::of_shards(1);
+        let (owner, version) = ("worker-1".to_owned(), "1".to_owned());
+        *rig.leases.leader.lock().unwrap() = Some(Leader { owner, version, duration: Duration::from_secs(120) });
+        let (stop, run) = rig.start("one");
+        seconds(110).await;
+        assert_eq!(rig.shares(), [0, 0]);
+        seconds(20).await;
+        assert_eq!(rig.shares(), [1, 0]);
+        stop.cancel();
+        run.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_was_deleted_is_made_again_and_its_shard_is_read_on() {
+        let rig = Rig::of_shards(3);
+        let (stop, run) = rig.start("one");
+        seconds(70).await;
+        rig.leases.rows.lock().unwrap().remove(1);
+        seconds(20).await;
+        assert_eq!(rig.shares(), [3, 0]);
+        stop.cancel();
+        run.await.unwrap().unwrap();
         rig.assert_each_record_is_archived_once();
     }
 

@@ -157,3 +157,88 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doubles::MemoryLeases;
+    use crate::receive::{SequenceNumber, Shard};
+    use std::sync::atomic::Ordering;
+    use tokio::task::JoinHandle;
+
+    const FAILOVER: Duration = Duration::from_secs(10);
+
+    /// A lease in the hand of `me`.
+    struct Rig {
+        leases: Arc<MemoryLeases>,
+        moved: watch::Sender<Cursors>,
+        lost: CancellationToken,
+        keeper: JoinHandle<()>,
+    }
+
+    fn rig() -> Rig {
+        let leases = Arc::<MemoryLeases>::default();
+        let (id, parents, hash_key) = ("shard-0".to_owned(), Vec::new(), String::new());
+        let shard = Shard { id, parents, starting_hash_key: hash_key.clone(), ending_hash_key: hash_key };
+        let lease = Lease { owner: Some("me".into()), ..Lease::new(&shard, Checkpoint::TrimHorizon, None) };
+        leases.rows.lock().unwrap().push(lease.clone());
+        let (moved, cursors) = watch::channel(Cursors::of(&lease));
+        let lost = CancellationToken::new();
+        let keeper = Keeper { leases: leases.clone(), lease, failover: FAILOVER, lost: lost.clone() };
+        Rig { leases, moved, lost, keeper: tokio::spawn(keeper.run(cursors)) }
+    }
+
+    impl Rig {
+        fn row(&self) -> Lease {
+            self.leases.rows.lock().unwrap()[0].clone()
+        }
+
+        fn move_to(&self, number: u64) -> Checkpoint {
+            let checkpoint = Checkpoint::At(SequenceNumber::new(&number.to_string()).unwrap());
+            self.moved.send_modify(|cursors| cursors.checkpoint = checkpoint.clone());
+            checkpoint
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_outlives_a_table_that_throttles_or_is_away_for_less_than_the_failover_time() {
+        let rig = rig();
+        rig.leases.is_away.store(true, Ordering::Relaxed);
+        let expected = rig.move_to(7);
+        tokio::time::sleep(FAILOVER * 8 / 10).await;
+        rig.leases.is_away.store(false, Ordering::Relaxed);
+        tokio::time::sleep(FAILOVER / 5).await;
+        assert_eq!((rig.row().checkpoint, rig.lost.is_cancelled()), (expected, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_could_not_be_renewed_for_the_failover_time_is_lost() {
+        let rig = rig();
+        rig.leases.is_away.store(true, Ordering::Relaxed);
+        tokio::time::sleep(FAILOVER * 13 / 10).await;
+        assert!(rig.lost.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_whose_answer_was_lost_has_been_made() {
+        let rig = rig();
+        rig.leases.unheard.store(1, Ordering::Relaxed);
+        let expected = rig.move_to(7);
+        tokio::time::sleep(FAILOVER).await;
+        assert_eq!((rig.row().checkpoint, rig.lost.is_cancelled()), (expected, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_another_worker_asks_for_is_kept_until_it_is_let_go_and_then_kept_for_it() {
+        let rig = rig();
+        rig.leases.rows.lock().unwrap()[0].handoff_to = Some("other".into());
+        tokio::time::sleep(FAILOVER).await;
+        assert!(!rig.lost.is_cancelled());
+        let expected = rig.move_to(7);
+        let Rig { moved, leases, keeper, .. } = rig;
+        drop(moved);
+        keeper.await.unwrap();
+        let row = leases.rows.lock().unwrap()[0].clone();
+        assert_eq!((row.owner, row.handoff_to, row.checkpoint), (None, Some("other".into()), expected));
+    }
+}

@@ -9,6 +9,8 @@
 
 pub mod plan;
 pub mod keep;
+pub mod audit;
+pub mod leader;
 #[cfg(feature = "aws")]
 pub mod dynamodb;
 #[cfg(test)]
@@ -17,6 +19,7 @@ mod simulation;
 use crate::receive::{SequenceNumber, Shard, Start};
 use async_trait::async_trait;
 use event::Millis;
+use leader::Leader;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -144,7 +147,7 @@ pub enum LeaseError {
     },
 }
 
-/// The lease table: three calls, the last two conditional.
+/// The lease table. What writes is conditional.
 #[async_trait]
 pub trait Leases: Send + Sync {
     /// All rows that are leases.
@@ -156,4 +159,13 @@ pub trait Leases: Send + Sync {
     /// Writes `new` if the row still has `old`'s owner, counter and `handoff_to`. Attributes
     /// that this program does not know stay as they are.
     async fn swap(&self, old: &Lease, new: &Lease) -> Result<Swap, LeaseError>;
+
+    /// Removes the row if it still has `lease`'s owner, counter and `handoff_to`.
+    async fn remove(&self, lease: &Lease) -> Result<Swap, LeaseError>;
+
+    /// What a leader of another program, the Kinesis Client Library 3, has written into the
+    /// table, where others can write into it.
+    async fn leader(&self) -> Result<Option<Leader>, LeaseError> {
+        Ok(None)
+    }
 }

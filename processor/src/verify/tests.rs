@@ -72,6 +72,10 @@ impl Leases for Rows {
     async fn swap(&self, _: &Lease, _: &Lease) -> Result<Swap, LeaseError> {
         Ok(Swap::Lost(None))
     }
+
+    async fn remove(&self, _: &Lease) -> Result<Swap, LeaseError> {
+        Ok(Swap::Lost(None))
+    }
 }
 
 #[tokio::test]
