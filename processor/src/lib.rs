@@ -19,6 +19,7 @@ pub mod decode;
 pub mod archive;
 pub mod index;
 pub mod leases;
+mod supervisor;
 pub mod worker;
 pub mod span;
 pub mod progress;
@@ -37,16 +38,14 @@ mod doubles;
 
 use crate::archive::Archive;
 use crate::index::Index;
-use crate::leases::plan::{Observer, taken};
-use crate::leases::{Checkpoint, Lease, LeaseError, Leases, Swap};
+use crate::leases::{LeaseError, Leases};
 use crate::meter::Meter;
-use crate::receive::{Feed, FeedError, Shard};
-use crate::settings::{Settings, StartAt};
+use crate::receive::{Feed, FeedError};
+use crate::settings::Settings;
+use crate::supervisor::Supervisor;
 use crate::worker::Outcome;
 use event::Millis;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// What the processor works with.
@@ -71,6 +70,11 @@ pub enum RunError {
          use another lease table, or delete the old rows"
     )]
     OtherStream { key: String, row: Millis, stream: Millis },
+    #[error(
+        "the lease table is in use by the Kinesis Client Library 3, whose leader `{leader}` assigns all leases; \
+         give this processor a lease table of its own"
+    )]
+    InUse { leader: String },
 }
 
 impl RunError {
@@ -79,113 +83,32 @@ impl RunError {
         match self {
             RunError::Feed(error) => matches!(error, FeedError::Transient { .. }),
             RunError::Leases(error) => matches!(error, LeaseError::Transient { .. }),
-            RunError::OtherStream { .. } => false,
+            RunError::OtherStream { .. } | RunError::InUse { .. } => false,
         }
     }
 }
 
 /// Takes shards, reads them, archives and indexes, until `stop` or the stream's end.
 pub async fn run(settings: Settings, services: Services, stop: CancellationToken) -> Result<(), RunError> {
-    let settings = Arc::new(settings);
     settings.rules.prepare();
-    let mut supervisor =
-        Supervisor { services, settings: settings.clone(), observer: Observer::default(), list_again: Instant::now() };
-    let mut workers = JoinSet::new();
     let mut round = tokio::time::interval(settings.failover / 4);
+    let mut supervisor = Supervisor::new(settings, services, stop.clone());
     let mut stream_ended = false;
-    while !(stop.is_cancelled() || stream_ended && workers.is_empty()) {
+    while !(stop.is_cancelled() || stream_ended && supervisor.is_idle()) {
         if !stream_ended {
-            for lease in supervisor.round().await? {
-                workers.spawn(worker::run(supervisor.services.clone(), settings.clone(), lease, stop.child_token()));
+            tokio::select! {
+                done = supervisor.round() => done?,
+                () = stop.cancelled() => break,
             }
         }
         tokio::select! {
             _ = round.tick() => {}
-            Some(ended) = workers.join_next() => {
-                let outcome = ended.expect("workers do not panic");
-                stream_ended |= outcome == Outcome::StreamEnd;
-            }
+            outcome = supervisor.worker_ended() => stream_ended |= outcome == Outcome::StreamEnd,
             () = stop.cancelled() => {}
         }
     }
-    while workers.join_next().await.is_some() {}
-    Ok(())
-}
-
-/// Finds shards, and decides which of them this process works on.
-struct Supervisor {
-    services: Services,
-    settings: Arc<Settings>,
-    observer: Observer,
-    list_again: Instant,
-}
-
-impl Supervisor {
-    /// Takes what is free and should be ours. A stream or table that does not answer
-    /// now is asked again in the next round.
-    async fn round(&mut self) -> Result<Vec<Lease>, RunError> {
-        match self.take().await {
-            Err(error) if error.is_transient() => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "will try again");
-                Ok(Vec::new())
-            }
-            taken => taken,
-        }
-    }
-
-    async fn take(&mut self) -> Result<Vec<Lease>, RunError> {
-        let created = self.services.feed.created().await.map_err(RunError::Feed)?;
-        if Instant::now() >= self.list_again {
-            let shards = self.services.feed.shards().await.map_err(RunError::Feed)?;
-            ensure_rows(&self.services, &self.settings, &shards).await?;
-            self.list_again = Instant::now() + SHARDS_EVERY;
-        }
-        let rows = self.services.leases.list().await.map_err(RunError::Leases)?;
-        rows.iter().try_for_each(|row| refuse_other_stream(row, created))?;
-        let now = Instant::now();
-        self.observer.observe(&rows, now);
-        let mut ours = Vec::new();
-        for row in self.observer.plan(&rows, &self.settings.worker, now, self.settings.failover) {
-            let lease = taken(row, &self.settings.worker);
-            match self.services.leases.swap(row, &lease).await.map_err(RunError::Leases)? {
-                Swap::Done => ours.push(lease),
-                Swap::Lost(Some(now)) if now.owner == lease.owner && now.counter == lease.counter => ours.push(lease),
-                Swap::Lost(_) => tracing::debug!(shard = row.key, "another worker was quicker"),
-            }
-        }
-        Ok(ours)
-    }
-}
-
-/// How often the stream is asked for new shards. A shard that ends makes its children's
-/// rows by itself.
-const SHARDS_EVERY: Duration = Duration::from_secs(60);
-
-/// Makes rows for shards that have none: children of a known shard from their first
-/// record on, all others where the settings say.
-pub(crate) async fn ensure_rows(services: &Services, settings: &Settings, shards: &[Shard]) -> Result<(), RunError> {
-    let created = services.feed.created().await.map_err(RunError::Feed)?;
-    let rows = services.leases.list().await.map_err(RunError::Leases)?;
-    let known = |id: &str| rows.iter().any(|row| row.key == id);
-    for shard in shards.iter().filter(|shard| !known(&shard.id)) {
-        let start = match settings.start {
-            StartAt::AtTimestamp(at) if !shard.parents.iter().any(|parent| known(parent)) => {
-                Checkpoint::AtTimestamp(at)
-            }
-            _ => Checkpoint::TrimHorizon,
-        };
-        services.leases.create(&Lease::new(shard, start, created)).await.map_err(RunError::Leases)?;
+    while !supervisor.is_idle() {
+        supervisor.worker_ended().await;
     }
     Ok(())
-}
-
-/// A stream that was deleted and made anew numbers its records anew: going on from the
-/// old row would skip or double them.
-fn refuse_other_stream(row: &Lease, created: Option<Millis>) -> Result<(), RunError> {
-    match (row.stream_created, created) {
-        (Some(row_created), Some(stream)) if row_created != stream => {
-            Err(RunError::OtherStream { key: row.key.clone(), row: row_created, stream })
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,15 +1,16 @@
 //! One shard, while its lease is ours: read, archive beside index, move the cursors.
 
+use crate::Services;
 use crate::archive::chain::{Chain, Ended, Limits, Tail};
 use crate::decode::{Decoded, Decoder};
 use crate::index::bulk::Bulker;
 use crate::leases::keep::{Cursors, Keeper};
 use crate::leases::{Checkpoint, Lease};
-use crate::receive::{FeedError, Next, Pages, SequenceNumber, Shard, Start};
+use crate::receive::{FeedError, Next, Pages, SequenceNumber, Shard};
 use crate::settings::Settings;
-use crate::{Services, ensure_rows};
-use event::Event;
+use crate::supervisor::ensure_rows;
 use event::pause::Pause;
+use event::{Event, Millis};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,8 @@ pub async fn run(services: Services, settings: Arc<Settings>, lease: Lease, stop
     };
     let work = async {
         let decoder = Decoder::new(&settings, &lease.key, lease.stream_created, services.meter.clone());
-        let worker = Worker { services, settings, shard: lease.key, decoder, moved: Arc::new(moved), stop };
+        let (shard, stream_created, moved) = (lease.key, lease.stream_created, Arc::new(moved));
+        let worker = Worker { services, settings, shard, stream_created, decoder, moved, stop };
         let outcome = tokio::select! {
             outcome = worker.work() => outcome,
             () = lost.cancelled() => Outcome::Stopped,
@@ -60,6 +62,7 @@ struct Worker {
     services: Services,
     settings: Arc<Settings>,
     shard: String,
+    stream_created: Option<Millis>,
     decoder: Decoder,
     moved: Arc<watch::Sender<Cursors>>,
     stop: CancellationToken,
@@ -89,26 +92,30 @@ impl Worker {
             archive: self.services.archive.clone(),
             stream: self.settings.stream.clone(),
             shard: self.shard.clone(),
+            stream_created: self.stream_created,
         };
-        let known =
-            cursors.checkpoint.sequence().map(|s| Tail { sequence: s.clone(), arrival: cursors.checkpoint_arrival });
+        let known = Tail::known(&cursors, self.stream_created);
         let tail = chain.tail(known, cursors.checkpoint_arrival).await?;
-        archived_to(&self.moved, tail.as_ref());
+        let behind = chain.start(tail.as_ref());
+        if behind.is_some() {
+            archived_to(&self.moved, tail.as_ref());
+        }
         let bulker = self.bulker();
         self.catch_up(&chain, &bulker, &cursors, tail.as_ref()).await?;
 
-        let start =
-            tail.as_ref().map(|tail| Start::After(tail.sequence.clone())).or_else(|| cursors.checkpoint.start());
-        let Some(start) = start else { return Ok(Some(Outcome::ShardEnd)) };
+        if behind.is_some() && tail.as_ref().is_some_and(|tail| tail.is_final) {
+            return self.shard_end(&chain).await.map(Some);
+        }
+        let Some(start) = behind.or_else(|| cursors.checkpoint.start()) else { return Ok(Some(Outcome::ShardEnd)) };
         let mut pages = match self.services.feed.open(&self.shard, start).await {
-            Err(FeedError::NoShard(_)) => return self.shard_end().await.map(Some),
+            Err(FeedError::NoShard(_)) => return self.shard_end(&chain).await.map(Some),
             pages => pages?,
         };
         // Tasks of their own, so that packing, parsing and indexing use several cores.
         // They end with the channels that `read` drops, or with this future.
         let (to_archive, archive_in) = mpsc::channel(RECORDS_WAITING_MAX);
         let (to_index, index_in) = mpsc::channel(RECORDS_WAITING_MAX);
-        let archive = AbortOnDropHandle::new(tokio::spawn(self.archive(chain, tail, archive_in)));
+        let archive = AbortOnDropHandle::new(tokio::spawn(self.archive(chain.clone(), tail, archive_in)));
         let moved = Arc::clone(&self.moved);
         let index = async move { bulker.run(index_in, |sequence| indexed_to(&moved, sequence)).await };
         let index = AbortOnDropHandle::new(tokio::spawn(index));
@@ -118,9 +125,14 @@ impl Worker {
         let read = read?;
         match (archived, read) {
             (Ended::ReadAgain, _) => Ok(None),
+            (Ended::OtherStream, _) => anyhow::bail!(
+                "the archive under `raw/{}/` is of an earlier stream of this name, whose records have higher numbers; \
+                 give the stream another name, or the processor another bucket",
+                self.settings.stream
+            ),
             (Ended::InputEnded, Next::More) => Ok(Some(Outcome::Stopped)),
             (Ended::InputEnded, Next::StreamEnd) => Ok(Some(Outcome::StreamEnd)),
-            (Ended::InputEnded, Next::ShardEnd) => self.shard_end().await.map(Some),
+            (Ended::InputEnded, Next::ShardEnd) => self.shard_end(&chain).await.map(Some),
         }
     }
 
@@ -208,7 +220,11 @@ impl Worker {
 
     /// Rows of the children exist before `SHARD_END` is written: a crash between the two
     /// must not lose them.
-    async fn shard_end(&self) -> anyhow::Result<Outcome> {
+    async fn shard_end(&self, chain: &Chain) -> anyhow::Result<Outcome> {
+        let tail = Tail::known(&self.moved.borrow(), self.stream_created);
+        if let Some(tail) = tail {
+            chain.finish(&tail).await;
+        }
         let shards: Vec<Shard> = self.services.feed.shards().await?;
         ensure_rows(&self.services, &self.settings, &shards).await?;
         self.moved.send_modify(|cursors| {

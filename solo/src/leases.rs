@@ -48,7 +48,7 @@ impl LocalLeases {
     fn change(
         &self,
         key: &str,
-        change: impl FnOnce(Option<&Lease>) -> Result<Lease, Swap>,
+        change: impl FnOnce(Option<&Lease>) -> Result<Option<Lease>, Swap>,
     ) -> Result<Swap, LeaseError> {
         let mut rows = self.rows.lock().expect("nobody panics with the rows in hand");
         let mut fresh = rows.clone();
@@ -57,10 +57,10 @@ impl LocalLeases {
             Ok(lease) => lease,
             Err(lost) => return Ok(lost),
         };
-        let archived = number(&lease);
+        let archived = lease.as_ref().and_then(number);
         match at {
-            Some(at) => fresh[at] = lease,
-            None => fresh.push(lease),
+            Some(at) => drop(fresh.splice(at..=at, lease)),
+            None => fresh.extend(lease),
         }
         let text = serde_json::to_vec_pretty(&fresh).expect("plain data turns into JSON");
         let saved = agent::spool::replace(&self.path, &text);
@@ -73,6 +73,10 @@ impl LocalLeases {
         }
         Ok(Swap::Done)
     }
+}
+
+fn is_as_known(row: &Lease, known: &Lease) -> bool {
+    row.owner == known.owner && row.counter == known.counter && row.handoff_to == known.handoff_to
 }
 
 fn number(lease: &Lease) -> Option<u64> {
@@ -88,13 +92,20 @@ impl Leases for LocalLeases {
     async fn create(&self, lease: &Lease) -> Result<Swap, LeaseError> {
         self.change(&lease.key, |row| match row {
             Some(row) => Err(Swap::Lost(Some(Box::new(row.clone())))),
-            None => Ok(lease.clone()),
+            None => Ok(Some(lease.clone())),
         })
     }
 
     async fn swap(&self, old: &Lease, new: &Lease) -> Result<Swap, LeaseError> {
         self.change(&old.key, |row| match row {
-            Some(row) if row.owner == old.owner && row.counter == old.counter => Ok(new.clone()),
+            Some(row) if is_as_known(row, old) => Ok(Some(new.clone())),
+            row => Err(Swap::Lost(row.cloned().map(Box::new))),
+        })
+    }
+
+    async fn remove(&self, lease: &Lease) -> Result<Swap, LeaseError> {
+        self.change(&lease.key, |row| match row {
+            Some(row) if is_as_known(row, lease) => Ok(None),
             row => Err(Swap::Lost(row.cloned().map(Box::new))),
         })
     }

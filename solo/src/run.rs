@@ -161,7 +161,8 @@ async fn open(plan: &Plan) -> Result<(Local, LocalStream, Settings), RunError> {
     let index = LocalIndex::open(&folder("index"), trouble.clone()).map_err(failed(&folder("index")))?;
     let leases = LocalLeases::open(&folder("leases.json"), trouble.clone()).map_err(failed(&folder("leases.json")))?;
     let archive: Arc<dyn processor::archive::Archive> = Arc::new(archive);
-    let chain = Chain { archive: archive.clone(), stream: STREAM.to_owned(), shard: SHARD.to_owned() };
+    let (stream, shard) = (STREAM.to_owned(), SHARD.to_owned());
+    let chain = Chain { archive: archive.clone(), stream, shard, stream_created: None };
     let stream = LocalStream::after(last_number(&chain, &leases).await?);
     let settings = agent_settings(plan)?;
     let services = Services {

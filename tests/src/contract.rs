@@ -33,7 +33,7 @@ pub fn object(first: u64, last: u64) -> (Summary, Object) {
         let content = Content::unreadable(Bytes::from(format!("record {number}")), "an example");
         window.push(&Decoded { sequence: sequence(number), arrival: 1_795_392_000_000, content });
     }
-    window.close("tests", SHARD, false).expect("there is a record in it")
+    window.close("tests", SHARD).expect("there is a record in it")
 }
 
 /// Of many writers that race for one key one wins, and nobody touches what it wrote.

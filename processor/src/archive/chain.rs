@@ -5,10 +5,11 @@
 //! on from there. Crashes, clocks, processes that wake up late and answers that get
 //! lost change nothing about it (DESIGN section 7; the rule was checked as a model).
 
-use super::window::{Window, hour_prefix, prefix, read_key};
+use super::window::{Window, end_of_shard, hour_prefix, prefix, read_key};
 use super::{Archive, ArchiveError, Created, Object};
 use crate::decode::Decoded;
-use crate::receive::SequenceNumber;
+use crate::leases::keep::Cursors;
+use crate::receive::{SequenceNumber, Start};
 use event::pause::Pause;
 use event::{Event, Millis};
 use std::sync::Arc;
@@ -31,6 +32,23 @@ pub struct Tail {
     pub sequence: SequenceNumber,
     /// Arrival of the record at its end.
     pub arrival: Option<Millis>,
+    /// When the stream was made of which this record is, where it is known.
+    pub stream_created: Option<Millis>,
+    /// Whether the shard ends here.
+    pub is_final: bool,
+}
+
+impl Tail {
+    /// The record that a lease of a stream calls archived.
+    pub fn known(lease: &Cursors, stream_created: Option<Millis>) -> Option<Tail> {
+        let sequence = lease.checkpoint.sequence()?.clone();
+        Some(Tail { sequence, arrival: lease.checkpoint_arrival, stream_created, is_final: false })
+    }
+
+    /// Whether the record is of a stream that was made at another time.
+    fn is_of_other_stream(&self, stream_created: Option<Millis>) -> bool {
+        self.stream_created.zip(stream_created).is_some_and(|(tail, stream)| tail != stream)
+    }
 }
 
 /// One shard's chain in an archive.
@@ -39,6 +57,8 @@ pub struct Chain {
     pub archive: Arc<dyn Archive>,
     pub stream: String,
     pub shard: String,
+    /// When the stream was made.
+    pub stream_created: Option<Millis>,
 }
 
 /// How [`Chain::extend`] ended.
@@ -49,6 +69,9 @@ pub enum Ended {
     /// Another writer's object ends before ours would have: the records after it must
     /// be read again.
     ReadAgain,
+    /// The chain is of an earlier stream of this name, whose numbers go further than those
+    /// of this one: nobody could tell its records from the archived ones.
+    OtherStream,
 }
 
 impl Chain {
@@ -59,6 +82,13 @@ impl Chain {
         let Some(key) = newest else { return Ok(known) };
         let found = self.end_of(&key).await?;
         Ok(if known.as_ref().is_some_and(|known| known.sequence > found.sequence) { known } else { Some(found) })
+    }
+
+    /// Where reading goes on behind `tail`. `None`: where the lease says, for none of this
+    /// stream's records is archived.
+    pub fn start(&self, tail: Option<&Tail>) -> Option<Start> {
+        let tail = tail.filter(|tail| !tail.is_of_other_stream(self.stream_created))?;
+        Some(Start::After(tail.sequence.clone()))
     }
 
     /// Keys of the shard's objects, in the order of the chain.
@@ -83,9 +113,11 @@ impl Chain {
     async fn end_of(&self, key: &str) -> Result<Tail, ArchiveError> {
         let metadata = self.archive.head(key).await?.unwrap_or_default();
         let sequence = metadata.get("last-seq").and_then(|digits| SequenceNumber::new(digits));
-        let arrival = metadata.get("last-arrival").and_then(|millis| millis.parse().ok());
+        let millis = |name: &str| metadata.get(name).and_then(|millis| millis.parse().ok());
+        let (arrival, stream_created) = (millis("last-arrival"), millis("stream-created"));
+        let is_final = metadata.get("final").is_some_and(|is_final| is_final == "true");
         match sequence {
-            Some(sequence) => Ok(Tail { sequence, arrival }),
+            Some(sequence) => Ok(Tail { sequence, arrival, stream_created, is_final }),
             None => Err(ArchiveError::Refused {
                 call: "head",
                 key: key.to_owned(),
@@ -125,24 +157,30 @@ impl Chain {
         limits: Limits,
         archived: impl Fn(Tail),
     ) -> Ended {
-        let mut window = Window::after(sequence(&tail));
+        let mut window = self.window(tail.as_ref());
         let mut deadline = Instant::now();
         loop {
             let record = tokio::select! {
                 record = records.recv() => record,
                 () = tokio::time::sleep_until(deadline), if !window.is_empty() => {
-                    let Some(end) = self.close(&mut window, &mut tail, &archived).await else { return Ended::ReadAgain };
-                    window = Window::after(end);
-                    continue;
+                    match self.close(&mut window, &mut tail, &archived).await {
+                        After::GoOn => continue,
+                        After::ReadAgain => return Ended::ReadAgain,
+                    }
                 }
             };
             let Some(record) = record else { break };
-            if tail.as_ref().is_some_and(|tail| record.sequence <= tail.sequence) {
-                continue;
+            match place(tail.as_ref(), &record.sequence, self.stream_created) {
+                Place::New => {}
+                Place::Archived => continue,
+                Place::Unknown => return Ended::OtherStream,
             }
             if window.is_of_another_minute(record.arrival) || window.bytes() >= limits.bytes {
-                let Some(end) = self.close(&mut window, &mut tail, &archived).await else { return Ended::ReadAgain };
-                window = Window::after(end);
+                match self.close(&mut window, &mut tail, &archived).await {
+                    After::GoOn if place(tail.as_ref(), &record.sequence, self.stream_created) == Place::New => {}
+                    After::GoOn => continue,
+                    After::ReadAgain => return Ended::ReadAgain,
+                }
             }
             if window.is_empty() {
                 deadline = Instant::now() + limits.age;
@@ -150,28 +188,40 @@ impl Chain {
             window.push(&record);
         }
         match self.close(&mut window, &mut tail, &archived).await {
-            Some(_) => Ended::InputEnded,
-            None => Ended::ReadAgain,
+            After::GoOn => Ended::InputEnded,
+            After::ReadAgain => Ended::ReadAgain,
         }
     }
 
-    /// Puts the window. Returns the chain's new end, or `None` if another writer's
-    /// object stands there and ends earlier.
-    async fn close(
-        &self,
-        window: &mut Window,
-        tail: &mut Option<Tail>,
-        archived: &impl Fn(Tail),
-    ) -> Option<Option<SequenceNumber>> {
+    /// Says in the archive that the shard ends with `tail`.
+    pub async fn finish(&self, tail: &Tail) {
+        let Some(arrival) = tail.arrival.filter(|_| !tail.is_final) else { return };
+        let object = end_of_shard((&self.stream, &self.shard), &tail.sequence, arrival, self.stream_created);
+        self.settle(&object, tail.clone()).await;
+    }
+
+    fn window(&self, tail: Option<&Tail>) -> Window {
+        Window::after(tail.map(|tail| tail.sequence.clone())).of_stream_made_at(self.stream_created)
+    }
+
+    /// Puts the window, and opens one that follows.
+    async fn close(&self, window: &mut Window, tail: &mut Option<Tail>, archived: &impl Fn(Tail)) -> After {
         let full = std::mem::replace(window, Window::after(None));
-        let Some((summary, object)) = full.close(&self.stream, &self.shard, false) else { return Some(sequence(tail)) };
-        let end = self
-            .settle(&object, Tail { sequence: summary.last_seq.clone(), arrival: Some(summary.last_arrival) })
-            .await;
-        let whole = end.sequence >= summary.last_seq;
-        archived(end.clone());
-        *tail = Some(end);
-        whole.then(|| sequence(tail))
+        let mut after = After::GoOn;
+        if let Some((summary, object)) = full.close(&self.stream, &self.shard) {
+            let ours = Tail {
+                sequence: summary.last_seq.clone(),
+                arrival: Some(summary.last_arrival),
+                stream_created: self.stream_created,
+                is_final: false,
+            };
+            let end = self.settle(&object, ours).await;
+            after = after_put(&summary.last_seq, &end);
+            archived(end.clone());
+            *tail = Some(end);
+        }
+        *window = self.window(tail.as_ref());
+        after
     }
 
     /// Puts an object until the archive has it, or another one of its key: the chain
@@ -195,8 +245,36 @@ impl Chain {
     }
 }
 
-fn sequence(tail: &Option<Tail>) -> Option<SequenceNumber> {
-    tail.as_ref().map(|tail| tail.sequence.clone())
+/// What a record is to a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    New,
+    Archived,
+    /// The chain is of another stream, so its end says nothing of this record.
+    Unknown,
+}
+
+/// The place of a record of the stream that was made then, in a chain that ends with `tail`.
+fn place(tail: Option<&Tail>, record: &SequenceNumber, stream_created: Option<Millis>) -> Place {
+    match tail {
+        Some(tail) if *record > tail.sequence => Place::New,
+        Some(tail) if tail.is_of_other_stream(stream_created) => Place::Unknown,
+        Some(_) => Place::Archived,
+        None => Place::New,
+    }
+}
+
+/// What to do after an object has been put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    GoOn,
+    /// Records of ours behind the chain's end must be read again.
+    ReadAgain,
+}
+
+/// The object of that key ends with `end`, and all of ours, which was to be there, with `ours`.
+fn after_put(ours: &SequenceNumber, end: &Tail) -> After {
+    if end.sequence >= *ours { After::GoOn } else { After::ReadAgain }
 }
 
 /// The events of an object. Lines that hold none (its first line, records that could
@@ -208,6 +286,9 @@ fn read_object(bytes: &[u8]) -> std::io::Result<Vec<Event>> {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::archive::Metadata;
@@ -217,13 +298,14 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use std::ops::Bound;
     use std::sync::Mutex;
 
     /// Objects in memory. `mute` puts an object and does not say so.
     #[derive(Default)]
-    struct Memory {
-        objects: Mutex<BTreeMap<String, Object>>,
-        mute: Mutex<usize>,
+    pub(super) struct Memory {
+        pub objects: Mutex<BTreeMap<String, Object>>,
+        pub mute: Mutex<usize>,
     }
 
     #[async_trait]
@@ -252,7 +334,8 @@ mod tests {
 
         async fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>, ArchiveError> {
             let objects = self.objects.lock().unwrap();
-            Ok(objects.keys().filter(|key| key.starts_with(prefix) && key.as_str() > after).take(3).cloned().collect())
+            let behind = objects.range::<str, _>((Bound::Excluded(after), Bound::Unbounded)).map(|(key, _)| key);
+            Ok(behind.filter(|key| key.starts_with(prefix)).take(3).cloned().collect())
         }
     }
 
@@ -269,21 +352,30 @@ mod tests {
     }
 
     fn chain(archive: &Arc<Memory>) -> Chain {
-        Chain { archive: archive.clone(), stream: "s".into(), shard: "shard-0".into() }
+        Chain { archive: archive.clone(), stream: "s".into(), shard: "shard-0".into(), stream_created: None }
     }
-
-    const LIMITS: Limits = Limits { bytes: 1 << 20, age: Duration::from_secs(60) };
 
     /// A writer that starts after `tail` and reads up to record `to`, or that dies with
     /// its window open.
     async fn write(archive: &Arc<Memory>, tail: Option<Tail>, to: u64, dies: bool) -> Option<Ended> {
+        write_windows_of(1 << 20, archive, tail, to, dies).await
+    }
+
+    async fn write_windows_of(
+        bytes: usize,
+        archive: &Arc<Memory>,
+        tail: Option<Tail>,
+        to: u64,
+        dies: bool,
+    ) -> Option<Ended> {
         let from = tail.as_ref().map_or(1, |tail| tail.sequence.as_str().parse::<u64>().unwrap() / 3 + 1);
         let (send, records) = mpsc::channel(LAST as usize + 1);
         for n in from..=to {
             send.send(record(n)).await.unwrap();
         }
         let chain = chain(archive);
-        let work = chain.extend(tail, records, LIMITS, |_| {});
+        let limits = Limits { bytes, age: Duration::from_secs(60) };
+        let work = chain.extend(tail, records, limits, |_| {});
         if dies {
             return tokio::time::timeout(Duration::from_secs(1), work).await.ok();
         }
@@ -340,17 +432,65 @@ mod tests {
         assert_eq!(archived(&archive).await, [1, 2, 3, 4, 5]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_chain_goes_on_behind_an_object_that_is_longer_than_ours() {
+        let archive = Arc::default();
+        write(&archive, None, 5, false).await;
+        let ended = write_windows_of(1, &archive, None, 6, false).await;
+        assert_eq!((ended, archived(&archive).await), (Some(Ended::InputEnded), vec![1, 2, 3, 4, 5, 6]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chain_ends_with_an_object_that_says_so_and_all_put_the_same_one() {
+        let archive = Arc::default();
+        write(&archive, None, 20, false).await;
+        let chain = chain(&archive);
+        let tail = chain.tail(None, None).await.unwrap().unwrap();
+        chain.finish(&tail).await;
+        chain.finish(&tail).await;
+        let end = chain.tail(None, None).await.unwrap().unwrap();
+        assert_eq!((end.sequence.as_str(), end.arrival, end.is_final), ("61", tail.arrival, true));
+        chain.finish(&end).await;
+        assert_eq!(archive.objects.lock().unwrap().len(), 4);
+        assert_eq!(archived(&archive).await, (1..=20).collect::<Vec<_>>());
+        assert!(read_object(&archive.objects.lock().unwrap().last_entry().unwrap().get().bytes).unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_was_made_anew_goes_on_with_the_chain_where_its_numbers_rise() {
+        let archive: Arc<Memory> = Arc::default();
+        let of = |created| Chain { stream_created: Some(created), ..chain(&archive) };
+        let extend = async |created, tail, from: u64, to: u64| {
+            let (send, records) = mpsc::channel(100);
+            for n in from..=to {
+                send.send(record(n)).await.unwrap();
+            }
+            drop(send);
+            of(created).extend(tail, records, Limits { bytes: 1 << 20, age: Duration::from_secs(60) }, |_| {}).await
+        };
+        extend(7, None, 1, 5).await;
+        let tail = of(8).tail(None, None).await.unwrap();
+        assert_eq!(of(7).start(tail.as_ref()), Some(Start::After(number(15))));
+        assert_eq!(of(8).start(tail.as_ref()), None, "none of its records is archived");
+        assert_eq!(extend(8, tail.clone(), 4, 6).await, Ended::OtherStream, "nobody could tell which is which");
+        assert_eq!(extend(8, tail, 9, 9).await, Ended::InputEnded);
+        assert_eq!(archived(&archive).await, [1, 2, 3, 4, 5, 9]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
         fn whoever_writes_and_dies_each_record_is_archived_exactly_once(
-            writers in prop::collection::vec((any::<prop::sample::Index>(), 1..=LAST, any::<bool>(), 0usize..3), 1..12),
+            writers in prop::collection::vec(
+                (any::<prop::sample::Index>(), 1..=LAST, any::<bool>(), 0usize..3, prop::sample::select(vec![1, 1 << 20])),
+                1..12,
+            ),
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async {
                 let archive: Arc<Memory> = Arc::default();
-                for (stale, to, dies, mute) in writers {
+                for (stale, to, dies, mute, bytes) in writers {
                     *archive.mute.lock().unwrap() = mute;
                     // Any end that the chain ever had may be somebody's stale checkpoint.
                     let keys = chain(&archive).keys(None).await.unwrap();
@@ -359,7 +499,7 @@ mod tests {
                         Some(at) => Some(chain(&archive).end_of(&keys[at]).await.unwrap()),
                         None => None,
                     };
-                    write(&archive, tail, to, dies).await;
+                    write_windows_of(bytes, &archive, tail, to, dies).await;
                 }
                 let tail = chain(&archive).tail(None, None).await.unwrap();
                 write(&archive, tail, LAST, false).await;

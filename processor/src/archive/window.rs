@@ -40,9 +40,13 @@ pub struct Summary {
     pub lines: u64,
     /// CRC-32 (IEEE) of all that follows the first line, unpacked, in hex.
     pub crc32: String,
-    /// Whether the shard ends with it.
+    /// Whether the shard ends here: the chain's last object says so, and holds no records.
     #[serde(rename = "final", default)]
     pub last: bool,
+    /// When the stream was made: one of the same name that was made anew goes on with the
+    /// chain, and reads from its own beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_created: Option<Millis>,
 }
 
 impl Summary {
@@ -59,6 +63,7 @@ impl Summary {
             ("schema".into(), "1".into()),
         ]);
         all.extend(self.prev_seq.as_ref().map(|prev| ("prev-seq".to_owned(), prev.to_string())));
+        all.extend(self.stream_created.map(|at| ("stream-created".to_owned(), at.to_string())));
         all
     }
 }
@@ -93,6 +98,7 @@ struct RawRecord<'a> {
 #[derive(Debug)]
 pub struct Window {
     prev: Option<SequenceNumber>,
+    stream_created: Option<Millis>,
     first: Option<(SequenceNumber, Millis)>,
     last: Option<(SequenceNumber, Millis)>,
     records: u64,
@@ -104,8 +110,13 @@ pub struct Window {
 impl Window {
     /// An empty window that follows `prev` in the chain.
     pub fn after(prev: Option<SequenceNumber>) -> Window {
-        let gzip = GzEncoder::new(Vec::new(), GZIP_LEVEL);
-        Window { prev, first: None, last: None, records: 0, lines: 0, crc: crc32fast::Hasher::new(), gzip }
+        let (gzip, crc) = (GzEncoder::new(Vec::new(), GZIP_LEVEL), crc32fast::Hasher::new());
+        Window { prev, stream_created: None, first: None, last: None, records: 0, lines: 0, crc, gzip }
+    }
+
+    /// The same for a stream that was made then.
+    pub fn of_stream_made_at(self, stream_created: Option<Millis>) -> Window {
+        Window { stream_created, ..self }
     }
 
     /// Whether nothing has been pushed.
@@ -121,7 +132,7 @@ impl Window {
     /// Whether a record that arrived then belongs into another object: objects hold
     /// records of one minute of arrival.
     pub fn is_of_another_minute(&self, arrival: Millis) -> bool {
-        self.first.as_ref().is_some_and(|(_, first)| first.div_euclid(MINUTE) != arrival.div_euclid(MINUTE))
+        self.first.as_ref().is_some_and(|(_, first)| !is_same_minute(*first, arrival))
     }
 
     /// Appends a record.
@@ -136,7 +147,7 @@ impl Window {
     }
 
     /// Closes the window. `None` if it is empty.
-    pub fn close(self, stream: &str, shard: &str, last: bool) -> Option<(Summary, Object)> {
+    pub fn close(self, stream: &str, shard: &str) -> Option<(Summary, Object)> {
         let ((first_seq, first_arrival), (last_seq, last_arrival)) = (self.first?, self.last?);
         let summary = Summary {
             stream: stream.to_owned(),
@@ -148,14 +159,48 @@ impl Window {
             records: self.records,
             lines: self.lines,
             crc32: format!("{:08x}", self.crc.finalize()),
-            last,
+            last: false,
+            stream_created: self.stream_created,
         };
-        let key = key(stream, shard, &summary.first_seq, first_arrival);
         let body = self.gzip.finish().expect("a Vec takes all bytes");
-        let object =
-            Object { key, bytes: Bytes::from([first_line(&summary), body].concat()), metadata: summary.metadata() };
+        let object = object(&summary, first_arrival, body);
         Some((summary, object))
     }
+}
+
+/// The object that says that a shard ends with the record `end`, which arrived then. Its key
+/// is that of a record behind the end, so all who come to the end put the same object.
+pub fn end_of_shard(
+    (stream, shard): (&str, &str),
+    end: &SequenceNumber,
+    arrival: Millis,
+    stream_created: Option<Millis>,
+) -> Object {
+    let behind = end.successor();
+    let summary = Summary {
+        stream: stream.to_owned(),
+        shard: shard.to_owned(),
+        prev_seq: Some(end.clone()),
+        first_seq: behind.clone(),
+        last_seq: behind,
+        last_arrival: arrival,
+        records: 0,
+        lines: 0,
+        crc32: format!("{:08x}", crc32fast::hash(b"")),
+        last: true,
+        stream_created,
+    };
+    object(&summary, arrival, Vec::new())
+}
+
+fn object(summary: &Summary, first_arrival: Millis, body: Vec<u8>) -> Object {
+    let key = key(&summary.stream, &summary.shard, &summary.first_seq, first_arrival);
+    Object { key, bytes: Bytes::from([first_line(summary), body].concat()), metadata: summary.metadata() }
+}
+
+/// Whether two records belong into one object, as far as their arrival goes.
+pub fn is_same_minute(first: Millis, arrival: Millis) -> bool {
+    first.div_euclid(MINUTE) == arrival.div_euclid(MINUTE)
 }
 
 /// Where an object that begins with this record lies. Nothing but the chain's position

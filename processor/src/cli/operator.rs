@@ -28,8 +28,8 @@ const OBJECTS_AT_ONCE: usize = 4;
 const VERIFY_HELP: &str = "\
 Each object of the archive names the record that it follows. So one that is gone is found, and
 so is one that was put between, moved, cut or changed; and one that is gone from the end, by
-the checkpoint of the shard's lease (where `lease_table` is set). With --to the chain's end is
-not looked at: what is gone from the last hour's end shows when the next hour is looked at, too.
+the checkpoint of the shard's lease (where `lease_table` is set), or by the object that says
+that a shard ends. With --to the object behind the last hour tells what is gone from its end.
 Nothing is written.
 
 Exit codes: 0 clean, 1 something was found, 64 usage, 69 the archive does not answer,

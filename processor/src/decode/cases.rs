@@ -65,7 +65,7 @@ fn body(event: &Event) -> Value {
 fn archived(decoded: &Decoded) -> String {
     let mut window = Window::after(None);
     window.push(decoded);
-    let (_, object) = window.close("twosec", "shard-0", false).unwrap();
+    let (_, object) = window.close("twosec", "shard-0").unwrap();
     std::io::read_to_string(flate2::read::MultiGzDecoder::new(&object.bytes[..])).unwrap()
 }
 

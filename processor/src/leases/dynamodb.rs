@@ -1,6 +1,7 @@
 //! The lease table in DynamoDB, with the rows and attributes of the Kinesis Client
 //! Library, so that its tools can read them.
 
+use super::leader::Leader;
 use super::{Checkpoint, Lease, LeaseError, Leases, Swap};
 use crate::aws::is_transient;
 use crate::receive::SequenceNumber;
@@ -9,6 +10,7 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -16,11 +18,13 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use event::Millis;
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The attributes that [`Leases::swap`] writes. All others of a row stay as they are.
-const ATTRIBUTES: [&str; 12] = [
+const ATTRIBUTES: [&str; 13] = [
     "leaseOwner",
     "leaseCounter",
+    "handoffTo",
     "checkpoint",
     "checkpointSubSequenceNumber",
     "ownerSwitchesSinceCheckpoint",
@@ -47,7 +51,7 @@ pub struct DynamoLeases {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "there is no lease table `{table}` in this account and region; \
-     the Terraform in `packaging` makes it (`aws_dynamodb_table`)"
+     the Terraform in `packaging` makes it (`aws_dynamodb_table.leases`)"
 )]
 struct NoTable {
     table: String,
@@ -124,15 +128,62 @@ impl Leases for DynamoLeases {
             .table_name(&self.table)
             .key("leaseKey", string(&old.key))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let Err(error) = only_if(write(call, row(new)), old).send().await else {
-            return Ok(Swap::Done);
-        };
+        let (condition, values) = as_known(old);
+        let call = values
+            .into_iter()
+            .fold(write(call, row(new)), |call, (name, value)| call.expression_attribute_values(name, value));
+        let Err(error) = call.condition_expression(condition).send().await else { return Ok(Swap::Done) };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => Ok(lost(refusal.item())),
             _ => Err(self.failed("update_item", error)),
         }
     }
+
+    async fn remove(&self, lease: &Lease) -> Result<Swap, LeaseError> {
+        let (condition, values) = as_known(lease);
+        let call = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key("leaseKey", string(&lease.key))
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = call.send().await else { return Ok(Swap::Done) };
+        match error.as_service_error() {
+            Some(DeleteItemError::ConditionalCheckFailedException(refusal)) => Ok(lost(refusal.item())),
+            _ => Err(self.failed("delete_item", error)),
+        }
+    }
+
+    async fn leader(&self) -> Result<Option<Leader>, LeaseError> {
+        let call = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .filter_expression("entityType = :leader")
+            .expression_attribute_values(":leader", string("LEADER"));
+        let mut pages = call.into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failed("scan", error))?;
+            if let Some(leader) = page.items().iter().find_map(leader) {
+                return Ok(Some(leader));
+            }
+        }
+        Ok(None)
+    }
 }
+
+/// The leader that a row of KCL's lock client tells. One that was given back tells none.
+fn leader(row: &Row) -> Option<Leader> {
+    let (owner, version) = (text(row, "ownerName")?.to_owned(), text(row, "recordVersionNumber")?.to_owned());
+    let millis = text(row, "leaseDuration").and_then(|millis| millis.parse().ok()).unwrap_or(LEADER_MILLIS);
+    (!row.contains_key("isReleased")).then(|| Leader { owner, version, duration: Duration::from_millis(millis) })
+}
+
+/// How long a leader of KCL holds without moving its row, where the row does not say.
+const LEADER_MILLIS: u64 = 120_000;
 
 /// Sets each of our attributes that `row` has, and removes those that it has not.
 fn write(call: UpdateItemFluentBuilder, row: Row) -> UpdateItemFluentBuilder {
@@ -148,14 +199,27 @@ fn write(call: UpdateItemFluentBuilder, row: Row) -> UpdateItemFluentBuilder {
     })
 }
 
-/// Only if the row still has this owner and counter.
-fn only_if(call: UpdateItemFluentBuilder, old: &Lease) -> UpdateItemFluentBuilder {
-    let call = call.expression_attribute_values(":oldCounter", number(old.counter));
-    match &old.owner {
-        Some(owner) => call
-            .condition_expression("leaseCounter = :oldCounter AND leaseOwner = :oldOwner")
-            .expression_attribute_values(":oldOwner", string(owner)),
-        None => call.condition_expression("leaseCounter = :oldCounter AND attribute_not_exists(leaseOwner)"),
+/// The condition that the row still has this owner and counter and the same worker asks for
+/// it, and its values.
+fn as_known(old: &Lease) -> (String, Row) {
+    let condition = format!(
+        "leaseCounter = :oldCounter AND {} AND {}",
+        same("leaseOwner", ":oldOwner", &old.owner),
+        same("handoffTo", ":oldHandoffTo", &old.handoff_to)
+    );
+    let values = [
+        (":oldCounter", Some(number(old.counter))),
+        (":oldOwner", old.owner.as_deref().map(string)),
+        (":oldHandoffTo", old.handoff_to.as_deref().map(string)),
+    ];
+    (condition, values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+}
+
+/// That an attribute is as it was, or was not.
+fn same(attribute: &str, value: &str, old: &Option<String>) -> String {
+    match old {
+        Some(_) => format!("{attribute} = {value}"),
+        None => format!("attribute_not_exists({attribute})"),
     }
 }
 
@@ -193,6 +257,7 @@ fn row(lease: &Lease) -> Row {
         ("leaseKey", Some(string(&lease.key))),
         ("leaseOwner", lease.owner.as_deref().map(string)),
         ("leaseCounter", Some(number(lease.counter))),
+        ("handoffTo", lease.handoff_to.as_deref().map(string)),
         ("checkpoint", Some(string(&lease.checkpoint.to_string()))),
         ("checkpointSubSequenceNumber", Some(number(0))),
         ("ownerSwitchesSinceCheckpoint", Some(number(lease.owner_switches))),
@@ -235,6 +300,7 @@ fn lease(row: &Row) -> Result<Lease, RowError> {
         key: text(row, "leaseKey").ok_or(RowError::Missing("leaseKey"))?.to_owned(),
         owner: text(row, "leaseOwner").map(str::to_owned),
         counter: digits(row, "leaseCounter")?.ok_or(RowError::Missing("leaseCounter"))?,
+        handoff_to: text(row, "handoffTo").map(str::to_owned),
         checkpoint: checkpoint(row, "checkpoint", start_at)?,
         checkpoint_arrival: digits(row, "checkpointArrivalMillis")?,
         indexed_through,
@@ -272,6 +338,8 @@ fn odd(name: &'static str, value: &str) -> RowError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_dynamodb::error::ErrorMetadata;
+    use aws_sdk_dynamodb::operation::scan::ScanError;
 
     fn digits(digits: &str) -> Checkpoint {
         Checkpoint::At(SequenceNumber::new(digits).unwrap())
@@ -282,6 +350,7 @@ mod tests {
             key: "shardId-000000000003".into(),
             owner: Some("task-7f3a".into()),
             counter: 42,
+            handoff_to: Some("task-90c1".into()),
             checkpoint: digits("49590338271490256608559692538361571095921575989136588898"),
             checkpoint_arrival: Some(1_795_392_000_123),
             indexed_through: digits("49590338271490256608559692538361571095921575989136588000"),
@@ -295,8 +364,14 @@ mod tests {
 
     #[test]
     fn a_lease_is_the_same_after_a_round_trip() {
-        let bare =
-            Lease { owner: None, checkpoint_arrival: None, parents: Vec::new(), stream_created: None, ..example() };
+        let bare = Lease {
+            owner: None,
+            handoff_to: None,
+            checkpoint_arrival: None,
+            parents: Vec::new(),
+            stream_created: None,
+            ..example()
+        };
         for lease_in in [example(), bare] {
             assert_eq!(lease(&row(&lease_in)), Ok(lease_in));
         }
@@ -321,6 +396,7 @@ mod tests {
             ("leaseKey", string("shardId-000000000003")),
             ("leaseOwner", string("task-7f3a")),
             ("leaseCounter", number(42)),
+            ("handoffTo", string("task-90c1")),
             ("checkpoint", string("49590338271490256608559692538361571095921575989136588898")),
             ("checkpointSubSequenceNumber", number(0)),
             ("ownerSwitchesSinceCheckpoint", number(2)),
@@ -365,5 +441,44 @@ mod tests {
         timeless.insert("checkpoint".into(), string("AT_TIMESTAMP"));
         assert_eq!(lease(&timeless), Err(RowError::Missing("startAtMillis")));
         assert_eq!(lease(&Row::new()), Err(RowError::Missing("leaseKey")));
+    }
+
+    #[test]
+    fn a_leader_of_kcl_is_read_from_its_row() {
+        let row = |more: Option<&str>| -> Row {
+            let all = [("ownerName", "worker-1"), ("recordVersionNumber", "a7"), ("leaseDuration", "90000")];
+            let all = all.into_iter().chain(more.map(|name| (name, "1")));
+            all.map(|(name, value)| (name.to_owned(), string(value))).collect()
+        };
+        let expected = Leader { owner: "worker-1".into(), version: "a7".into(), duration: Duration::from_secs(90) };
+        assert_eq!(leader(&row(None)), Some(expected));
+        assert_eq!(leader(&row(Some("isReleased"))), None);
+    }
+
+    /// What becomes of a call that DynamoDB refuses with this code.
+    fn failed(code: &str) -> LeaseError {
+        let config = aws_sdk_dynamodb::Config::builder().behavior_version_latest().build();
+        let leases = DynamoLeases::new(Client::from_conf(config), "twosec-leases");
+        let refusal = ScanError::generic(ErrorMetadata::builder().code(code).build());
+        let answer = HttpResponse::new(400u16.try_into().unwrap(), "".into());
+        leases.failed("scan", SdkError::service_error(refusal, answer))
+    }
+
+    #[test]
+    fn a_throttled_table_is_asked_again() {
+        for code in ["ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"] {
+            assert!(matches!(failed(code), LeaseError::Transient { .. }), "{code}");
+        }
+        assert!(matches!(failed("AccessDeniedException"), LeaseError::Refused { .. }));
+    }
+
+    #[test]
+    fn a_missing_table_is_told_with_what_makes_it() {
+        let error = failed("ResourceNotFoundException");
+        assert!(matches!(error, LeaseError::Refused { .. }));
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        let expected = "there is no lease table `twosec-leases` in this account and region; \
+                        the Terraform in `packaging` makes it (`aws_dynamodb_table.leases`)";
+        assert_eq!(cause, expected);
     }
 }

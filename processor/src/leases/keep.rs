@@ -1,7 +1,8 @@
 //! Keeps a lease that is held: renews it, writes the cursors into it, gives it back.
 
-use super::{Checkpoint, Lease, LeaseError, Leases, Swap};
+use super::{Checkpoint, Lease, Leases, Swap};
 use event::Millis;
+use event::pause::Pause;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -29,6 +30,73 @@ impl Cursors {
     }
 }
 
+/// A lease that is ours, as we know its row. No clock of its own, no I/O.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub lease: Lease,
+    pub failover: Duration,
+    /// When the table was asked for the last write that it has made: whether it made it
+    /// then or later, others count from no earlier time.
+    pub renewed: Instant,
+}
+
+/// What the answer to a write of ours means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Yes,
+    /// The row is ours and is not as we knew it: somebody asks for it.
+    Again,
+    /// It is not ours any more.
+    Lost,
+}
+
+impl Held {
+    /// When the row must be written again.
+    pub fn due(&self) -> Instant {
+        self.renewed + self.failover / 3
+    }
+
+    /// Whether others may have taken the lease by now.
+    pub fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.renewed) >= self.failover
+    }
+
+    /// The row with these cursors, ours or given back.
+    pub fn next(&self, cursors: &Cursors, keep: bool) -> Lease {
+        let moved = cursors.checkpoint != self.lease.checkpoint;
+        let cursors = cursors.clone();
+        Lease {
+            owner: self.lease.owner.clone().filter(|_| keep),
+            counter: self.lease.counter + 1,
+            owner_switches: if moved { 0 } else { self.lease.owner_switches },
+            checkpoint: cursors.checkpoint,
+            checkpoint_arrival: cursors.checkpoint_arrival,
+            indexed_through: cursors.indexed_through,
+            ..self.lease.clone()
+        }
+    }
+
+    /// Takes the answer to the write of `next`, for which the table was asked at `asked`.
+    /// A row as we wrote it is ours although the table says that it was not as expected:
+    /// the answer to an earlier try was lost.
+    pub fn answered(&mut self, next: Lease, asked: Instant, answer: Swap) -> Written {
+        let row = match answer {
+            Swap::Done => next.clone(),
+            Swap::Lost(Some(row)) => *row,
+            Swap::Lost(None) => return Written::Lost,
+        };
+        if row.owner == next.owner && row.counter == next.counter {
+            (self.lease, self.renewed) = (row, asked);
+            Written::Yes
+        } else if row.owner == self.lease.owner {
+            self.lease = row;
+            Written::Again
+        } else {
+            Written::Lost
+        }
+    }
+}
+
 /// A lease in hand.
 pub struct Keeper {
     pub leases: Arc<dyn Leases>,
@@ -42,15 +110,15 @@ pub struct Keeper {
 impl Keeper {
     /// Holds the lease until `cursors` is dropped by the one who moves them; then writes
     /// the last ones down and gives the lease back.
-    pub async fn run(mut self, mut cursors: watch::Receiver<Cursors>) {
-        let mut renewed = Instant::now();
+    pub async fn run(self, mut cursors: watch::Receiver<Cursors>) {
+        let mut held = Held { lease: self.lease.clone(), failover: self.failover, renewed: Instant::now() };
         loop {
             let open = tokio::select! {
                 changed = cursors.changed() => changed.is_ok(),
-                () = tokio::time::sleep_until(renewed + self.failover / 3) => true,
+                () = tokio::time::sleep_until(held.due()) => true,
             };
             let now = cursors.borrow_and_update().clone();
-            if !self.write(now, open, &mut renewed).await {
+            if !self.write(&mut held, &now, open).await {
                 return self.lost.cancel();
             }
             if !open {
@@ -61,54 +129,116 @@ impl Keeper {
 
     /// Writes the row, again and again while the table does not answer and the lease
     /// has not run out. False: it is lost.
-    async fn write(&mut self, cursors: Cursors, keep: bool, renewed: &mut Instant) -> bool {
-        let next = self.next(cursors, keep);
-        let mut pause = event::pause::Pause::default();
+    async fn write(&self, held: &mut Held, cursors: &Cursors, keep: bool) -> bool {
+        let mut pause = Pause::default();
         loop {
-            // Whether the table has the row by now or not, this is when it was asked.
-            let asked = Instant::now();
-            match self.leases.swap(&self.lease, &next).await {
-                Ok(Swap::Done) => {
-                    self.lease = next;
-                    *renewed = asked;
-                    return true;
+            let (next, asked) = (held.next(cursors, keep), Instant::now());
+            // A call that hangs must leave time for another one.
+            let call = tokio::time::timeout(self.failover / 3, self.leases.swap(&held.lease, &next)).await;
+            match call {
+                Ok(Ok(answer)) => match held.answered(next, asked, answer) {
+                    Written::Yes => return true,
+                    Written::Again => continue,
+                    Written::Lost => {
+                        tracing::warn!(shard = self.lease.key, "the lease was taken by another worker");
+                        return false;
+                    }
+                },
+                Ok(Err(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, shard = self.lease.key, "will try again");
                 }
-                // An answer that was lost: the row is as we wrote it.
-                Ok(Swap::Lost(Some(row)))
-                    if row.owner == next.owner && row.counter == next.counter && next.owner.is_some() =>
-                {
-                    self.lease = next;
-                    *renewed = asked;
-                    return true;
-                }
-                Ok(Swap::Lost(_)) => {
-                    tracing::warn!(shard = self.lease.key, "the lease was taken by another worker");
-                    return false;
-                }
-                Err(error) => self.complain(&error),
+                Err(_) => tracing::warn!(shard = self.lease.key, "the lease table does not answer; will try again"),
             }
-            if renewed.elapsed() >= self.failover {
+            if held.is_over(Instant::now()) {
                 tracing::warn!(shard = self.lease.key, "the lease could not be renewed in time");
                 return false;
             }
             tokio::time::sleep(pause.next_pause().min(self.failover / 6)).await;
         }
     }
+}
 
-    fn next(&self, cursors: Cursors, keep: bool) -> Lease {
-        let moved = cursors.checkpoint != self.lease.checkpoint;
-        Lease {
-            owner: self.lease.owner.clone().filter(|_| keep),
-            counter: self.lease.counter + 1,
-            owner_switches: if moved { 0 } else { self.lease.owner_switches },
-            checkpoint: cursors.checkpoint,
-            checkpoint_arrival: cursors.checkpoint_arrival,
-            indexed_through: cursors.indexed_through,
-            ..self.lease.clone()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doubles::MemoryLeases;
+    use crate::receive::{SequenceNumber, Shard};
+    use std::sync::atomic::Ordering;
+    use tokio::task::JoinHandle;
+
+    const FAILOVER: Duration = Duration::from_secs(10);
+
+    /// A lease in the hand of `me`.
+    struct Rig {
+        leases: Arc<MemoryLeases>,
+        moved: watch::Sender<Cursors>,
+        lost: CancellationToken,
+        keeper: JoinHandle<()>,
+    }
+
+    fn rig() -> Rig {
+        let leases = Arc::<MemoryLeases>::default();
+        let (id, parents, hash_key) = ("shard-0".to_owned(), Vec::new(), String::new());
+        let shard = Shard { id, parents, starting_hash_key: hash_key.clone(), ending_hash_key: hash_key };
+        let lease = Lease { owner: Some("me".into()), ..Lease::new(&shard, Checkpoint::TrimHorizon, None) };
+        leases.rows.lock().unwrap().push(lease.clone());
+        let (moved, cursors) = watch::channel(Cursors::of(&lease));
+        let lost = CancellationToken::new();
+        let keeper = Keeper { leases: leases.clone(), lease, failover: FAILOVER, lost: lost.clone() };
+        Rig { leases, moved, lost, keeper: tokio::spawn(keeper.run(cursors)) }
+    }
+
+    impl Rig {
+        fn row(&self) -> Lease {
+            self.leases.rows.lock().unwrap()[0].clone()
+        }
+
+        fn move_to(&self, number: u64) -> Checkpoint {
+            let checkpoint = Checkpoint::At(SequenceNumber::new(&number.to_string()).unwrap());
+            self.moved.send_modify(|cursors| cursors.checkpoint = checkpoint.clone());
+            checkpoint
         }
     }
 
-    fn complain(&self, error: &LeaseError) {
-        tracing::warn!(error = error as &dyn std::error::Error, shard = self.lease.key, "will try again");
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_outlives_a_table_that_throttles_or_is_away_for_less_than_the_failover_time() {
+        let rig = rig();
+        rig.leases.is_away.store(true, Ordering::Relaxed);
+        let expected = rig.move_to(7);
+        tokio::time::sleep(FAILOVER * 8 / 10).await;
+        rig.leases.is_away.store(false, Ordering::Relaxed);
+        tokio::time::sleep(FAILOVER / 5).await;
+        assert_eq!((rig.row().checkpoint, rig.lost.is_cancelled()), (expected, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_could_not_be_renewed_for_the_failover_time_is_lost() {
+        let rig = rig();
+        rig.leases.is_away.store(true, Ordering::Relaxed);
+        tokio::time::sleep(FAILOVER * 13 / 10).await;
+        assert!(rig.lost.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_whose_answer_was_lost_has_been_made() {
+        let rig = rig();
+        rig.leases.unheard.store(1, Ordering::Relaxed);
+        let expected = rig.move_to(7);
+        tokio::time::sleep(FAILOVER).await;
+        assert_eq!((rig.row().checkpoint, rig.lost.is_cancelled()), (expected, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_another_worker_asks_for_is_kept_until_it_is_let_go_and_then_kept_for_it() {
+        let rig = rig();
+        rig.leases.rows.lock().unwrap()[0].handoff_to = Some("other".into());
+        tokio::time::sleep(FAILOVER).await;
+        assert!(!rig.lost.is_cancelled());
+        let expected = rig.move_to(7);
+        let Rig { moved, leases, keeper, .. } = rig;
+        drop(moved);
+        keeper.await.unwrap();
+        let row = leases.rows.lock().unwrap()[0].clone();
+        assert_eq!((row.owner, row.handoff_to, row.checkpoint), (None, Some("other".into()), expected));
     }
 }

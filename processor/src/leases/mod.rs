@@ -3,15 +3,23 @@
 //! A row's `counter` rises with every write of its owner. Whoever sees it stand still
 //! for the failover time by his own monotonic clock takes the row for expired; no
 //! clock of two machines is ever compared.
+//!
+//! A worker that holds fewer leases than another one asks for one of them: it writes its
+//! name into the row, and the owner finishes what it has in hand and lets go.
 
 pub mod plan;
 pub mod keep;
+pub mod audit;
+pub mod leader;
 #[cfg(feature = "aws")]
 pub mod dynamodb;
+#[cfg(test)]
+mod simulation;
 
 use crate::receive::{SequenceNumber, Shard, Start};
 use async_trait::async_trait;
 use event::Millis;
+use leader::Leader;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -24,6 +32,10 @@ pub struct Lease {
     pub owner: Option<String>,
     /// `leaseCounter`
     pub counter: u64,
+    /// `handoffTo` (ours): the worker that asks the owner for the lease. It stays while the
+    /// owner lets go, so that nobody else takes what was asked for, and goes when it is taken.
+    #[serde(default)]
+    pub handoff_to: Option<String>,
     /// `checkpoint`: everything up to here is archived.
     pub checkpoint: Checkpoint,
     /// `checkpointArrivalMillis` (ours): arrival of the record at `checkpoint`, so that
@@ -51,6 +63,7 @@ impl Lease {
             key: shard.id.clone(),
             owner: None,
             counter: 0,
+            handoff_to: None,
             checkpoint: start.clone(),
             checkpoint_arrival: None,
             indexed_through: start,
@@ -134,7 +147,7 @@ pub enum LeaseError {
     },
 }
 
-/// The lease table: three calls, the last two conditional.
+/// The lease table. What writes is conditional.
 #[async_trait]
 pub trait Leases: Send + Sync {
     /// All rows that are leases.
@@ -143,7 +156,16 @@ pub trait Leases: Send + Sync {
     /// Adds a row unless its key is there. `Lost` carries the row that was.
     async fn create(&self, lease: &Lease) -> Result<Swap, LeaseError>;
 
-    /// Writes `new` if the row still has `old`'s owner and counter. Attributes that
-    /// this program does not know stay as they are.
+    /// Writes `new` if the row still has `old`'s owner, counter and `handoff_to`. Attributes
+    /// that this program does not know stay as they are.
     async fn swap(&self, old: &Lease, new: &Lease) -> Result<Swap, LeaseError>;
+
+    /// Removes the row if it still has `lease`'s owner, counter and `handoff_to`.
+    async fn remove(&self, lease: &Lease) -> Result<Swap, LeaseError>;
+
+    /// What a leader of another program, the Kinesis Client Library 3, has written into the
+    /// table, where others can write into it.
+    async fn leader(&self) -> Result<Option<Leader>, LeaseError> {
+        Ok(None)
+    }
 }

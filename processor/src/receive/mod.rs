@@ -28,6 +28,16 @@ impl SequenceNumber {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The number that follows this one.
+    pub fn successor(&self) -> SequenceNumber {
+        let kept = self.0.trim_end_matches('9');
+        let zeros = "0".repeat(self.0.len() - kept.len());
+        SequenceNumber(match kept.as_bytes().split_last() {
+            Some((last, _)) => format!("{}{}{zeros}", &kept[..kept.len() - 1], last - b'0' + 1),
+            None => format!("1{zeros}"),
+        })
+    }
 }
 
 impl Ord for SequenceNumber {
@@ -151,6 +161,10 @@ mod tests {
         assert!(number("9") < number("10"));
         assert!(number("49590338271490256608559692538361571095921575989136588898") > number("5"));
         assert_eq!(number("007"), number("7"));
+        assert_eq!(
+            ["0", "41", "1999", "99"].map(|digits| number(digits).successor().to_string()),
+            ["1", "42", "2000", "100"]
+        );
         assert_eq!((SequenceNumber::new(""), SequenceNumber::new("LATEST")), (None, None));
     }
 }

@@ -43,7 +43,7 @@ impl Pipeline {
             self.index(&decoded).await;
             window.push(&decoded);
         }
-        let Some((summary, object)) = window.close("s", "shard-0", false) else { return };
+        let Some((summary, object)) = window.close("s", "shard-0") else { return };
         self.end = Some(summary.last_seq);
         self.archive.put(object);
     }

@@ -24,6 +24,8 @@ pub struct Head {
     pub last: SequenceNumber,
     /// Arrival of the last record.
     pub last_arrival: Millis,
+    /// Whether it says that the shard ends with it.
+    pub is_final: bool,
 }
 
 /// Something that is wrong with an archive.
@@ -233,7 +235,14 @@ mod tests {
 
     fn head(key: impl Into<String>, prev: u64, first: u64, last: u64) -> Head {
         let prev = (prev > 0).then(|| number(prev));
-        Head { key: key.into(), prev, first: number(first), last: number(last), last_arrival: last as Millis }
+        Head {
+            key: key.into(),
+            prev,
+            first: number(first),
+            last: number(last),
+            last_arrival: last as Millis,
+            is_final: false,
+        }
     }
 
     fn walked(heads: &[Head], is_part: bool, promised: Option<u64>) -> Vec<Finding> {

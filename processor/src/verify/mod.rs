@@ -23,9 +23,9 @@ use bytes::Bytes;
 use chain::{Finding, Head, Promised, Walk};
 use event::Millis;
 use futures::StreamExt;
-use object::{Inspected, inspect};
+use object::{Inspected, by_metadata, inspect};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -81,6 +81,9 @@ pub struct ShardReport {
     pub lines: u64,
     pub first_seq: Option<SequenceNumber>,
     pub last_seq: Option<SequenceNumber>,
+    /// Whether the archive says that the shard ends there.
+    #[serde(rename = "final")]
+    pub is_final: bool,
     /// The checkpoint of the shard's lease.
     pub checkpoint: Option<String>,
 }
@@ -108,7 +111,8 @@ impl fmt::Display for Report {
         for (shard, seen) in &self.shards {
             let (objects, records) = (counted(seen.objects, "object"), counted(seen.records, "record"));
             write!(f, "  {shard}  {objects}, {records}, {}", counted(seen.lines, "line"))?;
-            seen.last_seq.iter().try_for_each(|last| write!(f, "; ends with {last}"))?;
+            let for_good = if seen.is_final { ", for good" } else { "" };
+            seen.last_seq.iter().try_for_each(|last| write!(f, "; ends with {last}{for_good}"))?;
             seen.checkpoint.iter().try_for_each(|checkpoint| write!(f, "; the lease is at {checkpoint}"))?;
             writeln!(f)?;
         }
@@ -154,7 +158,8 @@ impl Verify {
                 progress(&report);
             }
         }
-        self.finish(walks, &promised, &mut found);
+        let followed = self.follow(&report, &mut walks, &mut found).await?;
+        self.finish(walks, &promised, &followed, &mut found);
         sort(&mut found, &mut missing, &mut report);
         for finding in missing {
             if !self.came_late(&finding).await? {
@@ -216,21 +221,60 @@ impl Verify {
         Ok(Fetched { key, metadata, bytes })
     }
 
-    /// Ends all walks, and those that never began: of shards without an object.
-    fn finish(&self, mut walks: BTreeMap<String, Walk>, promised: &Promises, found: &mut Vec<Finding>) {
-        // A part that ends earlier than the chain says nothing of its end.
-        if self.span.to.is_some() {
-            return walks.into_values().for_each(|walk| walk.finish(None, found));
+    /// Appends to each part of a chain that ends earlier than the archive the object behind
+    /// it, which tells where the part must end. Returns the shards that have one.
+    async fn follow(
+        &self,
+        report: &Report,
+        walks: &mut BTreeMap<String, Walk>,
+        found: &mut Vec<Finding>,
+    ) -> Result<BTreeSet<String>, VerifyError> {
+        let mut followed = BTreeSet::new();
+        let Some(to) = self.span.to else { return Ok(followed) };
+        let is_open = |shard: &&String| report.shards.get(*shard).is_none_or(|seen| !seen.is_final);
+        let mut waiting: BTreeSet<String> = walks.keys().filter(is_open).cloned().collect();
+        let mut keys = Keys::new(self.archive.clone(), &self.stream, Span { from: Some(to), to: None }, None);
+        while !waiting.is_empty() {
+            let Some(page) = keys.next_page().await.map_err(VerifyError::Archive)? else { break };
+            let behind = page.iter().filter(|key| read_hour(&self.stream, key).is_some_and(|hour| hour >= to));
+            for (key, shard) in behind.filter_map(|key| Some((key, read_key(&self.stream, key)?.0))) {
+                if !waiting.remove(shard) {
+                    continue;
+                }
+                let metadata = patiently(|| self.archive.head(key)).await.map_err(VerifyError::Archive)?;
+                let walk = walks.get_mut(shard).zip(by_metadata(key, &metadata.unwrap_or_default()));
+                if let Some((walk, head)) = walk {
+                    walk.push(head, found);
+                    followed.insert(shard.to_owned());
+                }
+            }
         }
+        Ok(followed)
+    }
+
+    /// Ends all walks, and those that never began: of shards without an object. A part of a
+    /// chain that goes on behind it says nothing of its end.
+    fn finish(
+        &self,
+        mut walks: BTreeMap<String, Walk>,
+        promised: &Promises,
+        followed: &BTreeSet<String>,
+        found: &mut Vec<Finding>,
+    ) {
         for (shard, promise) in promised {
-            // Neither does one in which nothing of the shard has arrived.
-            if self.span.from.is_none_or(|from| promise.arrival.is_some_and(|arrival| arrival >= from)) {
+            if self.is_within(promise) {
                 walks.entry(shard.clone()).or_insert_with_key(|shard| self.walk(shard));
             }
         }
         for (shard, walk) in walks {
-            walk.finish(promised.get(&shard), found);
+            walk.finish(promised.get(&shard).filter(|_| !followed.contains(&shard)), found);
         }
+    }
+
+    /// Whether the record that is promised arrived in the span.
+    fn is_within(&self, promise: &Promised) -> bool {
+        let is_within = |at: Millis| self.span.from.is_none_or(|from| at >= from) && !self.span.is_before(at);
+        self.span == Span::default() || promise.arrival.is_some_and(is_within)
     }
 
     /// Whether what seemed to be missing was archived while others were looked at.
@@ -295,6 +339,11 @@ fn note(report: &mut Report, stream: &str, key: &str, size: u64, seen: Inspected
     of_shard.records += seen.records;
     of_shard.lines += seen.lines;
     let head = seen.head?;
+    of_shard.is_final = head.is_final;
+    if head.is_final {
+        // It holds no records, and stands where no record is.
+        return Some((shard.to_owned(), head));
+    }
     let first = of_shard.first_seq.get_or_insert_with(|| head.first.clone());
     *first = head.first.clone().min(first.clone());
     of_shard.last_seq = of_shard.last_seq.take().max(Some(head.last.clone()));

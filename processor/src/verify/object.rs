@@ -56,10 +56,12 @@ fn by_summary(name: &str, summary: Summary) -> Head {
         first: summary.first_seq,
         last: summary.last_seq,
         last_arrival: summary.last_arrival,
+        is_final: summary.last,
     }
 }
 
-fn by_metadata(name: &str, metadata: &Metadata) -> Option<Head> {
+/// The place that an object's metadata tell.
+pub fn by_metadata(name: &str, metadata: &Metadata) -> Option<Head> {
     let record = |name: &str| metadata.get(name).and_then(|digits| SequenceNumber::new(digits));
     Some(Head {
         key: name.to_owned(),
@@ -67,6 +69,7 @@ fn by_metadata(name: &str, metadata: &Metadata) -> Option<Head> {
         first: record("first-seq")?,
         last: record("last-seq")?,
         last_arrival: metadata.get("last-arrival")?.parse().ok()?,
+        is_final: metadata.get("final").is_some_and(|is_final| is_final == "true"),
     })
 }
 
@@ -136,7 +139,7 @@ mod tests {
             let sequence = SequenceNumber::new(&number.to_string()).unwrap();
             window.push(&Decoded { sequence, arrival: 1_795_392_000_000 + number, content });
         }
-        window.close("s", "shard-0", false).unwrap().1
+        window.close("s", "shard-0").unwrap().1
     }
 
     fn faults(name: &str, metadata: &Metadata, bytes: &[u8]) -> Vec<String> {

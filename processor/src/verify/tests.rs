@@ -1,5 +1,5 @@
 use super::*;
-use crate::archive::window::{MINUTE, Window};
+use crate::archive::window::{MINUTE, Window, end_of_shard};
 use crate::archive::{Created, Object};
 use crate::decode::{Content, Decoded};
 use crate::doubles::MemoryArchive;
@@ -24,7 +24,7 @@ fn objects(shard: &str, count: u64) -> Vec<Object> {
             let content = Content::unreadable(Bytes::from("data"), "an example");
             window.push(&Decoded { sequence: number(record), arrival: BEGIN + minute as Millis * MINUTE, content });
         }
-        let (summary, object) = window.close("s", shard, false).unwrap();
+        let (summary, object) = window.close("s", shard).unwrap();
         prev = Some(summary.last_seq);
         object
     };
@@ -72,6 +72,10 @@ impl Leases for Rows {
     async fn swap(&self, _: &Lease, _: &Lease) -> Result<Swap, LeaseError> {
         Ok(Swap::Lost(None))
     }
+
+    async fn remove(&self, _: &Lease) -> Result<Swap, LeaseError> {
+        Ok(Swap::Lost(None))
+    }
 }
 
 #[tokio::test]
@@ -102,8 +106,39 @@ async fn one_shard_and_some_hours_can_be_looked_at_alone() {
     let later = Verify { span: from, ..verify(whole.archive.clone()) };
     assert!(found(&later).await[0].contains("shard-1: what follows record 27 "));
     let to = Span { from: None, to: Some(BEGIN + 2 * MINUTE) };
-    let earlier = Verify { span: to, ..verify(whole.archive.clone()) };
-    assert_eq!(found(&earlier).await, [""; 0], "what is gone from the end of a part shows in the next one");
+    let earlier = found(&Verify { span: to, ..verify(whole.archive.clone()) }).await;
+    assert_eq!(earlier.len(), 1, "what is gone from the end of a part shows in the object behind it: {earlier:?}");
+    assert!(earlier[0].contains("shard-0: what follows record 7 "), "{earlier:?}");
+    let one = Verify { span: to, shard: Some("shard-1".into()), ..verify(whole.archive.clone()) };
+    assert_eq!(found(&one).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_part_behind_which_nothing_comes_ends_where_the_lease_says() {
+    let mut objects = objects("shard-0", 3);
+    objects.pop();
+    let leases = || Rows::of(&[("shard-0", Checkpoint::At(number(27)))]);
+    let to = Span { from: None, to: Some(BEGIN + 2 * MINUTE) };
+    let part = Verify { leases: leases(), span: to, ..verify(archive(objects)) };
+    let found = found(&part).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("shard-0: what follows record 17 "), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_shard_that_has_ended_says_so_without_its_lease() {
+    let mut objects = objects("shard-0", 3);
+    let end = end_of_shard(("s", "shard-0"), &number(27), BEGIN + 2 * MINUTE, None);
+    objects.push(end);
+    let report = verify(archive(objects.clone())).run(|_| ()).await.unwrap();
+    assert_eq!(report.findings, []);
+    let told = report.to_string();
+    assert!(told.contains("shard-0  4 objects, 6 records, 6 lines; ends with 27, for good\n"), "{told}");
+    objects.remove(2);
+    let expected =
+        "missing   shard-0: what follows record 17 (of 2026-11-16T12:59:00.000Z), up to record 27, is in no object; ";
+    let found = found(&verify(archive(objects))).await;
+    assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
 }
 
 #[tokio::test]
