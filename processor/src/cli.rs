@@ -8,6 +8,7 @@ use crate::redrive::RedriveError;
 use crate::replay::ReplayError;
 use crate::replay::state::StateError;
 use crate::settings::{Config, ConfigError, Places, Settings};
+use crate::setup::SetupError;
 use crate::span::NotASpan;
 use crate::verify::VerifyError;
 use clap::{Args, Parser, Subcommand};
@@ -35,6 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   twosec-processor check          are the settings good, and what do they mean?
   twosec-processor template       how OpenSearch is to index the events
+  twosec-processor setup          templates and policies into OpenSearch
   twosec-processor verify         is the archive whole, and as it was written?
   twosec-processor replay --from 2026-11-01    index from the archive again
   twosec-processor redrive        dead letters into the index again
@@ -46,7 +48,8 @@ Every setting of the configuration file is also an environment variable: TWOSEC_
 name in capitals. Region, credentials and endpoints come from the AWS SDK's own settings.";
 
 const TEMPLATE_EXAMPLES: &str = "\
-Indices that are there already keep their mapping: put the template before the first event.
+`setup` puts the same into a domain by itself. Indices that are there already keep their mapping:
+put the template before the first event.
 
 Examples:
   twosec-processor template | jq .template.mappings.properties.attack
@@ -66,6 +69,9 @@ enum Command {
     /// Process until SIGTERM.
     #[cfg(feature = "aws")]
     Run(ConfigArgs),
+    /// Put templates, a policy for old indices, and a role into OpenSearch, where they differ.
+    #[cfg(feature = "aws")]
+    Setup(operator::SetupArgs),
     /// Prove that the archive is whole and as it was written, or say what is wrong with it.
     #[cfg(feature = "aws")]
     Verify(operator::VerifyArgs),
@@ -115,6 +121,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => {
             read(&args).and_then(|(settings, places)| run(settings, places)).map(|()| ExitCode::SUCCESS)
         }
+        #[cfg(feature = "aws")]
+        Command::Setup(args) => operator::set_up(&args),
         #[cfg(feature = "aws")]
         Command::Verify(args) => operator::verify(&args),
         #[cfg(feature = "aws")]
@@ -200,8 +208,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<StateError>() || matches!(error.downcast_ref(), Some(ReplayError::State(_))) {
         return EX_IOERR;
     }
-    let is_unavailable =
-        error.is::<RunError>() || error.is::<VerifyError>() || error.is::<ReplayError>() || error.is::<RedriveError>();
+    let is_unavailable = error.is::<SetupError>()
+        || error.is::<RunError>()
+        || error.is::<VerifyError>()
+        || error.is::<ReplayError>()
+        || error.is::<RedriveError>();
     if is_unavailable { EX_UNAVAILABLE } else { EX_SOFTWARE }
 }
 

@@ -40,8 +40,13 @@ pub fn archive(config: &SdkConfig, bucket: &str) -> Arc<dyn Archive> {
     Arc::new(S3Archive::connect(config, bucket, own_endpoint))
 }
 
-/// The OpenSearch domain at `url`.
+/// The OpenSearch domain at `url`, to index into.
 pub fn index(config: &SdkConfig, url: &str, auth: &Auth) -> anyhow::Result<Arc<dyn Index>> {
+    Ok(Arc::new(domain(config, url, auth)?))
+}
+
+/// The OpenSearch domain at `url`.
+pub fn domain(config: &SdkConfig, url: &str, auth: &Auth) -> anyhow::Result<OpenSearch> {
     let auth = match auth {
         Auth::None => opensearch::Auth::None,
         Auth::Basic { user, password } => opensearch::Auth::Basic { user: user.clone(), password: password.clone() },
@@ -52,5 +57,5 @@ pub fn index(config: &SdkConfig, url: &str, auth: &Auth) -> anyhow::Result<Arc<d
             opensearch::Auth::SigV4(Signer::new(region.as_ref(), service, credentials))
         }
     };
-    Ok(Arc::new(OpenSearch::new(url, auth)?))
+    Ok(OpenSearch::new(url, auth)?)
 }

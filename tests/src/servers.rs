@@ -5,6 +5,7 @@ pub mod kinesis;
 pub mod dynamodb;
 pub mod s3;
 pub mod opensearch;
+pub mod proxy;
 
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -92,13 +93,18 @@ impl Served {
     /// How the SDK reaches the server: as in production but for endpoint, region and
     /// credentials.
     pub async fn sdk(&self) -> SdkConfig {
-        processor::aws::loader()
-            .endpoint_url(&self.url)
-            .region(Region::from_static(REGION))
-            .credentials_provider(credentials())
-            .load()
-            .await
+        sdk_at(&self.url).await
     }
+}
+
+/// How the SDK reaches a server on this host.
+pub async fn sdk_at(url: &str) -> SdkConfig {
+    processor::aws::loader()
+        .endpoint_url(url)
+        .region(Region::from_static(REGION))
+        .credentials_provider(credentials())
+        .load()
+        .await
 }
 
 async fn refuse_while_away(State(away): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {

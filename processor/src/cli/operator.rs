@@ -7,6 +7,7 @@ use crate::redrive::{self, Redrive};
 use crate::replay::state::StateFile;
 use crate::replay::{Reached, Replay};
 use crate::settings::Config;
+use crate::setup::{self, Wanted};
 use crate::shards;
 use crate::span::Span;
 use crate::verify::{self, Verify};
@@ -24,6 +25,65 @@ const FOUND: u8 = 1;
 
 /// Objects that a replay works on at once.
 const OBJECTS_AT_ONCE: usize = 4;
+
+const SETUP_HELP: &str = "\
+What is there is read first, so only what differs is written, and a second run writes nothing.
+Fields stand in the component template PREFIX-fields. What you want otherwise, such as more
+shards, belongs into PREFIX-custom, which is made empty and never written again. Indices that
+are there already keep their mapping: set up before the first event, and after an upgrade the
+next day's index has the new fields.
+
+Asks as an administrator: settings and credentials are those of `run`, whose role may not do it.
+
+Exit codes: 0 done, 1 a plugin is missing and --allow-missing was not given, 64 usage, 69 the
+domain does not answer, refuses, or is too old, 78 configuration.
+
+Examples:
+  twosec-processor setup --dry-run --retention-days 90
+  twosec-processor setup --retention-days 90 --writer arn:aws:iam::123456789012:role/twosec-processor
+  TWOSEC_OPENSEARCH_URL=http://127.0.0.1:9200 TWOSEC_OPENSEARCH_AUTH=none twosec-processor setup";
+
+#[derive(Debug, Args)]
+#[command(after_help = SETUP_HELP)]
+pub struct SetupArgs {
+    /// Delete daily indices after so many days (ISM policy PREFIX-retention). The archive keeps
+    /// the lines. Without it no policy is made, and none that is there is touched.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..))]
+    retention_days: Option<u32>,
+    /// An IAM role, or another backend role, that may index (security role PREFIX-writer). May be
+    /// given more than once.
+    #[arg(long = "writer", value_name = "ARN")]
+    writers: Vec<String>,
+    /// Print what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Succeed although the domain lacks a plugin that a part needs.
+    #[arg(long)]
+    allow_missing: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Brings a domain to what the index needs.
+pub fn set_up(args: &SetupArgs) -> anyhow::Result<ExitCode> {
+    let config = configured(&args.config)?;
+    let (url, auth) = config.opensearch()?;
+    let wanted =
+        Wanted { prefix: config.prefix()?, retention_days: args.retention_days, writers: args.writers.clone() };
+    let report = run(async {
+        let sdk = aws::sdk_config().await;
+        Ok(setup::set_up(&connect::domain(&sdk, &url, &auth)?, &wanted, args.dry_run).await?)
+    })?;
+    print(&report, &report.to_string(), args.json)?;
+    if !report.lacks_plugins() || args.allow_missing {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("twosec-processor: the domain lacks a plugin; --allow-missing goes on without");
+    Ok(ExitCode::from(FOUND))
+}
 
 const VERIFY_HELP: &str = "\
 Each object of the archive names the record that it follows. So one that is gone is found, and

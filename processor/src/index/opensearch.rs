@@ -1,9 +1,10 @@
-//! Documents into OpenSearch, by `_bulk`.
+//! Documents into OpenSearch, by `_bulk`; and an administrator's calls.
 //!
 //! The request is one `create` for each document, with our id, so that a document that
 //! is there already answers 409 and is never written twice.
 
 use super::{Index, IndexError, Item, Verdict};
+use crate::setup;
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -14,7 +15,7 @@ use aws_sigv4::sign::v4;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -33,8 +34,11 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 /// A status for each item keeps the answer in step with the request; errors say why.
 const FILTER: &str = "took,errors,items.*.status,items.*.error";
 
-/// Headers of each request, beside those of the signature.
-const HEADERS: [(&str, &str); 2] = [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")];
+/// Headers of a request, beside those of the signature.
+type Headers = &'static [(&'static str, &'static str)];
+
+const BULK: Headers = &[("content-type", "application/x-ndjson"), ("content-encoding", "gzip")];
+const JSON: Headers = &[("content-type", "application/json")];
 
 /// As whom to call.
 pub enum Auth {
@@ -49,6 +53,7 @@ pub enum Auth {
 /// An OpenSearch domain.
 pub struct OpenSearch {
     client: Client,
+    root: Url,
     bulk: Url,
     auth: Auth,
 }
@@ -65,7 +70,8 @@ pub enum SetupError {
 impl OpenSearch {
     /// The domain at `url`, with or without a path. No request is made yet.
     pub fn new(url: &str, auth: Auth) -> Result<OpenSearch, SetupError> {
-        let bulk = bulk_url(url).ok_or_else(|| SetupError::Url { url: url.to_owned() })?;
+        let root = root(url).ok_or_else(|| SetupError::Url { url: url.to_owned() })?;
+        let bulk = bulk_url(&root);
         // A request that is sent elsewhere would lose its body or its signature.
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -73,27 +79,56 @@ impl OpenSearch {
             .redirect(Policy::none())
             .build()
             .map_err(SetupError::Client)?;
-        Ok(OpenSearch { client, bulk, auth })
+        Ok(OpenSearch { client, root, bulk, auth })
     }
 
-    async fn send(&self, body: Vec<u8>) -> Result<Response, IndexError> {
-        let request = HEADERS
-            .iter()
-            .fold(self.client.post(self.bulk.clone()), |request, (name, value)| request.header(*name, *value));
+    async fn send(&self, method: Method, url: &Url, headers: Headers, body: Vec<u8>) -> Result<Response, IndexError> {
+        let request = self.client.request(method.clone(), url.clone());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = match &self.auth {
             Auth::None => request,
             Auth::Basic { user, password } => request.basic_auth(user, Some(password)),
-            Auth::SigV4(signer) => signer.sign(request, self.bulk.as_str(), &body).await?,
+            Auth::SigV4(signer) => signer.sign(request, &Signed { method, url, headers, body: &body }).await?,
         };
         request.body(body).send().await.map_err(transient)
     }
 }
 
-fn bulk_url(url: &str) -> Option<Url> {
+/// The URL of the domain, without a slash at its end.
+fn root(url: &str) -> Option<Url> {
     let mut url = Url::parse(url).ok().filter(|url| url.has_host() && url.scheme().starts_with("http"))?;
-    url.path_segments_mut().ok()?.pop_if_empty().push("_bulk");
-    url.query_pairs_mut().clear().append_pair("filter_path", FILTER);
+    url.path_segments_mut().ok()?.pop_if_empty();
+    url.set_query(None);
     Some(url)
+}
+
+fn bulk_url(root: &Url) -> Url {
+    let mut url = root.clone();
+    url.path_segments_mut().expect("a URL with a host has a path").push("_bulk");
+    url.query_pairs_mut().append_pair("filter_path", FILTER);
+    url
+}
+
+#[async_trait]
+impl setup::Domain for OpenSearch {
+    async fn call(
+        &self,
+        method: setup::Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<setup::Answer, IndexError> {
+        let url = format!("{}{path}", self.root.as_str().trim_end_matches('/')).parse().map_err(transient)?;
+        let method = match method {
+            setup::Method::Get => Method::GET,
+            setup::Method::Put => Method::PUT,
+        };
+        let (headers, body) = body.map_or((&[][..], Vec::new()), |body| (JSON, body.to_string().into_bytes()));
+        let answer = self.send(method, &url, headers, body).await?;
+        let status = answer.status().as_u16();
+        let text = answer.bytes().await.map_err(transient)?;
+        let body = serde_json::from_slice(&text).unwrap_or_else(|_| String::from_utf8_lossy(&text).into());
+        Ok((status, body))
+    }
 }
 
 #[async_trait]
@@ -106,7 +141,7 @@ impl Index for OpenSearch {
         if body.len() >= REQUEST_BYTES_MAX {
             return Err(IndexError::TooLarge);
         }
-        let answer = self.send(body).await?;
+        let answer = self.send(Method::POST, &self.bulk, BULK, body).await?;
         let status = answer.status();
         let text = answer.bytes().await.map_err(transient)?;
         if status.is_success() { read(&text, items.len()) } else { Err(refused(status, &text)) }
@@ -222,6 +257,14 @@ fn refused(status: StatusCode, body: &[u8]) -> IndexError {
     }
 }
 
+/// What a signature covers.
+struct Signed<'a> {
+    method: Method,
+    url: &'a Url,
+    headers: Headers,
+    body: &'a [u8],
+}
+
 /// Signs requests with the credentials of an IAM role (Signature Version 4).
 pub struct Signer {
     region: String,
@@ -251,10 +294,10 @@ impl Signer {
         Signer { region: region.to_owned(), service: service.to_owned(), provider, held: Mutex::default() }
     }
 
-    /// Adds the headers of the signature. `url` and `body` are those of the request.
-    async fn sign(&self, request: RequestBuilder, url: &str, body: &[u8]) -> Result<RequestBuilder, IndexError> {
+    /// Adds the headers of the signature.
+    async fn sign(&self, request: RequestBuilder, signed: &Signed<'_>) -> Result<RequestBuilder, IndexError> {
         let credentials = self.credentials().await.map_err(|cause| transient(SignError::Credentials(cause)))?;
-        let headers = self.headers(credentials, url, body, SystemTime::now()).map_err(transient)?;
+        let headers = self.headers(credentials, signed, SystemTime::now()).map_err(transient)?;
         Ok(headers.into_iter().fold(request, |request, (name, value)| request.header(name, value)))
     }
 
@@ -273,8 +316,7 @@ impl Signer {
     fn headers(
         &self,
         credentials: Credentials,
-        url: &str,
-        body: &[u8],
+        signed: &Signed<'_>,
         now: SystemTime,
     ) -> Result<Vec<(String, String)>, SignError> {
         let mut settings = SigningSettings::default();
@@ -290,7 +332,9 @@ impl Signer {
             .build()
             .map_err(SignError::Parameters)?
             .into();
-        let request = SignableRequest::new("POST", url, HEADERS.into_iter(), SignableBody::Bytes(body));
+        let Signed { ref method, url, headers, body } = *signed;
+        let headers = headers.iter().copied();
+        let request = SignableRequest::new(method.as_str(), url.as_str(), headers, SignableBody::Bytes(body));
         let signed = request.and_then(|request| sign(request, &params)).map_err(SignError::Sign)?;
         let (signature, _) = signed.into_parts();
         Ok(signature.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
@@ -328,7 +372,7 @@ mod tests {
             ("http://127.0.0.1:9200/", "http://127.0.0.1:9200/_bulk"),
             ("https://proxy.example.com/logs/", "https://proxy.example.com/logs/_bulk"),
         ] {
-            assert_eq!(bulk_url(url).unwrap().as_str(), format!("{bulk}?{query}"));
+            assert_eq!(bulk_url(&root(url).unwrap()).as_str(), format!("{bulk}?{query}"));
         }
         let error = OpenSearch::new("search.example.com", Auth::None).err().unwrap();
         let expected =
@@ -409,9 +453,10 @@ mod tests {
     #[test]
     fn a_request_is_signed_as_the_specification_says() {
         let (signer, credentials) = signer();
-        let url = bulk_url("https://search.example.com").unwrap();
+        let url = bulk_url(&root("https://search.example.com").unwrap());
         let now = UNIX_EPOCH + Duration::from_secs(1_795_392_000);
-        let mut headers = signer.headers(credentials, url.as_str(), b"body", now).unwrap();
+        let signed = Signed { method: Method::POST, url: &url, headers: BULK, body: b"body" };
+        let mut headers = signer.headers(credentials, &signed, now).unwrap();
         headers.sort();
         let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let authorization = concat!(

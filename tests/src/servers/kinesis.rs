@@ -4,10 +4,11 @@
 //! has no limit on reads and takes 5 MiB a call.
 
 use super::Served;
+use super::proxy::Upstream;
 use aws_config::SdkConfig;
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_sdk_kinesis::types::StreamStatus;
+use aws_sdk_kinesis::types::{Shard, ShardIteratorType};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -76,10 +77,9 @@ impl KinesisServer {
     /// A server that hands everything on to the one at `url`.
     pub fn in_front_of(url: &str, faults: Faults) -> KinesisServer {
         let trouble = Arc::new(Trouble { faults, counts: Counts::default() });
-        let upstream = Upstream { client: reqwest::Client::new(), url: url.to_owned() };
         let app = Router::new()
             .fallback(hand_on)
-            .with_state(upstream)
+            .with_state(Upstream::new(url))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(from_fn_with_state(Arc::clone(&trouble), make_trouble));
         KinesisServer { served: Served::app(app), trouble }
@@ -146,6 +146,25 @@ impl KinesisServer {
         self.wait_until_active(stream).await;
     }
 
+    /// Splits a shard in the middle of its own range, and waits until that is done.
+    pub async fn split_shard_in_half(&self, stream: &str, shard: &Shard) {
+        let (first, last) = range(shard);
+        let middle = (first + (last - first) / 2 + 1).to_string();
+        let call = self.client().await.split_shard().stream_name(stream).shard_to_split(shard.shard_id());
+        call.new_starting_hash_key(middle).send().await.expect("the shard is split");
+        self.wait_until_active(stream).await;
+    }
+
+    /// Merges the last two of these shards that lie side by side, and waits until that is done.
+    pub async fn merge_neighbours(&self, stream: &str, shards: &[Shard]) {
+        let mut shards: Vec<&Shard> = shards.iter().collect();
+        shards.sort_by_key(|shard| range(shard));
+        let (first, second) = (shards[shards.len() - 2], shards[shards.len() - 1]);
+        let call = self.client().await.merge_shards().stream_name(stream).shard_to_merge(first.shard_id());
+        call.adjacent_shard_to_merge(second.shard_id()).send().await.expect("the shards are merged");
+        self.wait_until_active(stream).await;
+    }
+
     async fn wait_until_active(&self, name: &str) {
         let client = self.client().await;
         loop {
@@ -159,29 +178,15 @@ impl KinesisServer {
     }
 }
 
-#[derive(Clone)]
-struct Upstream {
-    client: reqwest::Client,
-    url: String,
+async fn hand_on(State(upstream): State<Upstream>, request: Request) -> Response {
+    upstream.hand_on(request).await
 }
 
-async fn hand_on(State(upstream): State<Upstream>, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let body = to_bytes(body, BODY_BYTES_MAX).await.expect("the body is whole");
-    parts.headers.remove("host");
-    parts.headers.remove("content-length");
-    let call = upstream.client.request(parts.method, &upstream.url).headers(parts.headers).body(body);
-    let answer = match call.send().await {
-        Ok(answer) => answer,
-        Err(error) => return (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
-    };
-    let (status, content_type) = (answer.status(), answer.headers().get("content-type").cloned());
-    let bytes = answer.bytes().await.unwrap_or_default();
-    let mut answer = (status, bytes).into_response();
-    if let Some(content_type) = content_type {
-        answer.headers_mut().insert("content-type", content_type);
-    }
-    answer
+/// The hash keys of a shard.
+fn range(shard: &Shard) -> (u128, u128) {
+    let range = shard.hash_key_range().expect("a shard has a range");
+    let number = |text: &str| text.parse().expect("a hash key is a number");
+    (number(range.starting_hash_key()), number(range.ending_hash_key()))
 }
 
 /// Whether the call that was counted last is one of those that `every` names.
