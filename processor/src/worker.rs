@@ -104,11 +104,11 @@ impl Worker {
         self.catch_up(&chain, &bulker, &cursors, tail.as_ref()).await?;
 
         if behind.is_some() && tail.as_ref().is_some_and(|tail| tail.is_final) {
-            return self.shard_end(&chain).await.map(Some);
+            return self.shard_end(&chain, Vec::new()).await.map(Some);
         }
         let Some(start) = behind.or_else(|| cursors.checkpoint.start()) else { return Ok(Some(Outcome::ShardEnd)) };
         let mut pages = match self.services.feed.open(&self.shard, start).await {
-            Err(FeedError::NoShard(_)) => return self.shard_end(&chain).await.map(Some),
+            Err(FeedError::NoShard(_)) => return self.shard_end(&chain, Vec::new()).await.map(Some),
             pages => pages?,
         };
         // Tasks of their own, so that packing, parsing and indexing use several cores.
@@ -132,7 +132,7 @@ impl Worker {
             ),
             (Ended::InputEnded, Next::More) => Ok(Some(Outcome::Stopped)),
             (Ended::InputEnded, Next::StreamEnd) => Ok(Some(Outcome::StreamEnd)),
-            (Ended::InputEnded, Next::ShardEnd) => self.shard_end(&chain).await.map(Some),
+            (Ended::InputEnded, Next::ShardEnd) => self.shard_end(&chain, pages.children()).await.map(Some),
         }
     }
 
@@ -218,14 +218,14 @@ impl Worker {
         tokio::try_join!(read, index).map(drop)
     }
 
-    /// Rows of the children exist before `SHARD_END` is written: a crash between the two
-    /// must not lose them.
-    async fn shard_end(&self, chain: &Chain) -> anyhow::Result<Outcome> {
+    /// The chain's end and rows of the children exist before `SHARD_END` is written: a crash
+    /// between the two must not lose them. Without `children` the stream is asked for them.
+    async fn shard_end(&self, chain: &Chain, children: Vec<Shard>) -> anyhow::Result<Outcome> {
         let tail = Tail::known(&self.moved.borrow(), self.stream_created);
         if let Some(tail) = tail {
             chain.finish(&tail).await;
         }
-        let shards: Vec<Shard> = self.services.feed.shards().await?;
+        let shards = if children.is_empty() { self.services.feed.shards().await? } else { children };
         ensure_rows(&self.services, &self.settings, &shards).await?;
         self.moved.send_modify(|cursors| {
             cursors.checkpoint = Checkpoint::ShardEnd;
