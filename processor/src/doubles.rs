@@ -247,6 +247,8 @@ pub struct MemoryIndex {
     pub contents: Mutex<Contents>,
     /// A word that no document may hold.
     pub refuses: Mutex<Option<&'static str>>,
+    /// Whether it never says that something is durable.
+    pub hangs: AtomicBool,
 }
 
 impl MemoryIndex {
@@ -277,6 +279,9 @@ impl Index for MemoryIndex {
     }
 
     async fn flush(&self) -> Result<(), IndexError> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         Ok(())
     }
 }

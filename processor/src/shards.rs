@@ -18,6 +18,8 @@ pub struct Row {
     pub shard: String,
     /// The process that reads it.
     pub owner: Option<String>,
+    /// The process that asks it for the shard.
+    pub handoff_to: Option<String>,
     /// What is archived, in KCL's words.
     pub checkpoint: String,
     /// What is indexed, in KCL's words.
@@ -51,6 +53,7 @@ fn row(lease: Lease, now: Millis) -> Row {
         age_seconds: age,
         shard: lease.key,
         owner: lease.owner,
+        handoff_to: lease.handoff_to,
         parents: lease.parents,
     }
 }
@@ -80,7 +83,8 @@ impl fmt::Display for Row {
         let owner = self.owner.as_deref().unwrap_or("nobody");
         let age = self.age_seconds.map_or_else(|| "nothing archived".to_owned(), |age| format!("{} ago", span(age)));
         let index = if self.is_index_in_step { "index in step" } else { "index behind" };
-        writeln!(f, "{}  {owner}  {age}  {index}", self.shard)?;
+        let asks = self.handoff_to.as_ref().map_or_else(String::new, |worker| format!(" (asked for it: {worker})"));
+        writeln!(f, "{}  {owner}{asks}  {age}  {index}", self.shard)?;
         writeln!(f, "  archived  {}", self.checkpoint)?;
         writeln!(f, "  indexed   {}", self.indexed_through)
     }
@@ -117,6 +121,7 @@ mod tests {
     fn a_shard_is_told_with_owner_cursors_and_age() {
         let mine = Lease {
             owner: Some("task-7".into()),
+            handoff_to: Some("task-9".into()),
             checkpoint_arrival: Some(1_794_830_400_000),
             ..lease("shard-1", at(42), at(41))
         };
@@ -125,7 +130,7 @@ mod tests {
             1_794_830_523_000,
         );
         let expected = "shard-0  nobody  nothing archived  index in step\n  archived  TRIM_HORIZON\n  indexed   TRIM_HORIZON\n\
-                        shard-1  task-7  2 min ago  index behind\n  archived  42\n  indexed   41\n";
+                        shard-1  task-7 (asked for it: task-9)  2 min ago  index behind\n  archived  42\n  indexed   41\n";
         assert_eq!(report.to_string(), expected);
         let json = serde_json::to_value(&report.shards[1]).unwrap();
         assert_eq!(json["arrived"], "2026-11-16T12:00:00.000Z");

@@ -245,11 +245,17 @@ mod tests {
         feed: Arc<MemoryFeed>,
         leases: Arc<MemoryLeases>,
         archive: Arc<MemoryArchive>,
+        index: Arc<MemoryIndex>,
     }
 
     impl Rig {
         fn of_shards(shards: usize) -> Rig {
-            Rig { feed: Arc::new(MemoryFeed::of_shards(shards)), leases: Arc::default(), archive: Arc::default() }
+            Rig {
+                feed: Arc::new(MemoryFeed::of_shards(shards)),
+                leases: Arc::default(),
+                archive: Arc::default(),
+                index: Arc::default(),
+            }
         }
 
         fn start(&self, worker: &str) -> (CancellationToken, JoinHandle<Result<(), RunError>>) {
@@ -257,7 +263,7 @@ mod tests {
                 feed: self.feed.clone(),
                 leases: self.leases.clone(),
                 archive: self.archive.clone(),
-                index: Arc::new(MemoryIndex::default()),
+                index: self.index.clone(),
                 meter: Arc::default(),
             };
             let (settings, stop) = (Settings::new("s", worker.to_owned()), CancellationToken::new());
@@ -332,6 +338,24 @@ mod tests {
         stop_two.cancel();
         two.await.unwrap().unwrap();
         rig.assert_each_record_is_archived_once();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_that_is_away_keeps_no_shard_from_who_asks_for_it_and_no_processor_from_its_stop() {
+        let rig = Rig::of_shards(2);
+        rig.index.hangs.store(true, Ordering::Relaxed);
+        let one = rig.start("one");
+        seconds(5).await;
+        assert_eq!(rig.shares(), [2, 0]);
+        let runs = [one, rig.start("two")];
+        seconds(90).await;
+        assert_eq!(rig.shares(), [1, 1]);
+        let stopped = Instant::now();
+        for (stop, run) in runs {
+            stop.cancel();
+            run.await.unwrap().unwrap();
+        }
+        assert!(stopped.elapsed() < Duration::from_secs(50), "{:?}", stopped.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use crate::supervisor::ensure_rows;
 use event::pause::Pause;
 use event::{Event, Millis};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,6 +20,10 @@ use tokio_util::task::AbortOnDropHandle;
 /// Records that wait before the archive and before the index, each. A record is up to
 /// 250 KB packed and ten times that opened, so few wait.
 const RECORDS_WAITING_MAX: usize = 2;
+
+/// How long the index may take for what is in hand when we are told to stop. Whoever works on
+/// the shard next indexes the rest from the archive.
+const INDEX_GRACE: Duration = Duration::from_secs(20);
 
 /// How a shard's work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,14 +106,17 @@ impl Worker {
             archived_to(&self.moved, tail.as_ref());
         }
         let bulker = self.bulker();
-        self.catch_up(&chain, &bulker, &cursors, tail.as_ref()).await?;
+        tokio::select! {
+            caught_up = self.catch_up(&chain, &bulker, &cursors, tail.as_ref()) => caught_up?,
+            () = self.stop.cancelled() => return Ok(Some(Outcome::Stopped)),
+        }
 
         if behind.is_some() && tail.as_ref().is_some_and(|tail| tail.is_final) {
-            return self.shard_end(&chain).await.map(Some);
+            return self.shard_end(&chain, Vec::new()).await.map(Some);
         }
         let Some(start) = behind.or_else(|| cursors.checkpoint.start()) else { return Ok(Some(Outcome::ShardEnd)) };
         let mut pages = match self.services.feed.open(&self.shard, start).await {
-            Err(FeedError::NoShard(_)) => return self.shard_end(&chain).await.map(Some),
+            Err(FeedError::NoShard(_)) => return self.shard_end(&chain, Vec::new()).await.map(Some),
             pages => pages?,
         };
         // Tasks of their own, so that packing, parsing and indexing use several cores.
@@ -121,7 +129,10 @@ impl Worker {
         let index = AbortOnDropHandle::new(tokio::spawn(index));
         let read = self.read(&mut *pages, to_archive, to_index).await;
         let archived = archive.await.expect("archiving does not panic");
-        index.await.expect("indexing does not panic")?;
+        tokio::select! {
+            indexed = index => indexed.expect("indexing does not panic")?,
+            () = self.index_grace() => return Ok(Some(Outcome::Stopped)),
+        }
         let read = read?;
         match (archived, read) {
             (Ended::ReadAgain, _) => Ok(None),
@@ -132,8 +143,14 @@ impl Worker {
             ),
             (Ended::InputEnded, Next::More) => Ok(Some(Outcome::Stopped)),
             (Ended::InputEnded, Next::StreamEnd) => Ok(Some(Outcome::StreamEnd)),
-            (Ended::InputEnded, Next::ShardEnd) => self.shard_end(&chain).await.map(Some),
+            (Ended::InputEnded, Next::ShardEnd) => self.shard_end(&chain, pages.children()).await.map(Some),
         }
+    }
+
+    /// Ends when the index has had its time after we were told to stop.
+    async fn index_grace(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(INDEX_GRACE).await;
     }
 
     /// Archives what comes, as a task.
@@ -176,7 +193,12 @@ impl Worker {
             for record in page.records {
                 self.services.meter.record();
                 let decoded = Arc::new(self.decoder.decode(record));
-                if archive.send(decoded.clone()).await.is_err() || index.send(decoded).await.is_err() {
+                let send = async { archive.send(decoded.clone()).await.is_ok() && index.send(decoded).await.is_ok() };
+                let is_sent = tokio::select! {
+                    is_sent = send => is_sent,
+                    () = self.stop.cancelled() => false,
+                };
+                if !is_sent {
                     return Ok(Next::More);
                 }
             }
@@ -218,14 +240,14 @@ impl Worker {
         tokio::try_join!(read, index).map(drop)
     }
 
-    /// Rows of the children exist before `SHARD_END` is written: a crash between the two
-    /// must not lose them.
-    async fn shard_end(&self, chain: &Chain) -> anyhow::Result<Outcome> {
+    /// The chain's end and rows of the children exist before `SHARD_END` is written: a crash
+    /// between the two must not lose them. Without `children` the stream is asked for them.
+    async fn shard_end(&self, chain: &Chain, children: Vec<Shard>) -> anyhow::Result<Outcome> {
         let tail = Tail::known(&self.moved.borrow(), self.stream_created);
         if let Some(tail) = tail {
             chain.finish(&tail).await;
         }
-        let shards: Vec<Shard> = self.services.feed.shards().await?;
+        let shards = if children.is_empty() { self.services.feed.shards().await? } else { children };
         ensure_rows(&self.services, &self.settings, &shards).await?;
         self.moved.send_modify(|cursors| {
             cursors.checkpoint = Checkpoint::ShardEnd;

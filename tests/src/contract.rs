@@ -161,6 +161,31 @@ pub async fn a_row_is_written_by_who_knows_it(leases: &dyn Leases) {
     assert_eq!(rows(leases).await, [released]);
 }
 
+/// A row that somebody has asked for is another row: who does not know of it writes nothing,
+/// and so the asking is not overwritten.
+pub async fn a_row_that_was_asked_for_is_written_by_who_knows_it(leases: &dyn Leases) {
+    let mine = next(&lease(), Some("me"));
+    leases.create(&mine).await.expect("the table answers");
+    let asked = Lease { handoff_to: Some("other".into()), ..mine.clone() };
+    assert_eq!(swap(leases, &mine, &asked).await, Swap::Done);
+    assert_eq!(swap(leases, &mine, &next(&mine, Some("me"))).await, lost(&asked), "the owner has not heard of it");
+    let renewed = next(&asked, Some("me"));
+    assert_eq!(swap(leases, &asked, &renewed).await, Swap::Done);
+    let taken = Lease { handoff_to: None, ..next(&renewed, Some("other")) };
+    assert_eq!(swap(leases, &renewed, &taken).await, Swap::Done);
+    assert_eq!(rows(leases).await, [taken]);
+}
+
+/// A row is removed only by who knows it as it is.
+pub async fn a_row_is_removed_by_who_knows_it(leases: &dyn Leases) {
+    let (old, new) = (lease(), next(&lease(), None));
+    assert_eq!(leases.remove(&old).await.expect("the table answers"), Swap::Lost(None), "there is no row yet");
+    leases.create(&new).await.expect("the table answers");
+    assert_eq!(leases.remove(&old).await.expect("the table answers"), lost(&new), "the counter has moved");
+    assert_eq!(leases.remove(&new).await.expect("the table answers"), Swap::Done);
+    assert_eq!(rows(leases).await, []);
+}
+
 /// Of many that take a free row one gets it.
 pub async fn one_of_many_takes_a_row(leases: &Arc<dyn Leases>) {
     leases.create(&lease()).await.expect("the table answers");
@@ -187,6 +212,7 @@ pub async fn a_row_comes_back_as_it_was_written(leases: &dyn Leases) {
             indexed_through: places[(number + 1) % places.len()].clone(),
             checkpoint_arrival: (number != 2).then_some(1_795_392_000_123),
             owner_switches: number as u64,
+            handoff_to: (number == 1).then(|| "other".to_owned()),
             ..next(&row, Some("me"))
         };
         assert_eq!(swap(leases, &row, &new).await, Swap::Done);

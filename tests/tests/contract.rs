@@ -214,6 +214,16 @@ async fn dynamodb_lets_write_who_knows_the_row() {
     contract::a_row_is_written_by_who_knows_it(&dynamodb().await.1).await;
 }
 
+#[tokio::test]
+async fn dynamodb_lets_write_who_knows_that_the_row_was_asked_for() {
+    contract::a_row_that_was_asked_for_is_written_by_who_knows_it(&dynamodb().await.1).await;
+}
+
+#[tokio::test]
+async fn dynamodb_removes_a_row_for_who_knows_it() {
+    contract::a_row_is_removed_by_who_knows_it(&dynamodb().await.1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dynamodb_gives_a_row_to_one_of_many() {
     let (_server, leases) = dynamodb().await;
@@ -279,6 +289,23 @@ async fn rows_that_are_no_leases_of_ours_are_passed_over() {
 }
 
 #[tokio::test]
+async fn a_leader_of_kcl_3_is_found_in_the_table() {
+    let (server, leases) = dynamodb().await;
+    assert_eq!(leases.leader().await.unwrap(), None);
+    let row = [
+        ("leaseKey", text("Leader")),
+        ("entityType", text("LEADER")),
+        ("ownerName", text("worker-1")),
+        ("recordVersionNumber", text("7f3a")),
+        ("leaseDuration", text("120000")),
+    ];
+    put_row(&server, &row).await;
+    let leader = leases.leader().await.unwrap().map(|leader| (leader.owner, leader.version));
+    assert_eq!(leader, Some(("worker-1".into(), "7f3a".into())));
+    assert_eq!(leases.list().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_table_of_more_than_one_page_is_listed_whole() {
     let (_server, leases) = dynamodb().await;
     let padding = "x".repeat(300_000);
@@ -301,7 +328,7 @@ async fn a_missing_table_is_named_with_the_way_out() {
     let error = leases.list().await.unwrap_err();
     assert!(matches!(error, LeaseError::Refused { .. }));
     let expected = "the lease table refuses `scan`: there is no lease table `nowhere` in this account and region; \
-                    the Terraform in `packaging` makes it (`aws_dynamodb_table`): ";
+                    the Terraform in `packaging` makes it (`aws_dynamodb_table.leases`): ";
     assert!(chain(&error).starts_with(expected), "{}", chain(&error));
     drop(server);
     assert!(matches!(leases.list().await, Err(LeaseError::Transient { .. })));

@@ -39,13 +39,15 @@ async fn the_folder_is_an_archive() {
 
 #[tokio::test]
 async fn the_file_is_a_lease_table_also_when_it_is_opened_again() {
-    for check in 0..4 {
+    for check in 0..6 {
         let folder = tempfile::tempdir().unwrap();
         let table = leases(folder.path());
         match check {
             0 => contract::a_row_is_made_once(&*table).await,
             1 => contract::a_row_is_written_by_who_knows_it(&*table).await,
             2 => contract::one_of_many_takes_a_row(&table).await,
+            3 => contract::a_row_that_was_asked_for_is_written_by_who_knows_it(&*table).await,
+            4 => contract::a_row_is_removed_by_who_knows_it(&*table).await,
             _ => contract::a_row_comes_back_as_it_was_written(&*table).await,
         }
         let rows = table.list().await.unwrap();

@@ -91,6 +91,7 @@ impl Feed for KinesisFeed {
             read_at: Instant::now(),
             idle: READ_EVERY,
             limit: FIRST_RECORDS,
+            children: Vec::new(),
         };
         pages.iterator = Some(pages.begin().await?);
         Ok(Box::new(pages))
@@ -108,6 +109,13 @@ fn shard(shard: &types::Shard) -> Shard {
     }
 }
 
+fn child(child: types::ChildShard) -> Shard {
+    let range = child.hash_key_range;
+    let (starting_hash_key, ending_hash_key) =
+        range.map(|range| (range.starting_hash_key, range.ending_hash_key)).unwrap_or_default();
+    Shard { id: child.shard_id, parents: child.parent_shards, starting_hash_key, ending_hash_key }
+}
+
 /// A shard being read. A field moves only after the answer that moves it, so a read
 /// that is dropped on the way is made again.
 struct KinesisPages {
@@ -123,6 +131,8 @@ struct KinesisPages {
     idle: Duration,
     /// Records wanted in the next page.
     limit: i32,
+    /// What the last page tells.
+    children: Vec<Shard>,
 }
 
 #[async_trait]
@@ -146,6 +156,10 @@ impl Pages for KinesisPages {
             Err(error) if is_expired(&error) => Err(FeedError::Transient { call: "get_records", cause: error.into() }),
             Err(error) => Err(self.failed("get_records", error).await),
         }
+    }
+
+    fn children(&self) -> Vec<Shard> {
+        self.children.clone()
     }
 }
 
@@ -173,6 +187,7 @@ impl KinesisPages {
         let behind = answer.millis_behind_latest.unwrap_or(0);
         let records = answer.records.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
         self.iterator = answer.next_shard_iterator;
+        self.children = answer.child_shards.unwrap_or_default().into_iter().map(child).collect();
         self.pace(&records, behind);
         if let Some(last) = records.last() {
             self.start = Start::After(last.sequence.clone());

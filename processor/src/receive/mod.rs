@@ -149,6 +149,12 @@ pub trait Pages: Send {
     /// The next page. Waits as long as the stream asks between two reads. Cancel safe:
     /// records of a read that was dropped are read again.
     async fn next(&mut self) -> Result<Page, FeedError>;
+
+    /// The shards that the shard was split or merged into, once its last page has been given
+    /// out, if the stream tells them there.
+    fn children(&self) -> Vec<Shard> {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]
