@@ -426,7 +426,7 @@ variable "processor_memory" {
 }
 
 variable "processor_count" {
-  description = "Tasks. One takes all shards that are free; a second one stands by and takes over within seconds."
+  description = "Tasks. They share the shards evenly, and take over from one that is gone within seconds."
   type        = number
   default     = 1
   validation {
@@ -436,7 +436,7 @@ variable "processor_count" {
 }
 
 variable "processor_count_max" {
-  description = "Tasks that autoscaling on the iterator age may start. null, the default, means no autoscaling: tasks share shards by failover and not yet by load, so more of them help only where several shards are free. An apply sets the count back to processor_count."
+  description = "Tasks that autoscaling on the iterator age may start. null, the default, means no autoscaling. Tasks share shards by their number, so more tasks than shards help nobody. An apply sets the count back to processor_count."
   type        = number
   default     = null
   validation {

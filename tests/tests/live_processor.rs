@@ -306,7 +306,11 @@ async fn each_line_is_in_the_index_once_whatever_is_killed_and_split_and_away() 
     }
     let (code, verified) = world.report(&["verify"]).await;
     assert_eq!(code, Some(0), "{verified:#}");
-    println!("verify: {} objects, {} records", verified["objects"], verified["records"]);
+    let count = |what: &str| {
+        let shards = verified["shards"].as_object().unwrap().values();
+        shards.filter_map(|shard| shard[what].as_u64()).sum::<u64>()
+    };
+    println!("verify: {} objects, {} records, {} lines", verified["objects"], count("records"), count("lines"));
 
     let url = format!("{}/{}-*", server("OPENSEARCH"), world.name);
     assert!(world.http.delete(url).send().await.unwrap().status().is_success());

@@ -80,7 +80,7 @@ module "twosec" {
   # Your own servers, not DVWA: give their role the output agent_policy.
   host_enabled = false
 
-  # The second task stands by.
+  # Each task has half of the shards, and takes over those of the other within seconds.
   processor_count        = 2
   processor_image_digest = var.processor_image_digest
   container_insights     = true
