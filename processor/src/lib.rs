@@ -19,9 +19,12 @@ pub mod decode;
 pub mod archive;
 pub mod index;
 pub mod leases;
+pub mod budget;
 pub mod worker;
 pub mod span;
 pub mod progress;
+pub mod lag;
+mod rarely;
 pub mod verify;
 pub mod replay;
 pub mod redrive;
@@ -87,6 +90,7 @@ impl RunError {
 pub async fn run(settings: Settings, services: Services, stop: CancellationToken) -> Result<(), RunError> {
     let settings = Arc::new(settings);
     settings.rules.prepare();
+    let shared = worker::Shared::new(&settings, &services);
     let mut supervisor =
         Supervisor { services, settings: settings.clone(), observer: Observer::default(), list_again: Instant::now() };
     let mut workers = JoinSet::new();
@@ -95,7 +99,8 @@ pub async fn run(settings: Settings, services: Services, stop: CancellationToken
     while !(stop.is_cancelled() || stream_ended && workers.is_empty()) {
         if !stream_ended {
             for lease in supervisor.round().await? {
-                workers.spawn(worker::run(supervisor.services.clone(), settings.clone(), lease, stop.child_token()));
+                let (services, settings) = (supervisor.services.clone(), settings.clone());
+                workers.spawn(worker::run(services, settings, shared.clone(), lease, stop.child_token()));
             }
         }
         tokio::select! {

@@ -9,8 +9,9 @@ use super::window::{Window, hour_prefix, prefix, read_key};
 use super::{Archive, ArchiveError, Created, Object};
 use crate::decode::Decoded;
 use crate::receive::SequenceNumber;
+use event::Millis;
 use event::pause::Pause;
-use event::{Event, Millis};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -95,34 +96,12 @@ impl Chain {
         }
     }
 
-    /// The events of the objects that end after `indexed`, object by object, for an
-    /// index that is behind the archive.
-    pub async fn events_after(
-        &self,
-        indexed: Option<&SequenceNumber>,
-        out: &mpsc::Sender<(SequenceNumber, Vec<Event>)>,
-    ) -> Result<(), ArchiveError> {
-        for key in self.keys(None).await? {
-            let end = self.end_of(&key).await?;
-            if indexed.is_some_and(|indexed| end.sequence <= *indexed) {
-                continue;
-            }
-            let bytes = self.archive.get(&key).await?.unwrap_or_default();
-            let events =
-                read_object(&bytes).map_err(|cause| ArchiveError::Refused { call: "get", key, cause: cause.into() })?;
-            if out.send((end.sequence, events)).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Archives records as they come, after `tail`, and says how far it has come.
-    pub async fn extend(
+    pub async fn extend<R: Deref<Target = Decoded>>(
         &self,
         mut tail: Option<Tail>,
-        mut records: mpsc::Receiver<Arc<Decoded>>,
-        limits: Limits,
+        mut records: mpsc::Receiver<R>,
+        limits: impl Fn() -> Limits,
         archived: impl Fn(Tail),
     ) -> Ended {
         let mut window = Window::after(sequence(&tail));
@@ -140,12 +119,12 @@ impl Chain {
             if tail.as_ref().is_some_and(|tail| record.sequence <= tail.sequence) {
                 continue;
             }
-            if window.is_of_another_minute(record.arrival) || window.bytes() >= limits.bytes {
+            if window.is_of_another_minute(record.arrival) || window.bytes() >= limits().bytes {
                 let Some(end) = self.close(&mut window, &mut tail, &archived).await else { return Ended::ReadAgain };
                 window = Window::after(end);
             }
             if window.is_empty() {
-                deadline = Instant::now() + limits.age;
+                deadline = Instant::now() + limits().age;
             }
             window.push(&record);
         }
@@ -197,14 +176,6 @@ impl Chain {
 
 fn sequence(tail: &Option<Tail>) -> Option<SequenceNumber> {
     tail.as_ref().map(|tail| tail.sequence.clone())
-}
-
-/// The events of an object. Lines that hold none (its first line, records that could
-/// not be read) are left out.
-fn read_object(bytes: &[u8]) -> std::io::Result<Vec<Event>> {
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(bytes), &mut text)?;
-    Ok(text.split(|byte| *byte == b'\n').filter_map(Event::from_archive).collect())
 }
 
 #[cfg(test)]
@@ -283,7 +254,7 @@ mod tests {
             send.send(record(n)).await.unwrap();
         }
         let chain = chain(archive);
-        let work = chain.extend(tail, records, LIMITS, |_| {});
+        let work = chain.extend(tail, records, || LIMITS, |_| {});
         if dies {
             return tokio::time::timeout(Duration::from_secs(1), work).await.ok();
         }

@@ -37,9 +37,14 @@ impl Observer {
         };
         rows.iter()
             .filter(|row| row.owner.as_deref() != Some(me) && self.is_free(row, now, failover))
-            .filter(|row| row.checkpoint != Checkpoint::ShardEnd && row.parents.iter().all(finished))
+            .filter(|row| !is_done(row) && row.parents.iter().all(finished))
             .collect()
     }
+}
+
+/// Whether nothing is left to do: all is archived, and all of that is indexed.
+fn is_done(row: &Lease) -> bool {
+    row.checkpoint == Checkpoint::ShardEnd && row.indexed_through == Checkpoint::ShardEnd
 }
 
 /// The row after `me` has taken it.
