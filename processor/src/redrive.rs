@@ -12,6 +12,7 @@ use crate::archive::walk::patiently;
 use crate::archive::{Archive, ArchiveError};
 use crate::decode::{Decoder, Unreadable};
 use crate::index::bulk::Bulker;
+use crate::index::flight::Flight;
 use crate::index::{Index, IndexError, Item};
 use crate::meter::Meter;
 use crate::progress::{count, counted};
@@ -163,6 +164,7 @@ impl Redrive {
             stream: self.settings.stream.clone(),
             shard: shard.to_owned(),
             meter: meter.clone(),
+            flight: Arc::new(Flight::new(1, Arc::default())),
             flush_every: self.settings.flush_every,
             is_patient: false,
         };
@@ -216,6 +218,7 @@ mod tests {
             stream: "s".into(),
             shard: "shard-0".into(),
             meter: Arc::default(),
+            flight: Arc::new(Flight::new(1, Arc::default())),
             flush_every: settings().flush_every,
             is_patient: true,
         };

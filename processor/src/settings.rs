@@ -48,6 +48,12 @@ pub struct Config {
     /// After this long without a sign of life another process takes a shard over; default
     /// 10 (KCL's failoverTimeMillis). `TWOSEC_FAILOVER_SECONDS`
     pub failover_seconds: Option<String>,
+    /// MiB that open records, windows and requests of all shards may take together; the program
+    /// itself takes some 15 beside. Default 32. `TWOSEC_MEMORY_MIB`
+    pub memory_mib: Option<String>,
+    /// Requests to OpenSearch that may be under way at once; fewer are where it is overloaded.
+    /// Default 4. `TWOSEC_BULKS_MAX`
+    pub bulks_max: Option<String>,
     /// How lines of other producers are written: a name or a LogFormat, as in the agent's
     /// configuration; default `auto`. `TWOSEC_FOREIGN_FORMAT`
     pub foreign_format: Option<String>,
@@ -91,6 +97,12 @@ pub struct Settings {
     pub flush_every: Duration,
     /// After this long without renewal a lease may be taken by others.
     pub failover: Duration,
+    /// What open records, windows and requests of all shards may take together.
+    pub memory_bytes: usize,
+    /// Requests to the index that may be under way at once.
+    pub bulks_max: usize,
+    /// How long reading waits for an index that does not keep up, before that follows the archive.
+    pub index_patience: Duration,
     /// This process, in lease rows: unique to one start.
     pub worker: String,
     /// How lines of other producers are read.
@@ -246,7 +258,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 21] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 23] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -261,6 +273,8 @@ impl Config {
             ("start", &mut self.start),
             ("window_seconds", &mut self.window_seconds),
             ("failover_seconds", &mut self.failover_seconds),
+            ("memory_mib", &mut self.memory_mib),
+            ("bulks_max", &mut self.bulks_max),
             ("foreign_format", &mut self.foreign_format),
             ("foreign_timezone", &mut self.foreign_timezone),
             ("foreign_max_age_days", &mut self.foreign_max_age_days),
@@ -287,6 +301,12 @@ impl Config {
         }
         if let Some(seconds) = &self.failover_seconds {
             settings.failover = whole_seconds("failover_seconds", seconds, 300)?;
+        }
+        if let Some(mib) = &self.memory_mib {
+            settings.memory_bytes = whole("memory_mib", mib, 16..=65_536)? << 20;
+        }
+        if let Some(bulks) = &self.bulks_max {
+            settings.bulks_max = whole("bulks_max", bulks, 1..=64)?;
         }
         settings.foreign = self.foreign()?;
         settings.redact = self.redact()?;
@@ -441,6 +461,13 @@ fn whole_seconds(key: &'static str, text: &str, max: u64) -> Result<Duration, Co
     }
 }
 
+fn whole(key: &'static str, text: &str, range: std::ops::RangeInclusive<usize>) -> Result<usize, ConfigError> {
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(refused(key, text, &format!("use {} to {}", range.start(), range.end()))),
+    }
+}
+
 fn url(text: &str) -> Result<String, ConfigError> {
     if text.starts_with("https://") || text.starts_with("http://") {
         return Ok(text.trim_end_matches('/').to_owned());
@@ -459,6 +486,9 @@ impl Settings {
             window_age: Duration::from_secs(60),
             flush_every: Duration::from_secs(1),
             failover: Duration::from_secs(10),
+            memory_bytes: 32 << 20,
+            bulks_max: 4,
+            index_patience: Duration::from_secs(10),
             worker,
             foreign: ForeignSettings::default(),
             redact: RedactSettings::default(),
@@ -543,6 +573,8 @@ mod tests {
                 "`redact_key` is `...`: write 64 hex digits, such as `openssl rand -hex 32` prints",
             ),
             (config("window_seconds = \"0\""), "`window_seconds` is `0`: use 1 to 900"),
+            (config("memory_mib = \"8\""), "`memory_mib` is `8`: use 16 to 65536"),
+            (config("bulks_max = \"0\""), "`bulks_max` is `0`: use 1 to 64"),
             (config("opensearch_auth = \"ldap\""), "`opensearch_auth` is `ldap`: use sigv4, basic or none"),
             (
                 config("opensearch_auth = \"basic\""),

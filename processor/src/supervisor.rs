@@ -7,7 +7,7 @@ use crate::leases::plan::{Observer, asked, in_hand, renewed_meanwhile, taken};
 use crate::leases::{Checkpoint, Lease, Swap};
 use crate::receive::Shard;
 use crate::settings::{Settings, StartAt};
-use crate::worker::{self, Outcome};
+use crate::worker::{self, Outcome, Shared};
 use crate::{RunError, Services};
 use event::Millis;
 use std::collections::HashMap;
@@ -26,6 +26,7 @@ const SHARDS_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Supervisor {
     services: Services,
     settings: Arc<Settings>,
+    shared: Shared,
     stop: CancellationToken,
     observer: Observer,
     audit: Audit,
@@ -43,9 +44,11 @@ impl Supervisor {
     /// A supervisor that holds nothing yet. `stop` stops its tasks.
     pub fn new(settings: Settings, services: Services, stop: CancellationToken) -> Supervisor {
         let observer = Observer::new(&settings.worker, settings.failover);
+        let shared = Shared::new(&settings, &services);
         Supervisor {
             services,
             settings: Arc::new(settings),
+            shared,
             stop,
             observer,
             audit: Audit::default(),
@@ -172,7 +175,8 @@ impl Supervisor {
         };
         let (shard, stop) = (lease.key.clone(), self.stop.child_token());
         self.stops.insert(shard.clone(), stop.clone());
-        let work = worker::run(self.services.clone(), self.settings.clone(), lease, stop);
+        let (services, settings, shared) = (self.services.clone(), self.settings.clone(), self.shared.clone());
+        let work = worker::run(services, settings, shared, lease, stop);
         self.tasks.spawn(async move { (shard, work.await) });
         Ok(())
     }

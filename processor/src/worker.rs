@@ -1,29 +1,39 @@
 //! One shard, while its lease is ours: read, archive beside index, move the cursors.
 
+mod reader;
+
 use crate::Services;
 use crate::archive::chain::{Chain, Ended, Limits, Tail};
-use crate::decode::{Decoded, Decoder};
+use crate::budget::{Budget, Held};
+use crate::decode::Decoder;
 use crate::index::bulk::Bulker;
+use crate::index::catch_up::CatchUp;
+use crate::index::flight::Flight;
+use crate::index::follow::{Follower, ToIndex};
+use crate::index::ledger::Done;
 use crate::leases::keep::{Cursors, Keeper};
 use crate::leases::{Checkpoint, Lease};
-use crate::receive::{FeedError, Next, Pages, SequenceNumber, Shard};
+use crate::receive::{FeedError, Next, Shard};
 use crate::settings::Settings;
 use crate::supervisor::ensure_rows;
+use event::Millis;
 use event::pause::Pause;
-use event::{Event, Millis};
+use reader::Reader;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Records that wait before the archive and before the index, each. A record is up to
-/// 250 KB packed and ten times that opened, so few wait.
-const RECORDS_WAITING_MAX: usize = 2;
+/// Records that wait before the archive. Their bytes are bounded by the budget.
+const RECORDS_WAITING_MAX: usize = 256;
 
-/// How long the index may take for what is in hand when we are told to stop. Whoever works on
-/// the shard next indexes the rest from the archive.
-const INDEX_GRACE: Duration = Duration::from_secs(20);
+/// How long the last object may take into the archive once we are told to stop.
+const ARCHIVE_GRACE: Duration = Duration::from_secs(18);
+
+/// How long the last documents may take into the index. What is not indexed then is indexed by
+/// whoever takes the shard next.
+const INDEX_GRACE: Duration = Duration::from_secs(5);
 
 /// How a shard's work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +46,32 @@ pub enum Outcome {
     StreamEnd,
 }
 
+/// What the shards of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    pub budget: Arc<Budget>,
+    pub flight: Arc<Flight>,
+}
+
+impl Shared {
+    /// As the settings say.
+    pub fn new(settings: &Settings, services: &Services) -> Shared {
+        Shared {
+            budget: Arc::new(Budget::new(settings.memory_bytes)),
+            flight: Arc::new(Flight::new(settings.bulks_max, services.meter.clone())),
+        }
+    }
+}
+
 /// Works on the shard of `lease`, which is ours, until `stop`, the shard's end, or the
 /// loss of the lease.
-pub async fn run(services: Services, settings: Arc<Settings>, lease: Lease, stop: CancellationToken) -> Outcome {
+pub async fn run(
+    services: Services,
+    settings: Arc<Settings>,
+    shared: Shared,
+    lease: Lease,
+    stop: CancellationToken,
+) -> Outcome {
     let lost = CancellationToken::new();
     let (moved, cursors) = watch::channel(Cursors::of(&lease));
     let keeper = Keeper {
@@ -49,12 +82,15 @@ pub async fn run(services: Services, settings: Arc<Settings>, lease: Lease, stop
     };
     let work = async {
         let decoder = Decoder::new(&settings, &lease.key, lease.stream_created, services.meter.clone());
+        let budget = Arc::clone(&shared.budget);
+        let _counted = budget.shard();
         let (shard, stream_created, moved) = (lease.key, lease.stream_created, Arc::new(moved));
-        let worker = Worker { services, settings, shard, stream_created, decoder, moved, stop };
+        let worker = Worker { services, settings, shared, shard, stream_created, decoder, moved, stop };
         let outcome = tokio::select! {
             outcome = worker.work() => outcome,
             () = lost.cancelled() => Outcome::Stopped,
         };
+        worker.services.meter.left(&worker.shard);
         // Dropping the worker drops `moved`: the keeper writes the last cursors.
         drop(worker);
         outcome
@@ -66,6 +102,7 @@ pub async fn run(services: Services, settings: Arc<Settings>, lease: Lease, stop
 struct Worker {
     services: Services,
     settings: Arc<Settings>,
+    shared: Shared,
     shard: String,
     stream_created: Option<Millis>,
     decoder: Decoder,
@@ -102,55 +139,73 @@ impl Worker {
         let known = Tail::known(&cursors, self.stream_created);
         let tail = chain.tail(known, cursors.checkpoint_arrival).await?;
         let behind = chain.start(tail.as_ref());
-        if behind.is_some() {
-            archived_to(&self.moved, tail.as_ref());
-        }
-        let bulker = self.bulker();
-        tokio::select! {
-            caught_up = self.catch_up(&chain, &bulker, &cursors, tail.as_ref()) => caught_up?,
-            () = self.stop.cancelled() => return Ok(Some(Outcome::Stopped)),
-        }
+        // What is archived of this stream, not of an earlier one of its name.
+        let own = tail.clone().filter(|_| behind.is_some());
+        let archived = Archived { tail: watch::Sender::new(None), moved: Arc::clone(&self.moved) };
+        archived.to(own.clone());
+        self.services.meter.begun(&self.shard, own.as_ref(), cursors.indexed_through.sequence());
 
-        if behind.is_some() && tail.as_ref().is_some_and(|tail| tail.is_final) {
-            return self.shard_end(&chain, Vec::new()).await.map(Some);
-        }
-        let Some(start) = behind.or_else(|| cursors.checkpoint.start()) else { return Ok(Some(Outcome::ShardEnd)) };
-        let mut pages = match self.services.feed.open(&self.shard, start).await {
-            Err(FeedError::NoShard(_)) => return self.shard_end(&chain, Vec::new()).await.map(Some),
+        // Tasks of their own, so that packing, parsing and indexing use several cores. They end
+        // with the channels that the reader drops, or with this future.
+        let (joins, joining) = mpsc::channel(1);
+        let follower = self.follower(&chain, &cursors, archived.tail.subscribe(), joins);
+        let over = follower.over.clone();
+        let is_index_in_step = own.as_ref().is_none_or(|tail| !follower.is_behind(tail));
+        let (to_index, live) = Some(ToIndex::after(follower.indexed.clone())).filter(|_| is_index_in_step).unzip();
+        let follower = AbortOnDropHandle::new(tokio::spawn(follower.run(live, self.indexed())));
+
+        let is_archived = cursors.checkpoint == Checkpoint::ShardEnd || own.as_ref().is_some_and(|own| own.is_final);
+        let start = behind.or_else(|| cursors.checkpoint.start()).filter(|_| !is_archived);
+        let pages = match start {
+            None => Err(FeedError::NoShard(self.shard.clone())),
+            Some(start) => self.services.feed.open(&self.shard, start).await,
+        };
+        let pages = match pages {
+            Err(FeedError::NoShard(_)) => {
+                drop(to_index);
+                over.cancel();
+                return self.shard_end(&chain, Vec::new(), follower).await;
+            }
             pages => pages?,
         };
-        // Tasks of their own, so that packing, parsing and indexing use several cores.
-        // They end with the channels that `read` drops, or with this future.
         let (to_archive, archive_in) = mpsc::channel(RECORDS_WAITING_MAX);
-        let (to_index, index_in) = mpsc::channel(RECORDS_WAITING_MAX);
-        let archive = AbortOnDropHandle::new(tokio::spawn(self.archive(chain.clone(), tail, archive_in)));
-        let moved = Arc::clone(&self.moved);
-        let index = async move { bulker.run(index_in, |sequence| indexed_to(&moved, sequence)).await };
-        let index = AbortOnDropHandle::new(tokio::spawn(index));
-        let read = self.read(&mut *pages, to_archive, to_index).await;
-        let archived = archive.await.expect("archiving does not panic");
-        tokio::select! {
-            indexed = index => indexed.expect("indexing does not panic")?,
-            () = self.index_grace() => return Ok(Some(Outcome::Stopped)),
-        }
-        let read = read?;
-        match (archived, read) {
+        let read_to = own.map(|own| own.sequence);
+        let archive = AbortOnDropHandle::new(tokio::spawn(self.archive(chain.clone(), tail, archive_in, archived)));
+        let mut reader = Reader::new(self, pages, to_archive, to_index, joining, read_to);
+        let read = reader.read().await;
+        let children = reader.children();
+        drop(reader);
+        let Some(ended) = self.within(ARCHIVE_GRACE, archive).await else { return Ok(Some(Outcome::Stopped)) };
+        over.cancel();
+        match (ended, read?) {
             (Ended::ReadAgain, _) => Ok(None),
             (Ended::OtherStream, _) => anyhow::bail!(
                 "the archive under `raw/{}/` is of an earlier stream of this name, whose records have higher numbers; \
                  give the stream another name, or the processor another bucket",
                 self.settings.stream
             ),
-            (Ended::InputEnded, Next::More) => Ok(Some(Outcome::Stopped)),
-            (Ended::InputEnded, Next::StreamEnd) => Ok(Some(Outcome::StreamEnd)),
-            (Ended::InputEnded, Next::ShardEnd) => self.shard_end(&chain, pages.children()).await.map(Some),
+            (Ended::InputEnded, Next::ShardEnd) => self.shard_end(&chain, children, follower).await,
+            (Ended::InputEnded, Next::More) => {
+                self.within(INDEX_GRACE, follower).await;
+                Ok(Some(Outcome::Stopped))
+            }
+            (Ended::InputEnded, Next::StreamEnd) => {
+                let indexed = self.within(INDEX_GRACE, follower).await;
+                Ok(Some(indexed.map_or(Outcome::Stopped, |()| Outcome::StreamEnd)))
+            }
         }
     }
 
-    /// Ends when the index has had its time after we were told to stop.
-    async fn index_grace(&self) {
-        self.stop.cancelled().await;
-        tokio::time::sleep(INDEX_GRACE).await;
+    /// Waits for a task; once we are told to stop, for no longer than `grace`.
+    async fn within<T>(&self, grace: Duration, task: AbortOnDropHandle<T>) -> Option<T> {
+        let late = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            ended = task => Some(ended.expect("neither archiving nor indexing panics")),
+            () = late => None,
+        }
     }
 
     /// Archives what comes, as a task.
@@ -158,102 +213,66 @@ impl Worker {
         &self,
         chain: Chain,
         tail: Option<Tail>,
-        records: mpsc::Receiver<Arc<Decoded>>,
+        records: mpsc::Receiver<Held>,
+        archived: Archived,
     ) -> impl Future<Output = Ended> + use<> {
-        let limits = Limits { bytes: self.settings.window_bytes, age: self.settings.window_age };
-        let moved = Arc::clone(&self.moved);
-        async move { chain.extend(tail, records, limits, |tail| archived_to(&moved, Some(&tail))).await }
-    }
-
-    /// Gives every record to the archive and to the index. Ends with `More` when it is
-    /// told to stop or one of them has ended.
-    async fn read(
-        &self,
-        pages: &mut dyn Pages,
-        archive: mpsc::Sender<Arc<Decoded>>,
-        index: mpsc::Sender<Arc<Decoded>>,
-    ) -> Result<Next, FeedError> {
-        let mut pause = Pause::default();
-        loop {
-            let page = tokio::select! {
-                page = pages.next() => page,
-                () = self.stop.cancelled() => return Ok(Next::More),
-                () = archive.closed() => return Ok(Next::More),
-                () = index.closed() => return Ok(Next::More),
+        let (bytes, age) = (self.settings.window_bytes, self.settings.window_age);
+        let (budget, meter, shard) = (self.shared.budget.clone(), self.services.meter.clone(), self.shard.clone());
+        async move {
+            let limits = || Limits { bytes: bytes.min(budget.window_bytes()), age };
+            let told = |tail: Tail| {
+                meter.archived(&shard, &tail);
+                archived.to(Some(tail));
             };
-            let page = match page {
-                Err(error @ FeedError::Transient { .. }) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, shard = self.shard, "will try again");
-                    tokio::time::sleep(pause.next_pause()).await;
-                    continue;
-                }
-                page => page?,
-            };
-            pause = Pause::default();
-            for record in page.records {
-                self.services.meter.record();
-                let decoded = Arc::new(self.decoder.decode(record));
-                let send = async { archive.send(decoded.clone()).await.is_ok() && index.send(decoded).await.is_ok() };
-                let is_sent = tokio::select! {
-                    is_sent = send => is_sent,
-                    () = self.stop.cancelled() => false,
-                };
-                if !is_sent {
-                    return Ok(Next::More);
-                }
-            }
-            if page.next != Next::More {
-                return Ok(page.next);
-            }
+            chain.extend(tail, records, limits, told).await
         }
     }
 
-    /// Indexes from the archive what was archived and is not indexed: after a crash, or
-    /// when the index was away for longer than the stream remembers.
-    async fn catch_up(
+    fn follower(
         &self,
         chain: &Chain,
-        bulker: &Bulker,
         cursors: &Cursors,
-        tail: Option<&Tail>,
-    ) -> anyhow::Result<()> {
-        let Some(tail) = tail else { return Ok(()) };
-        let indexed = cursors.indexed_through.sequence();
-        if indexed.is_some_and(|indexed| *indexed >= tail.sequence) {
-            return Ok(());
+        tail: watch::Receiver<Option<Tail>>,
+        joins: mpsc::Sender<ToIndex>,
+    ) -> Follower {
+        let (bulker, budget) = (self.bulker(), self.shared.budget.clone());
+        let catch_up = CatchUp { chain: chain.clone(), bulker, budget };
+        let indexed = cursors.indexed_through.sequence().cloned();
+        Follower { catch_up, indexed, tail, joins, over: CancellationToken::new() }
+    }
+
+    /// Moves the index's cursor.
+    fn indexed(&self) -> impl Fn(Done) + use<> {
+        let (moved, meter, shard) = (Arc::clone(&self.moved), self.services.meter.clone(), self.shard.clone());
+        move |done| {
+            meter.indexed_to(&shard, &done);
+            moved.send_modify(|cursors| cursors.indexed_through = Checkpoint::At(done.sequence));
         }
-        tracing::info!(shard = self.shard, "the index is behind the archive; catching up from there");
-        let (send, mut objects) = mpsc::channel::<(SequenceNumber, Vec<Event>)>(1);
-        let index = async {
-            while let Some((sequence, events)) = objects.recv().await {
-                bulker.events(&sequence, events.iter()).await?;
-                self.services.index.flush().await?;
-                indexed_to(&self.moved, sequence);
-            }
-            anyhow::Ok(())
-        };
-        let read = async {
-            let read = chain.events_after(indexed, &send).await;
-            drop(send);
-            anyhow::Ok(read?)
-        };
-        tokio::try_join!(read, index).map(drop)
     }
 
     /// The chain's end and rows of the children exist before `SHARD_END` is written: a crash
     /// between the two must not lose them. Without `children` the stream is asked for them.
-    async fn shard_end(&self, chain: &Chain, children: Vec<Shard>) -> anyhow::Result<Outcome> {
+    /// Children are read while the index still catches up with this shard.
+    async fn shard_end(
+        &self,
+        chain: &Chain,
+        children: Vec<Shard>,
+        follower: AbortOnDropHandle<()>,
+    ) -> anyhow::Result<Option<Outcome>> {
         let tail = Tail::known(&self.moved.borrow(), self.stream_created);
-        if let Some(tail) = tail {
-            chain.finish(&tail).await;
+        if let Some(tail) = tail
+            && self.stop.run_until_cancelled(chain.finish(&tail)).await.is_none()
+        {
+            return Ok(Some(Outcome::Stopped));
         }
         let shards = if children.is_empty() { self.services.feed.shards().await? } else { children };
         ensure_rows(&self.services, &self.settings, &shards).await?;
-        self.moved.send_modify(|cursors| {
-            cursors.checkpoint = Checkpoint::ShardEnd;
-            cursors.indexed_through = Checkpoint::ShardEnd;
-        });
-        Ok(Outcome::ShardEnd)
+        self.moved.send_modify(|cursors| cursors.checkpoint = Checkpoint::ShardEnd);
+        if self.within(INDEX_GRACE, follower).await.is_none() {
+            return Ok(Some(Outcome::Stopped));
+        }
+        self.moved.send_modify(|cursors| cursors.indexed_through = Checkpoint::ShardEnd);
+        Ok(Some(Outcome::ShardEnd))
     }
 
     fn bulker(&self) -> Bulker {
@@ -264,25 +283,35 @@ impl Worker {
             stream: self.settings.stream.clone(),
             shard: self.shard.clone(),
             meter: self.services.meter.clone(),
+            flight: self.shared.flight.clone(),
             flush_every: self.settings.flush_every,
             is_patient: true,
         }
     }
 }
 
-/// Moves the archive's cursor.
-fn archived_to(moved: &watch::Sender<Cursors>, tail: Option<&Tail>) {
-    let Some(tail) = tail else { return };
-    moved.send_if_modified(|cursors| {
-        let checkpoint = Checkpoint::At(tail.sequence.clone());
-        let moved = cursors.checkpoint != checkpoint;
-        cursors.checkpoint = checkpoint;
-        cursors.checkpoint_arrival = tail.arrival.or(cursors.checkpoint_arrival);
-        moved
-    });
+/// The archive's end, as the index path and the keeper of the lease hear of it.
+struct Archived {
+    tail: watch::Sender<Option<Tail>>,
+    moved: Arc<watch::Sender<Cursors>>,
 }
 
-/// Moves the index's cursor.
-fn indexed_to(moved: &watch::Sender<Cursors>, sequence: SequenceNumber) {
-    moved.send_modify(|cursors| cursors.indexed_through = Checkpoint::At(sequence));
+impl Archived {
+    fn to(&self, tail: Option<Tail>) {
+        let Some(tail) = tail else { return };
+        self.moved.send_if_modified(|cursors| {
+            if cursors.checkpoint == Checkpoint::ShardEnd {
+                return false;
+            }
+            let checkpoint = Checkpoint::At(tail.sequence.clone());
+            let moved = cursors.checkpoint != checkpoint;
+            cursors.checkpoint = checkpoint;
+            cursors.checkpoint_arrival = tail.arrival.or(cursors.checkpoint_arrival);
+            moved
+        });
+        self.tail.send_replace(Some(tail));
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,9 @@ use super::{Archive, ArchiveError, Created, Object};
 use crate::decode::Decoded;
 use crate::leases::keep::Cursors;
 use crate::receive::{SequenceNumber, Start};
+use event::Millis;
 use event::pause::Pause;
-use event::{Event, Millis};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -127,34 +128,12 @@ impl Chain {
         }
     }
 
-    /// The events of the objects that end after `indexed`, object by object, for an
-    /// index that is behind the archive.
-    pub async fn events_after(
-        &self,
-        indexed: Option<&SequenceNumber>,
-        out: &mpsc::Sender<(SequenceNumber, Vec<Event>)>,
-    ) -> Result<(), ArchiveError> {
-        for key in self.keys(None).await? {
-            let end = self.end_of(&key).await?;
-            if indexed.is_some_and(|indexed| end.sequence <= *indexed) {
-                continue;
-            }
-            let bytes = self.archive.get(&key).await?.unwrap_or_default();
-            let events =
-                read_object(&bytes).map_err(|cause| ArchiveError::Refused { call: "get", key, cause: cause.into() })?;
-            if out.send((end.sequence, events)).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Archives records as they come, after `tail`, and says how far it has come.
-    pub async fn extend(
+    pub async fn extend<R: Deref<Target = Decoded>>(
         &self,
         mut tail: Option<Tail>,
-        mut records: mpsc::Receiver<Arc<Decoded>>,
-        limits: Limits,
+        mut records: mpsc::Receiver<R>,
+        limits: impl Fn() -> Limits,
         archived: impl Fn(Tail),
     ) -> Ended {
         let mut window = self.window(tail.as_ref());
@@ -175,7 +154,7 @@ impl Chain {
                 Place::Archived => continue,
                 Place::Unknown => return Ended::OtherStream,
             }
-            if window.is_of_another_minute(record.arrival) || window.bytes() >= limits.bytes {
+            if window.is_of_another_minute(record.arrival) || window.bytes() >= limits().bytes {
                 match self.close(&mut window, &mut tail, &archived).await {
                     After::GoOn if place(tail.as_ref(), &record.sequence, self.stream_created) == Place::New => {}
                     After::GoOn => continue,
@@ -183,7 +162,7 @@ impl Chain {
                 }
             }
             if window.is_empty() {
-                deadline = Instant::now() + limits.age;
+                deadline = Instant::now() + limits().age;
             }
             window.push(&record);
         }
@@ -277,14 +256,6 @@ fn after_put(ours: &SequenceNumber, end: &Tail) -> After {
     if end.sequence >= *ours { After::GoOn } else { After::ReadAgain }
 }
 
-/// The events of an object. Lines that hold none (its first line, records that could
-/// not be read) are left out.
-fn read_object(bytes: &[u8]) -> std::io::Result<Vec<Event>> {
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(bytes), &mut text)?;
-    Ok(text.split(|byte| *byte == b'\n').filter_map(Event::from_archive).collect())
-}
-
 #[cfg(test)]
 mod model;
 
@@ -294,6 +265,7 @@ mod tests {
     use crate::archive::Metadata;
     use crate::archive::window::read_summary;
     use crate::decode::Content;
+    use crate::replay::rows::{Row, Rows};
     use async_trait::async_trait;
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -375,7 +347,7 @@ mod tests {
         }
         let chain = chain(archive);
         let limits = Limits { bytes, age: Duration::from_secs(60) };
-        let work = chain.extend(tail, records, limits, |_| {});
+        let work = chain.extend(tail, records, || limits, |_| {});
         if dies {
             return tokio::time::timeout(Duration::from_secs(1), work).await.ok();
         }
@@ -453,7 +425,10 @@ mod tests {
         chain.finish(&end).await;
         assert_eq!(archive.objects.lock().unwrap().len(), 4);
         assert_eq!(archived(&archive).await, (1..=20).collect::<Vec<_>>());
-        assert!(read_object(&archive.objects.lock().unwrap().last_entry().unwrap().get().bytes).unwrap().is_empty());
+        let last = archive.objects.lock().unwrap().last_entry().unwrap().get().bytes.clone();
+        let mut rows = Rows::of(&last);
+        assert!(matches!(rows.next_row().unwrap(), Some(Row::Summary)));
+        assert!(rows.next_row().unwrap().is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -466,7 +441,8 @@ mod tests {
                 send.send(record(n)).await.unwrap();
             }
             drop(send);
-            of(created).extend(tail, records, Limits { bytes: 1 << 20, age: Duration::from_secs(60) }, |_| {}).await
+            let limits = || Limits { bytes: 1 << 20, age: Duration::from_secs(60) };
+            of(created).extend(tail, records, limits, |_| {}).await
         };
         extend(7, None, 1, 5).await;
         let tail = of(8).tail(None, None).await.unwrap();

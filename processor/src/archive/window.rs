@@ -92,6 +92,9 @@ struct RawRecord<'a> {
     arrival: Millis,
     reason: &'a str,
     data_b64: String,
+    /// Which record of an aggregate it was, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<usize>,
 }
 
 /// Records waiting to be one object. Kept packed, so that a large window is small.
@@ -258,18 +261,18 @@ fn text(record: &Decoded) -> Vec<u8> {
         };
         event.archive(*id, json, &mut text);
     }
-    unreadable.iter().for_each(|part| raw(record, &part.data, &part.reason, &mut text));
+    unreadable.iter().for_each(|part| raw(record, &part.data, &part.reason, part.part, &mut text));
     if text.is_empty() {
         let nothing = "the record holds no events";
         let reason = if *is_control { "a control message of CloudWatch Logs: it holds no events" } else { nothing };
-        raw(record, b"", reason, &mut text);
+        raw(record, b"", reason, None, &mut text);
     }
     text
 }
 
-fn raw(record: &Decoded, data: &[u8], reason: &str, out: &mut Vec<u8>) {
+fn raw(record: &Decoded, data: &[u8], reason: &str, part: Option<usize>, out: &mut Vec<u8>) {
     let data_b64 = BASE64_STANDARD.encode(data);
-    let line = RawRecord { sequence: &record.sequence, arrival: record.arrival, reason, data_b64 };
+    let line = RawRecord { sequence: &record.sequence, arrival: record.arrival, reason, data_b64, part };
     serde_json::to_writer(&mut *out, &line).expect("plain data turns into JSON, and a Vec takes it");
     out.push(b'\n');
 }

@@ -1,28 +1,37 @@
 //! Events into the index, until each is there or dead-lettered.
+//!
+//! ```text
+//! record -> documents -> request \
+//! record -> documents ---^    request -> settled -> ledger -> flush -> cursor
+//! ```
+//!
+//! A request holds documents of one or several records, and several requests are under way.
 
+use super::flight::{Answer, Flight, Parked};
+use super::ledger::{Done, Ledger, RecordId};
 use super::{Index, IndexError, Item, Verdict};
 use crate::archive::Archive;
 use crate::archive::dead::{self, DeadLetter};
 use crate::decode::{Content, Decoded, Unreadable};
-use crate::meter::Meter;
+use crate::meter::{Class, Meter};
+use crate::rarely::Rarely;
 use crate::receive::SequenceNumber;
 use event::document::IndexNames;
 use event::pause::Pause;
-use event::{Document, Event};
+use event::{Document, Event, Millis};
+use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Documents in one request; more gains nothing (OpenSearch, "Bulk", recommends 1,000 to 5,000).
 const DOCUMENTS_MAX: usize = 1_000;
 
-/// Bytes of one request. Small Amazon OpenSearch instances take 10 MiB on the wire.
-const BYTES_MAX: usize = 4 << 20;
-
-/// Tries of a document that the index wants later, before it is dead-lettered: about
-/// ten minutes of pauses. Its index is in trouble, and other documents wait behind it.
-const TRIES_MAX: u32 = 40;
+/// Bytes of one request: what a thousand documents have, and little enough for several in 64 MB.
+const BYTES_MAX: usize = 2 << 20;
 
 /// Everything that indexing one shard needs.
 #[derive(Clone)]
@@ -33,6 +42,7 @@ pub struct Bulker {
     pub stream: String,
     pub shard: String,
     pub meter: Arc<Meter>,
+    pub flight: Arc<Flight>,
     /// How long documents may be in the index without being searchable.
     pub flush_every: Duration,
     /// Whether an index that refuses us as a whole is waited for. Somebody may help it while the
@@ -40,50 +50,66 @@ pub struct Bulker {
     pub is_patient: bool,
 }
 
+/// Says at most every ten seconds that the index does not take documents.
+static NOT_INDEXED: Rarely = Rarely::every(Duration::from_secs(10));
+
+/// Says at most every ten seconds that documents are dead.
+static DEAD: Rarely = Rarely::every(Duration::from_secs(10));
+
 impl Bulker {
     /// Indexes records as they come. `indexed` hears how far all is durable.
     ///
     /// # Errors
     /// [`IndexError::Lost`]: the records after the last one that `indexed` heard of must
     /// be indexed again.
-    pub async fn run(
+    pub async fn run<R: Deref<Target = Decoded>>(
         &self,
-        mut records: mpsc::Receiver<Arc<Decoded>>,
-        indexed: impl Fn(SequenceNumber),
+        mut records: mpsc::Receiver<R>,
+        indexed: impl Fn(Done),
     ) -> Result<(), IndexError> {
-        let mut done: Option<SequenceNumber> = None;
-        let mut deadline = Instant::now();
-        loop {
-            let record = tokio::select! {
-                record = records.recv() => record,
-                () = tokio::time::sleep_until(deadline), if done.is_some() => {
-                    self.flush(&mut done, &indexed).await?;
-                    continue;
-                }
-            };
-            let Some(record) = record else { break };
-            self.record(&record).await?;
-            if done.replace(record.sequence.clone()).is_none() {
-                deadline = Instant::now() + self.flush_every;
+        let mut requests = Requests::of(self);
+        let (mut done, mut deadline, mut is_open) = (None, Instant::now(), true);
+        while is_open || requests.are_under_way() {
+            tokio::select! {
+                record = records.recv(), if is_open => match record {
+                    Some(record) => {
+                        requests.record(&record).await;
+                        drop(record);
+                        if records.is_empty() {
+                            requests.send();
+                        }
+                    }
+                    None => {
+                        requests.send();
+                        is_open = false;
+                    }
+                },
+                settled = requests.settled(), if requests.are_under_way() => settled?,
+                () = tokio::time::sleep_until(deadline), if done.is_some() => self.flush(&mut done, &indexed).await?,
             }
-            if Instant::now() >= deadline {
-                self.flush(&mut done, &indexed).await?;
+            if let Some(further) = requests.ledger.done()
+                && done.replace(further).is_none()
+            {
+                deadline = Instant::now() + self.flush_every;
             }
         }
         self.flush(&mut done, &indexed).await
     }
 
     /// Makes durable what has been put, and tells so.
-    async fn flush(
-        &self,
-        done: &mut Option<SequenceNumber>,
-        indexed: &impl Fn(SequenceNumber),
-    ) -> Result<(), IndexError> {
-        let Some(sequence) = done.take() else { return Ok(()) };
+    async fn flush(&self, done: &mut Option<Done>, indexed: &impl Fn(Done)) -> Result<(), IndexError> {
+        let Some(reached) = done.take() else { return Ok(()) };
+        self.make_durable().await?;
+        indexed(reached);
+        Ok(())
+    }
+
+    /// Makes durable what has been put.
+    pub async fn make_durable(&self) -> Result<(), IndexError> {
         let mut pause = Pause::default();
         loop {
             match self.index.flush().await {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 Err(lost @ IndexError::Lost(_)) => return Err(lost),
                 Err(error) => tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -92,20 +118,20 @@ impl Bulker {
             }
             tokio::time::sleep(pause.next_pause()).await;
         }
-        indexed(sequence);
-        Ok(())
     }
 
-    async fn record(&self, record: &Decoded) -> Result<(), IndexError> {
-        let Content { events, unreadable, .. } = &record.content;
-        for Unreadable { reason, .. } in unreadable {
-            tracing::warn!(sequence = %record.sequence, reason, "a record cannot be read; it is archived and dead-lettered");
+    /// Keeps what of a record could not be read.
+    pub async fn unreadable(&self, sequence: &SequenceNumber, arrival: Millis, parts: &[Unreadable]) {
+        if let Some(Unreadable { reason, .. }) = parts.first()
+            && let Some(more) = DEAD.now()
+        {
+            tracing::warn!(shard = self.shard, %sequence, reason, more, "a record cannot be read; it is archived and dead-lettered");
         }
-        if !unreadable.is_empty() {
-            let letters: Vec<_> = unreadable.iter().map(|part| DeadLetter::record(part, record.arrival)).collect();
-            self.keep(&record.sequence, 0, &letters).await;
+        let letters: Vec<_> = parts.iter().map(|part| DeadLetter::record(part, arrival)).collect();
+        if !letters.is_empty() {
+            self.keep(sequence, 0, &letters).await;
+            self.meter.dead(Class::Record, letters.len() as u64);
         }
-        self.events(&record.sequence, events.iter().map(|(_, event)| event)).await
     }
 
     /// Indexes events of one record or object.
@@ -123,77 +149,131 @@ impl Bulker {
         sequence: &SequenceNumber,
         documents: impl Iterator<Item = Document>,
     ) -> Result<(), IndexError> {
-        let (mut items, mut bytes, mut part) = (Vec::new(), 0, 0);
+        let mut requests = Requests::of(self);
+        let id = requests.begin(sequence, 0);
         for document in documents {
-            bytes += document.body.len();
-            items.push(Item { index: self.names.of(&document), document });
-            if items.len() == DOCUMENTS_MAX || bytes >= BYTES_MAX {
-                part += 1;
-                self.put(sequence, part, std::mem::take(&mut items)).await?;
-                bytes = 0;
-            }
+            requests.add(id, sequence, document).await;
         }
-        self.put(sequence, part + 1, items).await
+        requests.finish(id).await
     }
 
-    /// Puts documents, and keeps those that are refused.
-    async fn put(&self, sequence: &SequenceNumber, part: usize, items: Vec<Item>) -> Result<(), IndexError> {
-        let dead = self.settle(items).await?;
-        if !dead.is_empty() {
-            self.keep(sequence, part, &dead).await;
+    /// Puts the documents of a request, and keeps those that are refused. Answers with the records
+    /// that it held documents of.
+    async fn request(self, request: Request) -> Result<BTreeSet<RecordId>, IndexError> {
+        let dead = self.settle(request.items).await?;
+        if let Some(letter) = dead.first()
+            && let Some(more) = DEAD.now()
+        {
+            let (reason, letters) = (&letter.reason, dead.len());
+            tracing::warn!(
+                shard = self.shard,
+                letters,
+                reason,
+                more,
+                "the index refuses documents; they are dead letters now"
+            );
         }
-        Ok(())
+        if !dead.is_empty() {
+            self.keep(&request.sequence, 1, &dead).await;
+        }
+        Ok(request.records)
     }
 
     /// Puts documents until each has its final verdict. Returns those that are refused.
     pub async fn settle(&self, mut items: Vec<Item>) -> Result<Vec<DeadLetter>, IndexError> {
-        let (mut pause, mut tries, mut limit) = (Pause::default(), 0, items.len());
-        let mut dead = Vec::new();
+        let (mut pause, mut at_once) = (Pause::default(), items.len());
+        let (mut dead, mut parked) = (Vec::new(), None);
         while !items.is_empty() {
-            let now = items.len().min(limit.max(1));
-            match self.index.bulk(&items[..now]).await {
+            let now = items.len().min(at_once);
+            match self.put(&items[..now]).await {
                 Ok(verdicts) => {
-                    assert_eq!(verdicts.len(), now, "one verdict for each document");
-                    tries += 1;
-                    let again = self.sort(items.drain(..now).collect(), verdicts, tries, &mut dead);
-                    let retry = !again.is_empty();
-                    items.splice(..0, again);
-                    if !retry {
-                        (pause, tries) = (Pause::default(), 0);
+                    let sorted = self.sort(items.drain(..now).collect(), verdicts, &mut dead);
+                    let waiting = self.park(sorted, &mut parked, &mut dead);
+                    if waiting.is_empty() {
+                        pause = Pause::default();
                         continue;
                     }
+                    items.splice(..0, waiting);
                 }
                 Err(IndexError::TooLarge) if now > 1 => {
-                    limit = now / 2;
+                    at_once = now / 2;
                     continue;
                 }
                 Err(IndexError::TooLarge) => {
-                    let item = items.remove(0);
-                    dead.push(DeadLetter::document(&item, IndexError::TooLarge.to_string()));
+                    dead.push(self.bury(Class::Size, &items.remove(0), IndexError::TooLarge.to_string()));
                     continue;
                 }
                 Err(lost @ IndexError::Lost(_)) => return Err(lost),
                 Err(denied @ IndexError::Denied(_)) if !self.is_patient => return Err(denied),
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "not indexed yet; will try again")
-                }
+                Err(error) => self.complain(&error),
             }
             tokio::time::sleep(pause.next_pause()).await;
         }
         Ok(dead)
     }
 
-    /// Settles what has its verdict, and returns what must be put again.
-    fn sort(&self, items: Vec<Item>, verdicts: Vec<Verdict>, tries: u32, dead: &mut Vec<DeadLetter>) -> Vec<Item> {
-        let mut again = Vec::new();
+    /// Puts documents once, when it is their turn.
+    async fn put(&self, items: &[Item]) -> Result<Vec<Verdict>, IndexError> {
+        let turn = self.flight.turn().await;
+        let answer = self.index.bulk(items).await;
+        turn.ended(kind(&answer));
+        let verdicts = answer?;
+        assert_eq!(verdicts.len(), items.len(), "one verdict for each document");
+        Ok(verdicts)
+    }
+
+    /// Settles what has its verdict, and returns what has not.
+    fn sort(&self, items: Vec<Item>, verdicts: Vec<Verdict>, dead: &mut Vec<DeadLetter>) -> Sorted {
+        let (mut sorted, mut working) = (Sorted::default(), BTreeSet::new());
         for (item, verdict) in items.into_iter().zip(verdicts) {
             match verdict {
-                Verdict::Done { created } => self.meter.indexed(created),
-                Verdict::Retry(_) if tries < TRIES_MAX => again.push(item),
-                Verdict::Retry(reason) | Verdict::Dead(reason) => dead.push(DeadLetter::document(&item, reason)),
+                Verdict::Done { created } => {
+                    self.meter.indexed(created);
+                    working.insert(item.index);
+                }
+                Verdict::Retry(_) => sorted.later.push(item),
+                Verdict::Blocked(reason) if self.is_patient && self.flight.is_worth_waiting(&item.index) => {
+                    sorted.blocked.push((item, reason));
+                }
+                Verdict::Blocked(reason) => dead.push(self.bury(Class::Index, &item, reason)),
+                Verdict::Dead(reason) => dead.push(self.bury(Class::Document, &item, reason)),
             }
         }
-        again
+        working.iter().for_each(|index| self.flight.works(index));
+        sorted
+    }
+
+    /// What is to be put again. Documents that wait for their index alone need a place for that;
+    /// where none is free, they are dead.
+    fn park<'f>(&'f self, sorted: Sorted, parked: &mut Option<Parked<'f>>, dead: &mut Vec<DeadLetter>) -> Vec<Item> {
+        let Sorted { mut later, blocked } = sorted;
+        if blocked.is_empty() {
+            *parked = None;
+        } else if later.is_empty() && parked.is_none() {
+            *parked = self.flight.park();
+        }
+        if parked.is_none() && later.is_empty() {
+            dead.extend(blocked.into_iter().map(|(item, reason)| self.bury(Class::Index, &item, reason)));
+        } else {
+            later.extend(blocked.into_iter().map(|(item, _)| item));
+        }
+        later
+    }
+
+    fn bury(&self, class: Class, item: &Item, reason: String) -> DeadLetter {
+        self.meter.dead(class, 1);
+        DeadLetter::document(item, reason)
+    }
+
+    fn complain(&self, error: &IndexError) {
+        if let Some(more) = NOT_INDEXED.now() {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                shard = self.shard,
+                more,
+                "not indexed yet; will try again"
+            );
+        }
     }
 
     async fn keep(&self, sequence: &SequenceNumber, part: usize, letters: &[DeadLetter]) {
@@ -202,7 +282,113 @@ impl Bulker {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep dead letters; will try again");
             tokio::time::sleep(pause.next_pause()).await;
         }
-        self.meter.dead(letters.len() as u64);
+    }
+}
+
+/// Documents without their final verdict.
+#[derive(Default)]
+struct Sorted {
+    later: Vec<Item>,
+    /// Those whose index is in trouble, with the reason.
+    blocked: Vec<(Item, String)>,
+}
+
+/// What an answer says about the index as a whole.
+fn kind(answer: &Result<Vec<Verdict>, IndexError>) -> Answer {
+    match answer {
+        Ok(verdicts) if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Retry(_))) => Answer::Overloaded,
+        Ok(_) | Err(IndexError::TooLarge | IndexError::Lost(_)) => Answer::Taken,
+        Err(IndexError::Transient(_)) => Answer::Overloaded,
+        Err(IndexError::Denied(_)) => Answer::Refused,
+    }
+}
+
+/// A request that is being filled, and its place.
+struct Request {
+    items: Vec<Item>,
+    bytes: usize,
+    records: BTreeSet<RecordId>,
+    /// The first of these records.
+    sequence: SequenceNumber,
+    _seat: OwnedSemaphorePermit,
+}
+
+/// Requests of one shard: one that is being filled, and those under way. They end with this.
+pub struct Requests<'b> {
+    bulker: &'b Bulker,
+    filling: Option<Request>,
+    under_way: JoinSet<Result<BTreeSet<RecordId>, IndexError>>,
+    ledger: Ledger,
+}
+
+impl<'b> Requests<'b> {
+    /// None yet.
+    pub fn of(bulker: &'b Bulker) -> Requests<'b> {
+        Requests { bulker, filling: None, under_way: JoinSet::new(), ledger: Ledger::default() }
+    }
+
+    /// Notes a record, or an object, whose documents come next.
+    pub fn begin(&mut self, sequence: &SequenceNumber, arrival: Millis) -> RecordId {
+        self.ledger.begin(Done { sequence: sequence.clone(), arrival })
+    }
+
+    /// Adds a document. Waits for a place if it needs another request.
+    pub async fn add(&mut self, id: RecordId, sequence: &SequenceNumber, document: Document) {
+        if self.filling.is_none() {
+            let seat = self.bulker.flight.seat().await;
+            let (items, records, sequence) = (Vec::new(), BTreeSet::new(), sequence.clone());
+            self.filling = Some(Request { items, bytes: 0, records, sequence, _seat: seat });
+        }
+        let request = self.filling.as_mut().expect("it was made above");
+        if request.records.insert(id) {
+            self.ledger.sent(id);
+        }
+        request.bytes += document.body.len();
+        request.items.push(Item { index: self.bulker.names.of(&document), document });
+        if request.items.len() >= DOCUMENTS_MAX || request.bytes >= BYTES_MAX {
+            self.send();
+        }
+    }
+
+    /// Adds all documents of a record, and keeps what could not be read.
+    async fn record(&mut self, record: &Decoded) {
+        let Content { events, unreadable, .. } = &record.content;
+        let id = self.begin(&record.sequence, record.arrival);
+        self.bulker.unreadable(&record.sequence, record.arrival, unreadable).await;
+        for document in events.iter().filter_map(|(_, event)| Document::for_index(event)) {
+            self.add(id, &record.sequence, document).await;
+        }
+        self.ledger.filled(id);
+    }
+
+    /// Sends what is there.
+    fn send(&mut self) {
+        if let Some(request) = self.filling.take() {
+            self.under_way.spawn(self.bulker.clone().request(request));
+        }
+    }
+
+    fn are_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// Waits for the next one to be settled. Cancel safe.
+    async fn settled(&mut self) -> Result<(), IndexError> {
+        if let Some(ended) = self.under_way.join_next().await {
+            let records = ended.expect("indexing does not panic")?;
+            records.into_iter().for_each(|id| self.ledger.settled(id));
+        }
+        Ok(())
+    }
+
+    /// Sends the rest of what was begun last, and waits until all is settled.
+    pub async fn finish(&mut self, id: RecordId) -> Result<(), IndexError> {
+        self.ledger.filled(id);
+        self.send();
+        while self.are_under_way() {
+            self.settled().await?;
+        }
+        Ok(())
     }
 }
 
@@ -210,6 +396,7 @@ impl Bulker {
 mod tests {
     use super::*;
     use crate::archive::{ArchiveError, Created, Metadata, Object};
+    use crate::index::flight::TROUBLE_MAX;
     use async_trait::async_trait;
     use bytes::Bytes;
     use event::line::Host;
@@ -279,6 +466,7 @@ mod tests {
             stream: "s".into(),
             shard: "shard-0".into(),
             meter: Arc::default(),
+            flight: Arc::new(Flight::new(1, Arc::default())),
             flush_every: Duration::from_secs(1),
             is_patient: true,
         }
@@ -335,10 +523,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_document_that_stays_unwanted_stops_nobody_for_ever() {
-        let script = (0..TRIES_MAX).map(|_| Ok(vec![Verdict::Retry("index_closed_exception".into())]));
+    async fn documents_of_a_closed_index_are_dead_after_two_minutes() {
+        let begun = Instant::now();
+        let script = (0..1_000).map(|_| Ok(vec![Verdict::Blocked("index_closed_exception".into())]));
+        let (_, dead) = index(1, script).await;
+        assert_eq!(dead.len(), 1);
+        assert!((TROUBLE_MAX..2 * TROUBLE_MAX).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_disk_of_the_index_kills_no_document_however_long_it_lasts() {
+        let script = (0..200).map(|_| Ok(vec![Verdict::Retry("cluster_block_exception".into())]));
         let (asked, dead) = index(1, script).await;
-        assert_eq!((asked.len(), dead.len()), (TRIES_MAX as usize, 1));
+        assert_eq!((asked.len(), dead.len()), (201, 0));
     }
 
     #[tokio::test(start_paused = true)]

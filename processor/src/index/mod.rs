@@ -1,6 +1,10 @@
 //! Documents into the index: a view that can be rebuilt from the archive.
 
 pub mod bulk;
+pub mod catch_up;
+pub mod flight;
+pub mod follow;
+pub mod ledger;
 #[cfg(feature = "aws")]
 pub mod opensearch;
 
@@ -27,8 +31,10 @@ impl Item {
 pub enum Verdict {
     /// It is in the index: put now, or (409) it, or a higher revision, has been there.
     Done { created: bool },
-    /// Not now: 429, 5xx, or an index in trouble.
+    /// Not now: 429, 5xx, or a disk that is full to the flood stage.
     Retry(String),
+    /// Not as its index is now: blocked, closed or missing. Somebody may help it.
+    Blocked(String),
     /// Never: the index refuses this document for what it is.
     Dead(String),
 }

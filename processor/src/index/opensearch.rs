@@ -223,17 +223,32 @@ fn verdict(item: &ItemAnswer) -> Result<Verdict, IndexError> {
         (_, "security_exception") => Err(IndexError::Denied(reason)),
         (200..=299, _) => Ok(Verdict::Done { created: true }),
         (409, _) => Ok(Verdict::Done { created: false }),
-        (400..=499, _) if !is_the_index_in_trouble(item.status, kind) => Ok(Verdict::Dead(reason)),
-        (status, _) if reason.is_empty() => Ok(Verdict::Retry(format!("status {status}"))),
-        _ => Ok(Verdict::Retry(reason)),
+        (408 | 429 | 500.., _) => Ok(Verdict::Retry(told(item.status, reason))),
+        _ if is_cluster_full(&reason) => Ok(Verdict::Retry(reason)),
+        _ if is_index_blocked(item.status, kind) => Ok(Verdict::Blocked(told(item.status, reason))),
+        (400..=499, _) => Ok(Verdict::Dead(told(item.status, reason))),
+        _ => Ok(Verdict::Retry(told(item.status, reason))),
     }
 }
 
-/// Whether a refusal is about the index and not about the document: overload, an index
-/// that is missing, blocked or closed, no room for another shard. Somebody can help it.
-fn is_the_index_in_trouble(status: u16, kind: &str) -> bool {
-    let passes = matches!(status, 401 | 403 | 404 | 408 | 429);
-    passes || matches!(kind, "cluster_block_exception" | "index_closed_exception" | "validation_exception")
+fn told(status: u16, reason: String) -> String {
+    if reason.is_empty() { format!("status {status}") } else { reason }
+}
+
+/// Whether the cluster takes nothing because its disks are full: index block 12 at the flood
+/// stage, cluster blocks 10 and 13 beside it (OpenSearch, `DiskThresholdMonitor`). It passes
+/// when there is room again, and concerns all indices.
+fn is_cluster_full(reason: &str) -> bool {
+    ["/10/cluster create-index blocked", "/12/", "/13/"].iter().any(|block| {
+        reason.contains(&format!("FORBIDDEN{block}")) || reason.contains(&format!("TOO_MANY_REQUESTS{block}"))
+    })
+}
+
+/// Whether a refusal is about one index and not about the document: it is missing, blocked or
+/// closed, or there is no room for another shard. Somebody can help it.
+fn is_index_blocked(status: u16, kind: &str) -> bool {
+    matches!(status, 401 | 403 | 404)
+        || matches!(kind, "cluster_block_exception" | "index_closed_exception" | "validation_exception")
 }
 
 fn text(error: &ItemError) -> String {
@@ -395,27 +410,59 @@ mod tests {
     }
 
     #[test]
-    fn trouble_of_the_index_is_tried_again() {
-        for (status, kind) in [
-            (429, "rejected_execution_exception"),
-            (429, "cluster_block_exception"),
-            (403, "cluster_block_exception"),
-            (404, "index_not_found_exception"),
-            (400, "index_closed_exception"),
-            (400, "validation_exception"),
-            (503, "unavailable_shards_exception"),
-            (500, "exception"),
+    fn overload_and_full_disks_are_waited_for() {
+        let index_full = "index [twosec-2026.11.16] blocked by: [FORBIDDEN/12/index read-only / allow delete (api)];";
+        let flood_stage = "index [x] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, \
+                           index has read-only-allow-delete block];";
+        for (status, kind, reason) in [
+            (429, "rejected_execution_exception", "later"),
+            (429, "circuit_breaking_exception", "[parent] Data too large"),
+            (429, "cluster_block_exception", flood_stage),
+            (403, "cluster_block_exception", index_full),
+            (403, "cluster_block_exception", "blocked by: [FORBIDDEN/10/cluster create-index blocked (api)];"),
+            (403, "cluster_block_exception", "blocked by: [FORBIDDEN/13/cluster read-only / allow delete (api)];"),
+            (503, "unavailable_shards_exception", "later"),
+            (500, "exception", "later"),
         ] {
-            let verdict = answered(status, kind, "later").unwrap();
-            assert_eq!(verdict, Verdict::Retry(format!("{kind}: later")), "{status}");
+            let verdict = answered(status, kind, reason).unwrap();
+            assert_eq!(verdict, Verdict::Retry(format!("{kind}: {reason}")), "{status}");
         }
         assert_eq!(answered(503, "", "").unwrap(), Verdict::Retry("status 503".into()));
     }
 
     #[test]
+    fn an_index_that_is_blocked_closed_or_missing_is_that_indexs_trouble() {
+        for (status, kind, reason) in [
+            (403, "cluster_block_exception", "index [twosec-2026.01.02] blocked by: [FORBIDDEN/8/index write (api)];"),
+            (
+                403,
+                "cluster_block_exception",
+                "index [twosec-2026.01.02] blocked by: [FORBIDDEN/5/index read-only (api)];",
+            ),
+            (404, "index_not_found_exception", "no such index [twosec-2026.01.02]"),
+            (400, "index_closed_exception", "closed"),
+            (
+                400,
+                "validation_exception",
+                "this action would add [2] total shards, but this cluster currently has [1000]",
+            ),
+        ] {
+            let verdict = answered(status, kind, reason).unwrap();
+            assert_eq!(verdict, Verdict::Blocked(format!("{kind}: {reason}")), "{status}");
+        }
+    }
+
+    #[test]
     fn a_document_that_does_not_fit_is_dead_with_the_reason() {
-        let dead = answered(400, "mapper_parsing_exception", "failed to parse field [source.ip]").unwrap();
-        assert_eq!(dead, Verdict::Dead("mapper_parsing_exception: failed to parse field [source.ip]".into()));
+        for (kind, reason) in [
+            ("mapper_parsing_exception", "failed to parse field [source.ip]"),
+            ("mapper_parsing_exception", "failed to parse field [@timestamp] of type [date]"),
+            ("strict_dynamic_mapping_exception", "mapping set to strict, dynamic introduction of [x] is not allowed"),
+            ("illegal_argument_exception", "Limit of total fields [1000] has been exceeded"),
+        ] {
+            let dead = answered(400, kind, reason).unwrap();
+            assert_eq!(dead, Verdict::Dead(format!("{kind}: {reason}")));
+        }
     }
 
     #[test]

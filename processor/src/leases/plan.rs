@@ -95,11 +95,13 @@ impl Observer {
     }
 }
 
-/// Whether the shard is to be worked on: it is not finished, and all its parents are.
+/// Whether the shard is to be worked on: something is left to archive or to index, and all
+/// its parents are archived.
 fn is_open(row: &Lease, rows: &[Lease]) -> bool {
-    let is_finished = |row: &Lease| row.checkpoint == Checkpoint::ShardEnd;
-    let is_past = |key: &String| rows.iter().find(|row| row.key == *key).is_none_or(is_finished);
-    !is_finished(row) && row.parents.iter().all(is_past)
+    let is_archived = |row: &Lease| row.checkpoint == Checkpoint::ShardEnd;
+    let is_done = is_archived(row) && row.indexed_through == Checkpoint::ShardEnd;
+    let is_past = |key: &String| rows.iter().find(|row| row.key == *key).is_none_or(is_archived);
+    !is_done && row.parents.iter().all(is_past)
 }
 
 /// One of the worker that holds most, if that is at least two more than we do. Leases that
@@ -205,13 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn children_wait_for_all_their_parents() {
+    fn children_wait_until_all_their_parents_are_archived() {
         let take = |rows: &[Lease]| keys(&planned(&observer(), rows, Instant::now()).take);
         let mut rows = [row("a", None, &[]), row("b", None, &[]), row("c", None, &["a", "b", "long gone"])];
         assert_eq!(take(&rows), ["a", "b"]);
-        rows[0].checkpoint = Checkpoint::ShardEnd;
+        let end = Checkpoint::ShardEnd;
+        (rows[0].checkpoint, rows[0].indexed_through) = (end.clone(), end.clone());
         assert_eq!(take(&rows), ["b"]);
-        rows[1].checkpoint = Checkpoint::ShardEnd;
+        rows[1].checkpoint = end.clone();
+        assert_eq!(take(&rows), ["b", "c"], "the index still follows the parent");
+        rows[1].indexed_through = end;
         assert_eq!(take(&rows), ["c"]);
     }
 

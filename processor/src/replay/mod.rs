@@ -17,6 +17,7 @@ use crate::archive::walk::{Keys, patiently};
 use crate::archive::window::{MINUTE, Summary, prefix, read_hour, read_key, read_summary};
 use crate::archive::{Archive, ArchiveError};
 use crate::index::bulk::Bulker;
+use crate::index::flight::Flight;
 use crate::index::{Index, IndexError};
 use crate::meter::Meter;
 use crate::progress::{bytes, count, counted};
@@ -241,6 +242,7 @@ impl Replay {
             stream: self.stream.clone(),
             shard: summary.shard.clone(),
             meter: meter.clone(),
+            flight: Arc::new(Flight::new(1, Arc::default())),
             flush_every: FLUSH_EVERY,
             is_patient: false,
         }

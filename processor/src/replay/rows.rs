@@ -31,6 +31,8 @@ pub struct RawRecord {
     pub reason: String,
     /// Nothing where the record held nothing.
     pub data: Bytes,
+    /// Which record of an aggregate it was, counted from 0.
+    pub part: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +41,8 @@ struct Raw {
     arrival: Millis,
     reason: String,
     data_b64: String,
+    #[serde(default)]
+    part: Option<usize>,
 }
 
 /// The lines of an object, unpacked as they are read.
@@ -75,6 +79,6 @@ fn read(row: &[u8]) -> Row {
 }
 
 fn raw(row: &[u8]) -> Option<RawRecord> {
-    let Raw { sequence, arrival, reason, data_b64 } = serde_json::from_slice(row).ok()?;
-    Some(RawRecord { sequence, arrival, reason, data: BASE64_STANDARD.decode(data_b64).ok()?.into() })
+    let Raw { sequence, arrival, reason, data_b64, part } = serde_json::from_slice(row).ok()?;
+    Some(RawRecord { sequence, arrival, reason, data: BASE64_STANDARD.decode(data_b64).ok()?.into(), part })
 }

@@ -56,6 +56,7 @@ impl Pipeline {
             stream: "s".into(),
             shard: "shard-0".into(),
             meter: Arc::default(),
+            flight: Arc::new(Flight::new(1, Arc::default())),
             flush_every: FLUSH_EVERY,
             is_patient: true,
         };

@@ -1,0 +1,181 @@
+//! Records of one shard, to the archive and, as long as it keeps up, to the index.
+
+use super::Worker;
+use crate::budget::{Held, Room};
+use crate::index::follow::ToIndex;
+use crate::receive::{FeedError, Next, Page, Pages, Record, SequenceNumber, Shard, Start};
+use event::pause::Pause;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Reads a shard.
+pub struct Reader<'w> {
+    worker: &'w Worker,
+    pages: Box<dyn Pages>,
+    archive: mpsc::Sender<Held>,
+    /// `None` while the index follows the archive.
+    index: Option<ToIndex>,
+    joins: mpsc::Receiver<ToIndex>,
+    /// The last record that the archive was given.
+    read_to: Option<SequenceNumber>,
+    /// How long the index has been waited for since it was in step.
+    waited: Duration,
+}
+
+impl<'w> Reader<'w> {
+    /// Reads `pages`, which begin after `read_to`.
+    pub fn new(
+        worker: &'w Worker,
+        pages: Box<dyn Pages>,
+        archive: mpsc::Sender<Held>,
+        index: Option<ToIndex>,
+        joins: mpsc::Receiver<ToIndex>,
+        read_to: Option<SequenceNumber>,
+    ) -> Reader<'w> {
+        Reader { worker, pages, archive, index, joins, read_to, waited: Duration::ZERO }
+    }
+
+    /// The shards that follow this one, as the last page told.
+    pub fn children(&self) -> Vec<Shard> {
+        self.pages.children()
+    }
+
+    /// Gives every record to the archive and to the index. Ends with `More` when we are told to
+    /// stop or the archive has ended.
+    pub async fn read(&mut self) -> Result<Next, FeedError> {
+        let stop = self.worker.stop.clone();
+        let mut pause = Pause::default();
+        let mut last_page = Instant::now();
+        loop {
+            let page = tokio::select! {
+                page = self.pages.next() => page,
+                Some(index) = self.joins.recv() => {
+                    self.join(index).await?;
+                    continue;
+                }
+                () = stop.cancelled() => return Ok(Next::More),
+                () = self.archive.closed() => return Ok(Next::More),
+            };
+            let page = match page {
+                Err(error @ FeedError::Transient { .. }) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        shard = self.worker.shard,
+                        "will try again"
+                    );
+                    stop.run_until_cancelled(tokio::time::sleep(pause.next_pause())).await;
+                    continue;
+                }
+                page => page?,
+            };
+            pause = Pause::default();
+            self.worker.services.meter.page(&self.worker.shard, page.behind);
+            self.yield_to_others(std::mem::replace(&mut last_page, Instant::now()).elapsed());
+            let next = page.next;
+            if !matches!(stop.run_until_cancelled(self.give_all(page)).await, Some(true)) {
+                return Ok(Next::More);
+            }
+            if next != Next::More {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// Reads again from where the index is. The archive is not given twice what it has.
+    async fn join(&mut self, index: ToIndex) -> Result<(), FeedError> {
+        let Some(after) = index.after.clone().min(self.read_to.clone()) else { return Ok(()) };
+        tracing::info!(shard = self.worker.shard, "the index has caught up and follows the stream again");
+        self.pages = self.worker.services.feed.open(&self.worker.shard, Start::After(after)).await?;
+        self.index = Some(index);
+        self.waited = Duration::ZERO;
+        Ok(())
+    }
+
+    async fn give_all(&mut self, page: Page) -> bool {
+        for record in page.records {
+            if !self.give(record).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// False when the archive has ended.
+    async fn give(&mut self, record: Record) -> bool {
+        let is_after = |place: &Option<SequenceNumber>| place.as_ref().is_none_or(|place| record.sequence > *place);
+        let (for_archive, for_index) =
+            (is_after(&self.read_to), self.index.as_ref().is_some_and(|index| is_after(&index.after)));
+        if !for_archive && !for_index {
+            return true;
+        }
+        let meter = &self.worker.services.meter;
+        let room = self.room(&record).await;
+        if for_archive {
+            meter.record(&self.worker.shard, &record);
+            self.read_to = Some(record.sequence.clone());
+        }
+        let held = Held::new(self.worker.decoder.decode(record), room);
+        if for_archive && self.archive.send(held.clone()).await.is_err() {
+            return false;
+        }
+        if for_index {
+            self.give_to_index(held).await;
+        }
+        true
+    }
+
+    /// Room to open a record. An index that holds what there is, and does not move, is given up.
+    async fn room(&mut self, record: &Record) -> Room {
+        let worker = self.worker;
+        let room = worker.shared.budget.room_for(record);
+        tokio::pin!(room);
+        let begun = Instant::now();
+        if self.index.is_some() {
+            tokio::select! {
+                room = &mut room => {
+                    self.waited += begun.elapsed();
+                    return room;
+                }
+                () = tokio::time::sleep(self.patience()) => self.give_up(),
+            }
+        }
+        room.await
+    }
+
+    async fn give_to_index(&mut self, held: Held) {
+        let patience = self.patience();
+        let Some(index) = &mut self.index else { return };
+        if index.is_in_step() {
+            self.waited = Duration::ZERO;
+        }
+        let begun = Instant::now();
+        match tokio::time::timeout(patience, index.give(held)).await {
+            Ok(true) => self.waited += begun.elapsed(),
+            // It begins again from its cursor, and asks to join.
+            Ok(false) => self.index = None,
+            Err(_) => self.give_up(),
+        }
+    }
+
+    /// An index that does not move may not keep the room that records of other shards need.
+    fn yield_to_others(&mut self, elapsed: Duration) {
+        let Some(index) = &self.index else { return };
+        if !index.holds_records() || !self.worker.shared.budget.is_short() {
+            return;
+        }
+        self.waited += elapsed;
+        if self.patience().is_zero() {
+            self.give_up();
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        self.worker.settings.index_patience.saturating_sub(self.waited)
+    }
+
+    fn give_up(&mut self) {
+        self.waited = Duration::ZERO;
+        self.index.take().into_iter().for_each(ToIndex::give_up);
+    }
+}

@@ -1,0 +1,331 @@
+use super::*;
+use crate::archive::window::read_summary;
+use crate::decode::cases::{agents_events, framed};
+use crate::doubles::{MemoryArchive, MemoryIndex};
+use crate::index::{Index, IndexError, Item, Verdict};
+use crate::leases::{LeaseError, Leases, Swap};
+use crate::receive::{Feed, Page, Pages, Record, SequenceNumber, Start};
+use async_trait::async_trait;
+use bytes::Bytes;
+use event::{Format, Millis};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const SHARD: &str = "shard-0";
+
+/// A stream of one shard. Between two records a second passes.
+#[derive(Default)]
+struct Stream {
+    records: Mutex<Vec<Record>>,
+    is_closed: Mutex<bool>,
+    opened: AtomicUsize,
+}
+
+impl Stream {
+    fn put(&self, data: Vec<u8>) {
+        let mut records = self.records.lock().unwrap();
+        let number = records.len() as u64 * 3 + 1;
+        let record = Record { sequence: sequence(number), arrival: number as Millis * 1_000, data: Bytes::from(data) };
+        records.push(record);
+    }
+
+    fn last(&self) -> Option<Checkpoint> {
+        self.records.lock().unwrap().last().map(|record| Checkpoint::At(record.sequence.clone()))
+    }
+}
+
+fn sequence(number: u64) -> SequenceNumber {
+    SequenceNumber::new(&number.to_string()).unwrap()
+}
+
+struct StreamPages(Arc<Stream>, Option<SequenceNumber>);
+
+#[async_trait]
+impl Pages for StreamPages {
+    async fn next(&mut self) -> Result<Page, FeedError> {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let records: Vec<Record> = self.0.records.lock().unwrap().clone();
+        let rest: Vec<_> =
+            records.into_iter().filter(|record| Some(&record.sequence) > self.1.as_ref()).take(5).collect();
+        self.1 = rest.last().map(|record| record.sequence.clone()).or(self.1.take());
+        let next = if rest.is_empty() && *self.0.is_closed.lock().unwrap() { Next::ShardEnd } else { Next::More };
+        Ok(Page { records: rest, next, behind: 0 })
+    }
+}
+
+struct StreamFeed(Arc<Stream>);
+
+#[async_trait]
+impl Feed for StreamFeed {
+    async fn created(&self) -> Result<Option<Millis>, FeedError> {
+        Ok(Some(7))
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>, FeedError> {
+        Ok(Vec::new())
+    }
+
+    async fn open(&self, _: &str, start: Start) -> Result<Box<dyn Pages>, FeedError> {
+        self.0.opened.fetch_add(1, Ordering::Relaxed);
+        let after = if let Start::After(sequence) = start { Some(sequence) } else { None };
+        Ok(Box::new(StreamPages(self.0.clone(), after)))
+    }
+}
+
+/// One row.
+struct OneLease(Mutex<Lease>);
+
+#[async_trait]
+impl Leases for OneLease {
+    async fn list(&self) -> Result<Vec<Lease>, LeaseError> {
+        Ok(vec![self.0.lock().unwrap().clone()])
+    }
+
+    async fn create(&self, _: &Lease) -> Result<Swap, LeaseError> {
+        Ok(Swap::Done)
+    }
+
+    async fn swap(&self, _: &Lease, new: &Lease) -> Result<Swap, LeaseError> {
+        *self.0.lock().unwrap() = new.clone();
+        Ok(Swap::Done)
+    }
+
+    async fn remove(&self, _: &Lease) -> Result<Swap, LeaseError> {
+        Ok(Swap::Done)
+    }
+}
+
+/// An index that may say nothing at all.
+#[derive(Default)]
+struct Moody {
+    index: MemoryIndex,
+    hangs: watch::Sender<bool>,
+    asked: AtomicUsize,
+    documents: AtomicUsize,
+}
+
+#[async_trait]
+impl Index for Moody {
+    async fn bulk(&self, items: &[Item]) -> Result<Vec<Verdict>, IndexError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.hangs.subscribe().wait_for(|hangs| !hangs).await.unwrap();
+        self.documents.fetch_add(items.len(), Ordering::Relaxed);
+        self.index.bulk(items).await
+    }
+
+    async fn flush(&self) -> Result<(), IndexError> {
+        Ok(())
+    }
+}
+
+struct Rig {
+    stream: Arc<Stream>,
+    leases: Arc<OneLease>,
+    archive: Arc<MemoryArchive>,
+    index: Arc<Moody>,
+    meter: Arc<crate::meter::Meter>,
+    stop: CancellationToken,
+    settings: Settings,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let shard =
+            Shard { id: SHARD.into(), parents: vec![], starting_hash_key: "0".into(), ending_hash_key: "9".into() };
+        let lease = Lease { owner: Some("w".into()), ..Lease::new(&shard, Checkpoint::TrimHorizon, Some(7)) };
+        Rig {
+            stream: Arc::default(),
+            leases: Arc::new(OneLease(Mutex::new(lease))),
+            archive: Arc::default(),
+            index: Arc::default(),
+            meter: Arc::default(),
+            stop: CancellationToken::new(),
+            settings: Settings::new("s", "w".into()),
+        }
+    }
+
+    fn start(&self) -> tokio::task::JoinHandle<Outcome> {
+        let services = Services {
+            feed: Arc::new(StreamFeed(self.stream.clone())),
+            leases: self.leases.clone(),
+            archive: self.archive.clone(),
+            index: self.index.clone(),
+            meter: self.meter.clone(),
+        };
+        let shared = Shared::new(&self.settings, &services);
+        let lease = self.row();
+        tokio::spawn(run(services, Arc::new(self.settings.clone()), shared, lease, self.stop.clone()))
+    }
+
+    fn row(&self) -> Lease {
+        self.leases.0.lock().unwrap().clone()
+    }
+
+    fn hang(&self, hangs: bool) {
+        self.index.hangs.send_replace(hangs);
+    }
+
+    /// Puts `records` frames, one each second of the paused clock.
+    async fn put(&self, records: usize) {
+        for _ in 0..records {
+            self.stream.put(frame());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn(&Rig) -> bool) {
+        for _ in 0..10_000 {
+            if is_so(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{what}; the row is {:?}", self.row());
+    }
+
+    /// Records in the archive; checks that its objects form one chain.
+    fn archived(&self) -> u64 {
+        let (mut end, mut records) = (None, 0);
+        let objects: Vec<_> = self.archive.objects.lock().unwrap().values().cloned().collect();
+        let mut summaries: Vec<_> = objects.iter().map(|object| read_summary(&object.bytes).unwrap()).collect();
+        summaries.sort_by(|a, b| a.first_seq.cmp(&b.first_seq));
+        for summary in summaries {
+            assert_eq!(summary.prev_seq, end, "each object follows the one before it");
+            (end, records) = (Some(summary.last_seq), records + summary.records);
+        }
+        records
+    }
+
+    fn is_archived(&self) -> bool {
+        Some(self.row().checkpoint) == self.stream.last()
+    }
+
+    fn is_indexed(&self) -> bool {
+        Some(self.row().indexed_through) == self.stream.last()
+    }
+}
+
+/// A frame whose lines differ from those of all others.
+fn frame() -> Vec<u8> {
+    static LIVES: AtomicUsize = AtomicUsize::new(0);
+    let mut events = agents_events(Format::Auto);
+    let offset = LIVES.fetch_add(1_000_000, Ordering::Relaxed) as u64;
+    events.iter_mut().for_each(|event| event.offset += offset);
+    framed(&events)
+}
+
+fn documents() -> usize {
+    agents_events(Format::Auto).iter().filter(|event| event::Document::for_index(event).is_some()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_does_not_answer_stops_neither_reading_nor_archiving() {
+    let rig = Rig::new();
+    rig.hang(true);
+    let running = rig.start();
+    rig.put(600).await;
+    rig.until("all is archived", Rig::is_archived).await;
+    assert_eq!(rig.archived(), 600);
+    assert_eq!(rig.row().indexed_through, Checkpoint::TrimHorizon);
+    assert!(rig.index.asked.load(Ordering::Relaxed) < 20, "an index that says nothing is not pestered");
+    rig.hang(false);
+    rig.until("all is indexed", Rig::is_indexed).await;
+    assert_eq!(rig.index.index.contents().len(), 600 * documents());
+    rig.stop.cancel();
+    assert_eq!(running.await.unwrap(), Outcome::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_has_caught_up_follows_the_stream_again_without_a_gap() {
+    let rig = Rig::new();
+    let _running = rig.start();
+    rig.put(30).await;
+    rig.until("all is indexed", Rig::is_indexed).await;
+    rig.hang(true);
+    // Enough for the channel to the index to be full.
+    for _ in 0..400 {
+        rig.stream.put(frame());
+    }
+    rig.until("all is archived", Rig::is_archived).await;
+    rig.hang(false);
+    rig.put(200).await;
+    rig.until("the index is in step", Rig::is_indexed).await;
+    assert_eq!(rig.stream.opened.load(Ordering::Relaxed), 2, "it was read again from where the index was");
+    let begun = tokio::time::Instant::now();
+    rig.put(1).await;
+    rig.until("a record is indexed", Rig::is_indexed).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "it follows the stream: {:?}", begun.elapsed());
+    assert_eq!(rig.index.index.contents().len(), 631 * documents());
+    rig.until("all is archived", Rig::is_archived).await;
+    assert_eq!(rig.archived(), 631);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_are_larger_than_the_budget_are_read_one_after_the_other() {
+    let mut rig = Rig::new();
+    rig.settings.memory_bytes = 8 << 10;
+    let _running = rig.start();
+    rig.put(20).await;
+    rig.until("all is archived", Rig::is_archived).await;
+    rig.until("all is indexed", Rig::is_indexed).await;
+    rig.hang(true);
+    rig.put(120).await;
+    rig.until("a hanging index gives the budget back", Rig::is_archived).await;
+    rig.hang(false);
+    rig.until("all is indexed", Rig::is_indexed).await;
+    assert_eq!(rig.index.index.contents().len(), 140 * documents());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_stop_archives_and_saves_although_the_index_does_not_answer() {
+    let rig = Rig::new();
+    rig.hang(true);
+    let running = rig.start();
+    rig.put(5).await;
+    let begun = tokio::time::Instant::now();
+    rig.stop.cancel();
+    assert_eq!(running.await.unwrap(), Outcome::Stopped);
+    assert!(begun.elapsed() <= INDEX_GRACE + Duration::from_secs(1), "{:?}", begun.elapsed());
+    let row = rig.row();
+    assert_eq!((Some(row.checkpoint), row.owner), (rig.stream.last(), None));
+    assert_eq!(row.indexed_through, Checkpoint::TrimHorizon);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_one_catches_up_from_the_archive_while_it_archives() {
+    let rig = Rig::new();
+    rig.hang(true);
+    let running = rig.start();
+    rig.put(100).await;
+    rig.stop.cancel();
+    running.await.unwrap();
+    let mut next = Rig { stop: CancellationToken::new(), ..rig };
+    next.settings.worker = "x".into();
+    next.start();
+    next.put(100).await;
+    next.until("all is archived", Rig::is_archived).await;
+    assert_eq!(next.row().indexed_through, Checkpoint::TrimHorizon, "the index still says nothing");
+    next.hang(false);
+    next.until("all is indexed", Rig::is_indexed).await;
+    assert_eq!(next.index.index.contents().len(), 200 * documents());
+    assert_eq!(next.archived(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn children_of_a_shard_need_not_wait_for_the_index() {
+    let rig = Rig::new();
+    rig.hang(true);
+    let running = rig.start();
+    rig.put(100).await;
+    *rig.stream.is_closed.lock().unwrap() = true;
+    rig.until("the shard has ended", |rig| rig.row().checkpoint == Checkpoint::ShardEnd).await;
+    assert_eq!((rig.row().owner.as_deref(), rig.row().indexed_through), (Some("w"), Checkpoint::TrimHorizon));
+    // Another process goes on with the index alone.
+    rig.stop.cancel();
+    assert_eq!(running.await.unwrap(), Outcome::Stopped);
+    rig.hang(false);
+    let next = Rig { stop: CancellationToken::new(), ..rig };
+    assert_eq!(next.start().await.unwrap(), Outcome::ShardEnd);
+    assert_eq!(next.row().indexed_through, Checkpoint::ShardEnd);
+    assert_eq!(next.index.index.contents().len(), 100 * documents());
+}
