@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// Leaves by their dotted names. OpenSearch takes `{"index": {"codec": ...}}` and
 /// `{"index.codec": ...}` for the same, and gives every setting back as a string.
-fn leaves<'v>(value: &'v Value, at: &str, out: &mut BTreeMap<String, String>) {
+fn leaves(value: &Value, at: &str, out: &mut BTreeMap<String, String>) {
     let below = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
     match value {
         Value::Object(members) if !members.is_empty() => {
