@@ -44,7 +44,7 @@ output "agent_role" {
 }
 
 output "processor_role" {
-  description = "The role of the tasks; the domain must know it (packaging/opensearch/set-up)."
+  description = "The role of the tasks; the domain must know it (`twosec-processor setup --writer`)."
   value       = aws_iam_role.processor.arn
 }
 
@@ -81,11 +81,12 @@ output "next_commands" {
   description = "What to type next."
   value = join("\n", concat(
     [
-      var.search_master_arn == null ? "# 1. The index template, and the processor's rights in the domain (asks for the password of ${var.search_master_user}):" : "# 1. The index template, and the processor's rights in the domain, as ${var.search_master_arn}:",
+      var.search_master_arn == null ? "# 1. Index templates, and the processor's rights in the domain (waits for the password of ${var.search_master_user}):" : "# 1. Index templates, and the processor's rights in the domain, as ${var.search_master_arn}:",
       join(" ", [
-        "packaging/opensearch/set-up --url ${local.search_endpoint}",
-        var.search_master_arn == null ? "--user ${var.search_master_user}" : "--region ${local.region}",
-        "--prefix ${var.index_prefix} --writer ${aws_iam_role.processor.arn} --writer ${aws_iam_role.operator.arn}",
+        var.search_master_arn == null ? "read -rs TWOSEC_OPENSEARCH_PASSWORD && export TWOSEC_OPENSEARCH_PASSWORD &&" : "AWS_REGION=${local.region}",
+        "TWOSEC_OPENSEARCH_URL=${local.search_endpoint} TWOSEC_INDEX_PREFIX=${var.index_prefix}",
+        var.search_master_arn == null ? "TWOSEC_OPENSEARCH_AUTH=basic TWOSEC_OPENSEARCH_USER=${var.search_master_user}" : "TWOSEC_OPENSEARCH_AUTH=sigv4",
+        "twosec-processor setup --retention-days 90 --writer ${aws_iam_role.processor.arn} --writer ${aws_iam_role.operator.arn}",
       ]),
     ],
     var.processor_image_digest != null ? [] : [

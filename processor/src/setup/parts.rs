@@ -111,7 +111,8 @@ impl Wanted {
                 {"name": "packed", "actions": [pack], "transitions": after(&old, "deleted")},
                 {"name": "deleted", "actions": [delete], "transitions": []},
             ],
-            "ism_template": [{"index_patterns": [format!("{}-*", self.prefix)], "priority": 100}],
+            // By the year, so that incidents, which have one index for all days, stay.
+            "ism_template": [{"index_patterns": [format!("{}-2*", self.prefix)], "priority": 100}],
         }});
         let name = format!("{}-retention", self.prefix);
         let part =

@@ -167,3 +167,13 @@ async fn without_writers_and_days_only_templates_are_put() {
         ["/_component_template/twosec-fields", "/_component_template/twosec-custom", "/_index_template/twosec"];
     assert_eq!(domain.puts(), expected);
 }
+
+#[tokio::test]
+async fn the_index_of_incidents_is_never_deleted_for_its_age() {
+    let domain = Fake::new();
+    set_up(&domain, &wanted(), false).await.unwrap();
+    let policy = domain.kept.lock().unwrap()["/_plugins/_ism/policies/twosec-retention"].clone();
+    let pattern = policy["policy"]["ism_template"][0]["index_patterns"][0].as_str().unwrap().trim_end_matches('*');
+    assert!("twosec-2026.11.28".starts_with(pattern));
+    assert!(!"twosec-incidents".starts_with(pattern) && !"twosec-undated".starts_with(pattern));
+}
