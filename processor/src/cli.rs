@@ -1,5 +1,6 @@
 //! The command line of `twosec-processor`.
 
+mod health;
 #[cfg(feature = "aws")]
 mod operator;
 
@@ -7,7 +8,7 @@ use crate::RunError;
 use crate::redrive::RedriveError;
 use crate::replay::ReplayError;
 use crate::replay::state::StateError;
-use crate::settings::{Config, ConfigError, Places, Settings};
+use crate::settings::{Config, ConfigError, Places, Search, Settings};
 use crate::setup::SetupError;
 use crate::span::NotASpan;
 use crate::verify::VerifyError;
@@ -40,6 +41,7 @@ Examples:
   twosec-processor verify         is the archive whole, and as it was written?
   twosec-processor replay --from 2026-11-01    index from the archive again
   twosec-processor redrive        dead letters into the index again
+  twosec-processor health         does it run, and is all well?
   twosec-processor shards         who reads which shard, and how far it has come
   TWOSEC_STREAM=twosec TWOSEC_LEASE_TABLE=twosec-leases TWOSEC_BUCKET=twosec-archive \\
   TWOSEC_OPENSEARCH_URL=https://search.example.com twosec-processor run
@@ -84,6 +86,8 @@ enum Command {
     /// Say who reads which shard, and how far it has come.
     #[cfg(feature = "aws")]
     Shards(operator::ShardsArgs),
+    /// Ask the running processor whether it lives.
+    Health(health::HealthArgs),
     /// Print the effective settings, or what is wrong with them.
     Check(ConfigArgs),
     /// Print the index template for OpenSearch 2.12 or later, as JSON.
@@ -131,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Redrive(args) => operator::redrive(&args),
         #[cfg(feature = "aws")]
         Command::Shards(args) => operator::shards(&args),
+        Command::Health(args) => health::health(&args),
         Command::Check(args) => {
             read(&args).and_then(|(settings, places)| print(&settings, &places)).map(|()| ExitCode::SUCCESS)
         }
@@ -175,7 +180,17 @@ fn print(settings: &Settings, places: &Places) -> anyhow::Result<()> {
     writeln!(out, "lease table  {} (as {})", places.lease_table, settings.worker)?;
     writeln!(out, "archive      s3://{}/{}", places.bucket, crate::archive::window::prefix(&settings.stream))?;
     writeln!(out, "window       {} s or {} MiB", settings.window_age.as_secs(), settings.window_bytes >> 20)?;
-    writeln!(out, "index        {}/{}-* ({:?})", places.opensearch_url, settings.index.prefix, places.auth)?;
+    let Search { url, auth, .. } = &places.opensearch;
+    let bulks = settings.bulks_max;
+    writeln!(out, "index        {url}/{}-* ({auth:?}), up to {bulks} requests at once", settings.index.prefix)?;
+    writeln!(out, "memory       {} MiB for what is under way", settings.memory_bytes >> 20)?;
+    match settings.http_listen {
+        Some(address) => writeln!(out, "http         http://{address}: /healthz, /readyz and /metrics")?,
+        None => writeln!(out, "http         off")?,
+    }
+    if settings.emf {
+        writeln!(out, "cloudwatch   metrics to standard output, namespace {}", settings.stream)?;
+    }
     let foreign = &settings.foreign;
     let days = foreign.max_age / event::time::DAY_MILLIS;
     writeln!(out, "foreign      lines as `{}`, times in {}, up to {days} days old", foreign.format, foreign.timezone)?;
@@ -225,6 +240,7 @@ fn run(settings: Settings, places: Places) -> anyhow::Result<()> {
         let stop = stop_on_signals().context("cannot listen to signals")?;
         let services = crate::connect::services(&settings, &places).await?;
         tracing::info!(stream = settings.stream, worker = settings.worker, "processing");
+        tell(&settings, &services.meter);
         let late = async {
             stop.cancelled().await;
             tokio::time::sleep(GRACE).await;
@@ -238,6 +254,23 @@ fn run(settings: Settings, places: Places) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// Tells others how the process is. Whoever cannot be told is no reason to stop.
+#[cfg(feature = "aws")]
+fn tell(settings: &Settings, meter: &std::sync::Arc<crate::meter::Meter>) {
+    if let Some(address) = settings.http_listen {
+        let meter = meter.clone();
+        tokio::spawn(async move {
+            let never = tokio_util::sync::CancellationToken::new();
+            if let Err(cause) = crate::metrics::serve(address, meter, never).await {
+                tracing::warn!(%address, %cause, "nobody can ask for health or metrics");
+            }
+        });
+    }
+    if settings.emf {
+        tokio::spawn(crate::metrics::emf::write(settings.stream.clone(), meter.clone()));
+    }
 }
 
 /// Messages go to standard error, where a container's log driver takes them.

@@ -10,9 +10,10 @@ use crate::index::opensearch::{self, OpenSearch, Signer};
 use crate::leases::Leases;
 use crate::leases::dynamodb::DynamoLeases;
 use crate::receive::kinesis::KinesisFeed;
-use crate::settings::{Auth, Places, Settings};
+use crate::settings::{Auth, Places, Search, Settings};
 use anyhow::Context;
 use aws_config::SdkConfig;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Connects to what the settings name.
@@ -22,7 +23,7 @@ pub async fn services(settings: &Settings, places: &Places) -> anyhow::Result<Se
         feed: Arc::new(KinesisFeed::connect(&config, &settings.stream)),
         leases: leases(&config, &places.lease_table),
         archive: archive(&config, &places.bucket),
-        index: index(&config, &places.opensearch_url, &places.auth)?,
+        index: index(&config, &places.opensearch)?,
         meter: Arc::default(),
     })
 }
@@ -40,13 +41,13 @@ pub fn archive(config: &SdkConfig, bucket: &str) -> Arc<dyn Archive> {
     Arc::new(S3Archive::connect(config, bucket, own_endpoint))
 }
 
-/// The OpenSearch domain at `url`, to index into.
-pub fn index(config: &SdkConfig, url: &str, auth: &Auth) -> anyhow::Result<Arc<dyn Index>> {
-    Ok(Arc::new(domain(config, url, auth)?))
+/// The OpenSearch domain, to index into.
+pub fn index(config: &SdkConfig, search: &Search) -> anyhow::Result<Arc<dyn Index>> {
+    Ok(Arc::new(domain(config, search)?))
 }
 
-/// The OpenSearch domain at `url`.
-pub fn domain(config: &SdkConfig, url: &str, auth: &Auth) -> anyhow::Result<OpenSearch> {
+/// The OpenSearch domain.
+pub fn domain(config: &SdkConfig, Search { url, auth, ca_file }: &Search) -> anyhow::Result<OpenSearch> {
     let auth = match auth {
         Auth::None => opensearch::Auth::None,
         Auth::Basic { user, password } => opensearch::Auth::Basic { user: user.clone(), password: password.clone() },
@@ -57,5 +58,7 @@ pub fn domain(config: &SdkConfig, url: &str, auth: &Auth) -> anyhow::Result<Open
             opensearch::Auth::SigV4(Signer::new(region.as_ref(), service, credentials))
         }
     };
-    Ok(OpenSearch::new(url, auth)?)
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()));
+    let authorities = ca_file.as_ref().map(read).transpose()?.unwrap_or_default();
+    Ok(OpenSearch::trusting(url, auth, &authorities)?)
 }

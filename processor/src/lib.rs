@@ -26,6 +26,9 @@ pub mod span;
 pub mod progress;
 pub mod lag;
 mod rarely;
+mod watched;
+pub mod health;
+pub mod metrics;
 pub mod verify;
 pub mod replay;
 pub mod redrive;
@@ -95,7 +98,7 @@ impl RunError {
 pub async fn run(settings: Settings, services: Services, stop: CancellationToken) -> Result<(), RunError> {
     settings.rules.prepare();
     let mut round = tokio::time::interval(settings.failover / 4);
-    let mut supervisor = Supervisor::new(settings, services, stop.clone());
+    let mut supervisor = Supervisor::new(settings, watched::watched(services), stop.clone());
     let mut stream_ended = false;
     while !(stop.is_cancelled() || stream_ended && supervisor.is_idle()) {
         if !stream_ended {

@@ -2,14 +2,15 @@
 
 use crate::archive::chain::Tail;
 use crate::decode::Kind;
+use crate::index::Verdict;
 use crate::index::ledger::Done;
 use crate::lag::ShardLag;
 use crate::receive::{Record, SequenceNumber};
 use event::Millis;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the processor has done so far. Cheap to share.
 #[derive(Debug, Default)]
@@ -24,6 +25,17 @@ pub struct Meter {
     bulks_limit: AtomicUsize,
     bulks_under_way: AtomicUsize,
     is_index_refusing: AtomicBool,
+    calls: [[AtomicU64; Ended::ALL.len()]; Service::ALL.len()],
+    failing_since: [Known; Service::ALL.len()],
+    moves: [AtomicU64; Move::ALL.len()],
+    leases_free: Known,
+    round_at: Known,
+    objects: AtomicU64,
+    object_bytes: AtomicU64,
+    told: [AtomicU64; Told::ALL.len()],
+    bulk_bytes: AtomicU64,
+    bulk_micros: AtomicU64,
+    bulk_counts: [AtomicU64; BULK_BOUNDS.len() + 1],
 }
 
 /// Why something is a dead letter, as far as it is told apart.
@@ -50,6 +62,141 @@ impl Class {
             Class::Index => "index",
             Class::Size => "size",
         }
+    }
+}
+
+/// A service that is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    Stream,
+    Leases,
+    Archive,
+    Index,
+}
+
+impl Service {
+    pub const ALL: [Service; 4] = [Service::Stream, Service::Leases, Service::Archive, Service::Index];
+
+    /// The value of the label `service`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Stream => "stream",
+            Service::Leases => "leases",
+            Service::Archive => "archive",
+            Service::Index => "index",
+        }
+    }
+
+    /// How sentences call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Service::Stream => "the stream",
+            Service::Leases => "the lease table",
+            Service::Archive => "the archive",
+            Service::Index => "the index",
+        }
+    }
+}
+
+/// How a call has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Well,
+    /// The service has too much to do.
+    Throttled,
+    Badly,
+}
+
+impl Ended {
+    pub const ALL: [Ended; 3] = [Ended::Well, Ended::Throttled, Ended::Badly];
+
+    /// The value of the label `ended`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ended::Well => "well",
+            Ended::Throttled => "throttled",
+            Ended::Badly => "badly",
+        }
+    }
+}
+
+/// What became of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    Taken,
+    Given,
+}
+
+impl Move {
+    pub const ALL: [Move; 2] = [Move::Taken, Move::Given];
+
+    /// The value of the label `move`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Move::Taken => "taken",
+            Move::Given => "given",
+        }
+    }
+}
+
+/// What the index said of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Created,
+    Known,
+    Later,
+    Blocked,
+    Dead,
+}
+
+impl Told {
+    pub const ALL: [Told; 5] = [Told::Created, Told::Known, Told::Later, Told::Blocked, Told::Dead];
+
+    /// The value of the label `verdict`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Told::Created => "created",
+            Told::Known => "known",
+            Told::Later => "later",
+            Told::Blocked => "blocked",
+            Told::Dead => "dead",
+        }
+    }
+
+    fn of(verdict: &Verdict) -> Told {
+        match verdict {
+            Verdict::Done { created: true } => Told::Created,
+            Verdict::Done { created: false } => Told::Known,
+            Verdict::Retry(_) => Told::Later,
+            Verdict::Blocked(_) => Told::Blocked,
+            Verdict::Dead(_) => Told::Dead,
+        }
+    }
+}
+
+/// Seconds by which requests to the index are told apart, up to the longest that one may take.
+pub const BULK_BOUNDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0];
+
+/// Stands for a time, or a number, that nobody knows yet.
+const NOT_YET: i64 = -1;
+
+/// A number that is not known at first.
+#[derive(Debug)]
+struct Known(AtomicI64);
+
+impl Default for Known {
+    fn default() -> Known {
+        Known(AtomicI64::new(NOT_YET))
+    }
+}
+
+impl Known {
+    fn get(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|number| *number != NOT_YET)
+    }
+
+    fn set(&self, number: Option<i64>) {
+        self.0.store(number.unwrap_or(NOT_YET), Ordering::Relaxed);
     }
 }
 
@@ -120,6 +267,104 @@ impl Meter {
 
     pub(crate) fn dead(&self, class: Class, letters: u64) {
         self.dead[class as usize].fetch_add(letters, Ordering::Relaxed);
+    }
+
+    /// The supervisor looks at the leases.
+    pub(crate) fn round(&self) {
+        self.round_at.set(Some(now()));
+    }
+
+    /// A call of a service has ended.
+    pub(crate) fn called(&self, service: Service, ended: Ended) {
+        self.calls[service as usize][ended as usize].fetch_add(1, Ordering::Relaxed);
+        let since = &self.failing_since[service as usize];
+        match ended {
+            Ended::Well => since.set(None),
+            _ if since.get().is_none() => since.set(Some(now())),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn free_leases(&self, free: usize) {
+        self.leases_free.set(Some(free as i64));
+    }
+
+    pub(crate) fn moved(&self, of: Move) {
+        self.moves[of as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An object was put into the archive.
+    pub(crate) fn object(&self, bytes: u64) {
+        self.objects.fetch_add(1, Ordering::Relaxed);
+        self.object_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A request to the index has ended.
+    pub(crate) fn bulk(&self, took: Duration, bytes: u64) {
+        let at = BULK_BOUNDS.iter().position(|bound| took.as_secs_f64() <= *bound).unwrap_or(BULK_BOUNDS.len());
+        self.bulk_counts[at].fetch_add(1, Ordering::Relaxed);
+        self.bulk_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        self.bulk_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn verdict(&self, verdict: &Verdict) {
+        self.told[Told::of(verdict) as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// When the supervisor last looked at the leases.
+    pub fn round_at(&self) -> Millis {
+        self.round_at.get().unwrap_or(0)
+    }
+
+    /// Leases that nobody has, once the table was read.
+    pub fn leases_free(&self) -> Option<usize> {
+        self.leases_free.get().map(|free| free as usize)
+    }
+
+    /// Since when no call of this service has ended well.
+    pub fn failing_since(&self, service: Service) -> Option<Millis> {
+        self.failing_since[service as usize].get()
+    }
+
+    /// Calls of a service that ended so.
+    pub fn calls(&self, service: Service, ended: Ended) -> u64 {
+        self.calls[service as usize][ended as usize].load(Ordering::Relaxed)
+    }
+
+    /// Calls of a service that it throttled.
+    pub fn throttles(&self, service: Service) -> u64 {
+        self.calls(service, Ended::Throttled)
+    }
+
+    /// Leases that were moved so.
+    pub fn moves(&self, of: Move) -> u64 {
+        self.moves[of as usize].load(Ordering::Relaxed)
+    }
+
+    /// Objects put into the archive.
+    pub fn objects(&self) -> u64 {
+        self.objects.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of these objects.
+    pub fn object_bytes(&self) -> u64 {
+        self.object_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Documents of which the index said so.
+    pub fn told(&self, told: Told) -> u64 {
+        self.told[told as usize].load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the documents of all requests.
+    pub fn bulk_bytes(&self) -> u64 {
+        self.bulk_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Requests by [`BULK_BOUNDS`], and the seconds that all of them took.
+    pub fn bulk_seconds(&self) -> ([u64; BULK_BOUNDS.len() + 1], f64) {
+        let counts = self.bulk_counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        (counts, self.bulk_micros.load(Ordering::Relaxed) as f64 / 1e6)
     }
 
     /// Records received.

@@ -10,12 +10,16 @@ use event::time::DAY_MILLIS;
 use event::{Day, Format, Millis, RedactSettings, Redaction, Zone};
 use serde::Deserialize;
 use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 /// What index names begin with unless a user says otherwise.
 const INDEX_PREFIX: &str = "twosec";
+
+/// Who asks for health stands in the same container.
+const HTTP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9465);
 
 /// `processor.toml`, as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -35,6 +39,9 @@ pub struct Config {
     pub opensearch_user: Option<String>,
     /// For `basic`. `TWOSEC_OPENSEARCH_PASSWORD`
     pub opensearch_password: Option<String>,
+    /// A file of certificate authorities, as PEM, that are trusted beside those of the system.
+    /// `TWOSEC_OPENSEARCH_CA_FILE`
+    pub opensearch_ca_file: Option<String>,
     /// What index names begin with; default `twosec`. `TWOSEC_INDEX_PREFIX`
     pub index_prefix: Option<String>,
     /// First day that has an index of its own, such as `2020-01-01`. `TWOSEC_INDEX_FROM`
@@ -54,6 +61,12 @@ pub struct Config {
     /// Requests to OpenSearch that may be under way at once; fewer are where it is overloaded.
     /// Default 4. `TWOSEC_BULKS_MAX`
     pub bulks_max: Option<String>,
+    /// Where `/healthz`, `/readyz` and `/metrics` are answered; default 127.0.0.1:9465; nowhere
+    /// where it is `off`. `TWOSEC_HTTP_LISTEN`
+    pub http_listen: Option<String>,
+    /// `true` to write metrics for CloudWatch to standard output each minute; default `false`.
+    /// `TWOSEC_EMF`
+    pub emf: Option<String>,
     /// How lines of other producers are written: a name or a LogFormat, as in the agent's
     /// configuration; default `auto`. `TWOSEC_FOREIGN_FORMAT`
     pub foreign_format: Option<String>,
@@ -103,6 +116,10 @@ pub struct Settings {
     pub bulks_max: usize,
     /// How long reading waits for an index that does not keep up, before that follows the archive.
     pub index_patience: Duration,
+    /// Where health and metrics are told.
+    pub http_listen: Option<SocketAddr>,
+    /// Whether metrics are written for CloudWatch.
+    pub emf: bool,
     /// This process, in lease rows: unique to one start.
     pub worker: String,
     /// How lines of other producers are read.
@@ -194,8 +211,16 @@ pub enum StartAt {
 pub struct Places {
     pub lease_table: String,
     pub bucket: String,
-    pub opensearch_url: String,
+    pub opensearch: Search,
+}
+
+/// An OpenSearch domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search {
+    pub url: String,
     pub auth: Auth,
+    /// Certificate authorities that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// How the processor shows OpenSearch who it is.
@@ -258,7 +283,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 23] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 26] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -267,6 +292,7 @@ impl Config {
             ("opensearch_auth", &mut self.opensearch_auth),
             ("opensearch_user", &mut self.opensearch_user),
             ("opensearch_password", &mut self.opensearch_password),
+            ("opensearch_ca_file", &mut self.opensearch_ca_file),
             ("index_prefix", &mut self.index_prefix),
             ("index_from", &mut self.index_from),
             ("index_until", &mut self.index_until),
@@ -275,6 +301,8 @@ impl Config {
             ("failover_seconds", &mut self.failover_seconds),
             ("memory_mib", &mut self.memory_mib),
             ("bulks_max", &mut self.bulks_max),
+            ("http_listen", &mut self.http_listen),
+            ("emf", &mut self.emf),
             ("foreign_format", &mut self.foreign_format),
             ("foreign_timezone", &mut self.foreign_timezone),
             ("foreign_max_age_days", &mut self.foreign_max_age_days),
@@ -308,12 +336,14 @@ impl Config {
         if let Some(bulks) = &self.bulks_max {
             settings.bulks_max = whole("bulks_max", bulks, 1..=64)?;
         }
+        settings.http_listen = self.http_listen()?;
+        settings.emf = yes_or_no("emf", &self.emf, settings.emf)?;
         settings.foreign = self.foreign()?;
         settings.redact = self.redact()?;
         settings.rules = self.own_rules();
         settings.redact_key = self.redact_key.as_deref().map(redact_key).transpose()?;
-        let (opensearch_url, auth) = self.opensearch()?;
-        let places = Places { lease_table: self.lease_table()?, bucket: self.bucket()?, opensearch_url, auth };
+        let places =
+            Places { lease_table: self.lease_table()?, bucket: self.bucket()?, opensearch: self.opensearch()? };
         Ok((settings, places))
     }
 
@@ -332,9 +362,21 @@ impl Config {
         needed("bucket", &self.bucket)
     }
 
-    /// The URL of OpenSearch, and as whom it is called.
-    pub fn opensearch(&self) -> Result<(String, Auth), ConfigError> {
-        Ok((url(&needed("opensearch_url", &self.opensearch_url)?)?, self.auth()?))
+    /// Where OpenSearch is, and as whom it is called.
+    pub fn opensearch(&self) -> Result<Search, ConfigError> {
+        let url = url(&needed("opensearch_url", &self.opensearch_url)?)?;
+        let ca_file = self.opensearch_ca_file.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
+        Ok(Search { url, auth: self.auth()?, ca_file })
+    }
+
+    /// Where health and metrics are told, if anywhere.
+    pub fn http_listen(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        let refuse = |text: &str| refused("http_listen", text, "write an IP address and a port, or off");
+        match self.http_listen.as_deref() {
+            Some("off") => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|_| refuse(text)),
+            None => Ok(Some(HTTP_LISTEN)),
+        }
     }
 
     /// How indices are named.
@@ -489,6 +531,8 @@ impl Settings {
             memory_bytes: 32 << 20,
             bulks_max: 4,
             index_patience: Duration::from_secs(10),
+            http_listen: None,
+            emf: false,
             worker,
             foreign: ForeignSettings::default(),
             redact: RedactSettings::default(),
@@ -527,7 +571,8 @@ mod tests {
             config("index_prefix = \"a\"").overlay(|name| (name == "TWOSEC_INDEX_PREFIX").then(|| "b".to_owned()));
         let (settings, places) = config.check("w".into(), 7).unwrap();
         assert_eq!(settings.index.prefix, "b");
-        assert_eq!((places.opensearch_url.as_str(), places.auth), ("https://search.example", Auth::SigV4));
+        let expected = Search { url: "https://search.example".into(), auth: Auth::SigV4, ca_file: None };
+        assert_eq!(places.opensearch, expected);
     }
 
     #[test]
@@ -575,6 +620,8 @@ mod tests {
             (config("window_seconds = \"0\""), "`window_seconds` is `0`: use 1 to 900"),
             (config("memory_mib = \"8\""), "`memory_mib` is `8`: use 16 to 65536"),
             (config("bulks_max = \"0\""), "`bulks_max` is `0`: use 1 to 64"),
+            (config("http_listen = \":9465\""), "`http_listen` is `:9465`: write an IP address and a port, or off"),
+            (config("emf = \"1\""), "`emf` is `1`: use true or false"),
             (config("opensearch_auth = \"ldap\""), "`opensearch_auth` is `ldap`: use sigv4, basic or none"),
             (
                 config("opensearch_auth = \"basic\""),

@@ -77,6 +77,7 @@ impl Supervisor {
     /// table that does not answer now is asked again in the next round. Dropped on its way it
     /// may leave a lease that is ours without a task: the next round takes it again.
     pub async fn round(&mut self) -> Result<(), RunError> {
+        self.services.meter.round();
         match self.try_round().await {
             Err(error) if error.is_transient() => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "will try again");

@@ -37,6 +37,9 @@ pub const STREAM: &str = "local";
 const WINDOW_BYTES: usize = 4 << 20;
 const WINDOW_AGE: Duration = Duration::from_secs(10);
 
+/// What the processor may hold open: enough for all stations to have something to do.
+const MEMORY_BYTES: usize = 256 << 20;
+
 /// Bytes that the agent puts at once.
 const PUT_BYTES: usize = 1 << 20;
 
@@ -216,6 +219,10 @@ fn processor_settings() -> processor::settings::Settings {
     let mut settings = processor::settings::Settings::new(STREAM, worker);
     settings.window_bytes = WINDOW_BYTES;
     settings.window_age = WINDOW_AGE;
+    settings.memory_bytes = MEMORY_BYTES;
+    settings.bulks_max = 1;
+    // The index is on the same disk, and the files wait: nothing is gained by leaving it behind.
+    settings.index_patience = Duration::MAX;
     // No other process can have the folder: a lease of a former run is nobody's.
     settings.failover = Duration::from_millis(1_000);
     settings

@@ -89,9 +89,12 @@ pub fn read_key<'a>(stream: &str, key: &'a str) -> Option<(&'a str, SequenceNumb
     Some((shard, SequenceNumber::new(name.split('-').nth(1)?)?))
 }
 
+/// Where all dead letters lie.
+pub const ROOT: &str = "dead-letter/";
+
 /// Where all dead letters of a stream lie.
 pub fn prefix(stream: &str) -> String {
-    format!("dead-letter/{stream}/")
+    format!("{ROOT}{stream}/")
 }
 
 /// Writes dead letters of the record `sequence` into

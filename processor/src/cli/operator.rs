@@ -70,12 +70,12 @@ pub struct SetupArgs {
 /// Brings a domain to what the index needs.
 pub fn set_up(args: &SetupArgs) -> anyhow::Result<ExitCode> {
     let config = configured(&args.config)?;
-    let (url, auth) = config.opensearch()?;
+    let search = config.opensearch()?;
     let wanted =
         Wanted { prefix: config.prefix()?, retention_days: args.retention_days, writers: args.writers.clone() };
     let report = run(async {
         let sdk = aws::sdk_config().await;
-        Ok(setup::set_up(&connect::domain(&sdk, &url, &auth)?, &wanted, args.dry_run).await?)
+        Ok(setup::set_up(&connect::domain(&sdk, &search)?, &wanted, args.dry_run).await?)
     })?;
     print(&report, &report.to_string(), args.json)?;
     if !report.lacks_plugins() || args.allow_missing {
@@ -222,7 +222,7 @@ async fn replay_of(args: &ReplayArgs, config: &Config, span: Span) -> anyhow::Re
     let sdk = aws::sdk_config().await;
     Ok(Replay {
         archive: connect::archive(&sdk, &bucket),
-        index: opensearch.map(|(url, auth)| connect::index(&sdk, &url, &auth)).transpose()?,
+        index: opensearch.map(|search| connect::index(&sdk, &search)).transpose()?,
         names,
         stream,
         span,

@@ -15,7 +15,7 @@ use aws_sigv4::sign::v4;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -63,6 +63,8 @@ pub struct OpenSearch {
 pub enum SetupError {
     #[error("`{url}` is not the URL of an OpenSearch domain, such as `https://search.example.com`")]
     Url { url: String },
+    #[error("the file of certificate authorities (`opensearch_ca_file`) holds none in PEM")]
+    NoAuthority,
     #[error("cannot make an HTTP client")]
     Client(#[source] reqwest::Error),
 }
@@ -70,13 +72,23 @@ pub enum SetupError {
 impl OpenSearch {
     /// The domain at `url`, with or without a path. No request is made yet.
     pub fn new(url: &str, auth: Auth) -> Result<OpenSearch, SetupError> {
+        OpenSearch::trusting(url, auth, b"")
+    }
+
+    /// The same, with `authorities` in PEM that are trusted beside those of the system.
+    pub fn trusting(url: &str, auth: Auth, authorities: &[u8]) -> Result<OpenSearch, SetupError> {
         let root = root(url).ok_or_else(|| SetupError::Url { url: url.to_owned() })?;
         let bulk = bulk_url(&root);
+        let trusted = Certificate::from_pem_bundle(authorities).map_err(SetupError::Client)?;
+        if trusted.is_empty() && !authorities.is_empty() {
+            return Err(SetupError::NoAuthority);
+        }
         // A request that is sent elsewhere would lose its body or its signature.
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .redirect(Policy::none())
+            .tls_certs_merge(trusted)
             .build()
             .map_err(SetupError::Client)?;
         Ok(OpenSearch { client, root, bulk, auth })
@@ -392,6 +404,9 @@ mod tests {
         let error = OpenSearch::new("search.example.com", Auth::None).err().unwrap();
         let expected =
             "`search.example.com` is not the URL of an OpenSearch domain, such as `https://search.example.com`";
+        assert_eq!(error.to_string(), expected);
+        let error = OpenSearch::trusting("https://search.example.com", Auth::None, b"no PEM").err().unwrap();
+        let expected = "the file of certificate authorities (`opensearch_ca_file`) holds none in PEM";
         assert_eq!(error.to_string(), expected);
     }
 
