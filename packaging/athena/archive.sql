@@ -39,7 +39,8 @@ CREATE EXTERNAL TABLE IF NOT EXISTS twosec.lines (
   `sequence` string COMMENT 'of a record that could not be read: its sequence number',
   `arrival` bigint COMMENT 'when that record arrived',
   `reason` string COMMENT 'why it could not be read',
-  `data_b64` string COMMENT 'its bytes'
+  `data_b64` string COMMENT 'its bytes',
+  `part` int COMMENT 'which record of an aggregate it was, counted from 0'
 )
 PARTITIONED BY (`dt` string, `hour` string)
 ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'
