@@ -46,6 +46,33 @@ pub fn program(path: impl AsRef<OsStr>, kinesis: &kinesis::KinesisServer) -> Com
     command
 }
 
+/// Where a processor finds all but the stream's server, and under which names.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    pub stream: &'a str,
+    pub table: &'a str,
+    pub bucket: &'a str,
+    pub dynamodb: &'a str,
+    pub s3: &'a str,
+    pub opensearch: &'a str,
+}
+
+impl Places<'_> {
+    /// A processor that works there.
+    pub fn processor(&self, path: impl AsRef<OsStr>, kinesis: &kinesis::KinesisServer) -> Command {
+        let mut command = program(path, kinesis);
+        command
+            .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb)
+            .env("AWS_ENDPOINT_URL_S3", self.s3)
+            .env("TWOSEC_STREAM", self.stream)
+            .env("TWOSEC_LEASE_TABLE", self.table)
+            .env("TWOSEC_BUCKET", self.bucket)
+            .env("TWOSEC_OPENSEARCH_URL", self.opensearch)
+            .env("TWOSEC_OPENSEARCH_AUTH", "none");
+        command
+    }
+}
+
 /// A server on a thread of its own, with a clock of its own. It ends, and all its
 /// connections with it, when it is dropped.
 pub struct Served {

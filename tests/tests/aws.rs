@@ -9,11 +9,11 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use tests::servers;
 use tests::servers::dynamodb::DynamoServer;
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::opensearch::{Fault, OpenSearchServer};
 use tests::servers::s3::S3Server;
+use tests::servers::{self, Places};
 use tests::wait_until;
 
 const STREAM: &str = "twosec";
@@ -73,29 +73,23 @@ impl Cloud {
         file.write_all(lines.iter().map(|line| format!("{line}\n")).collect::<String>().as_bytes()).unwrap();
     }
 
-    fn program(&self, path: &str) -> Command {
-        let mut command = servers::program(path, &self.kinesis);
-        command
-            .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url())
-            .env("AWS_ENDPOINT_URL_S3", self.s3.url())
-            .env("TWOSEC_STREAM", STREAM)
-            .env("TWOSEC_LEASE_TABLE", TABLE)
-            .env("TWOSEC_BUCKET", BUCKET)
-            .env("TWOSEC_OPENSEARCH_URL", self.opensearch.url())
-            .env("TWOSEC_OPENSEARCH_AUTH", "none")
-            .env("TWOSEC_WINDOW_SECONDS", "1")
-            .env("TWOSEC_FAILOVER_SECONDS", "2")
-            .env("TWOSEC_REDACT_KEYS", "");
-        command
-    }
-
     fn agent(&self) -> Program {
-        let mut command = self.program(env!("CARGO_BIN_EXE_rig_agent"));
+        let mut command = servers::program(env!("CARGO_BIN_EXE_rig_agent"), &self.kinesis);
         Program(command.args(["run", "--config"]).arg(self.config()).spawn().unwrap())
     }
 
     fn processor(&self) -> Program {
-        Program(self.program(env!("CARGO_BIN_EXE_rig_processor")).arg("run").spawn().unwrap())
+        let places = Places {
+            stream: STREAM,
+            table: TABLE,
+            bucket: BUCKET,
+            dynamodb: self.dynamodb.url(),
+            s3: self.s3.url(),
+            opensearch: self.opensearch.url(),
+        };
+        let mut command = places.processor(env!("CARGO_BIN_EXE_rig_processor"), &self.kinesis);
+        command.env("TWOSEC_WINDOW_SECONDS", "1").env("TWOSEC_FAILOVER_SECONDS", "2").env("TWOSEC_REDACT_KEYS", "");
+        Program(command.arg("run").spawn().unwrap())
     }
 
     async fn wait_for(&self, documents: usize) {

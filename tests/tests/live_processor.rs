@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tests::servers::dynamodb::{create_lease_table, lease_rows};
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::proxy::{self, Proxy};
-use tests::servers::{self, sdk_at};
+use tests::servers::{self, Places, sdk_at};
 
 const LINES_A_SECOND: usize = 2_500;
 
@@ -71,16 +71,17 @@ impl World {
     }
 
     fn processor(&self, arguments: &[&str]) -> Command {
-        let mut command = servers::program(env!("CARGO_BIN_EXE_rig_processor"), &self.kinesis);
+        let places = Places {
+            stream: &self.name,
+            table: &self.name,
+            bucket: &self.name,
+            dynamodb: &self.dynamodb,
+            s3: self.s3.url(),
+            opensearch: self.search.url(),
+        };
+        let mut command = places.processor(env!("CARGO_BIN_EXE_rig_processor"), &self.kinesis);
         command
-            .env("AWS_ENDPOINT_URL_DYNAMODB", &self.dynamodb)
-            .env("AWS_ENDPOINT_URL_S3", self.s3.url())
             .env("TWOSEC_LOG", std::env::var("TWOSEC_LIVE_LOG").unwrap_or_else(|_| "off".to_owned()))
-            .env("TWOSEC_STREAM", &self.name)
-            .env("TWOSEC_LEASE_TABLE", &self.name)
-            .env("TWOSEC_BUCKET", &self.name)
-            .env("TWOSEC_OPENSEARCH_URL", self.search.url())
-            .env("TWOSEC_OPENSEARCH_AUTH", "none")
             .env("TWOSEC_INDEX_PREFIX", &self.name)
             .env("TWOSEC_WINDOW_SECONDS", "3")
             .env("TWOSEC_FAILOVER_SECONDS", "3")
@@ -169,6 +170,25 @@ impl World {
             assert!(since.elapsed() < PATIENCE, "{count} of {lines} lines are indexed, and no more come");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    /// Proves the archive whole.
+    async fn verify(&self) {
+        let (code, verified) = self.report(&["verify"]).await;
+        assert_eq!(code, Some(0), "{verified:#}");
+        let count = |what: &str| {
+            let shards = verified["shards"].as_object().unwrap().values();
+            shards.filter_map(|shard| shard[what].as_u64()).sum::<u64>()
+        };
+        println!("verify: {} objects, {} records, {} lines", verified["objects"], count("records"), count("lines"));
+    }
+
+    /// Deletes the indices, and makes them again from the archive.
+    async fn replay_into_nothing(&self) {
+        let url = format!("{}/{}-*", server("OPENSEARCH"), self.name);
+        assert!(self.http.delete(url).send().await.unwrap().status().is_success());
+        let (code, replayed) = self.report(&["replay", "--from", &event::Day::of(0).to_string()]).await;
+        assert_eq!(code, Some(0), "{replayed:#}");
     }
 
     async fn open_shards(&self) -> Vec<Shard> {
@@ -304,18 +324,8 @@ async fn each_line_is_in_the_index_once_whatever_is_killed_and_split_and_away() 
         println!("a processor stopped after {took:?}");
         assert_eq!(code, Some(0));
     }
-    let (code, verified) = world.report(&["verify"]).await;
-    assert_eq!(code, Some(0), "{verified:#}");
-    let count = |what: &str| {
-        let shards = verified["shards"].as_object().unwrap().values();
-        shards.filter_map(|shard| shard[what].as_u64()).sum::<u64>()
-    };
-    println!("verify: {} objects, {} records, {} lines", verified["objects"], count("records"), count("lines"));
-
-    let url = format!("{}/{}-*", server("OPENSEARCH"), world.name);
-    assert!(world.http.delete(url).send().await.unwrap().status().is_success());
-    let (code, replayed) = world.report(&["replay", "--from", &event::Day::of(0).to_string()]).await;
-    assert_eq!(code, Some(0), "{replayed:#}");
+    world.verify().await;
+    world.replay_into_nothing().await;
     assert_eq!(world.indexed().await, indexed, "the same lines have the same ids");
 }
 

@@ -8,11 +8,11 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use tests::servers;
 use tests::servers::dynamodb::DynamoServer;
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::opensearch::{Fault, OpenSearchServer};
 use tests::servers::s3::{S3Server, Stored};
+use tests::servers::{self, Places};
 use tests::wait_until;
 
 const STREAM: &str = "twosec";
@@ -75,18 +75,16 @@ impl Cloud {
     }
 
     fn processor(&self, arguments: &[&str]) -> Command {
-        let mut command = servers::program(env!("CARGO_BIN_EXE_rig_processor"), &self.kinesis);
-        command
-            .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url())
-            .env("AWS_ENDPOINT_URL_S3", self.s3.url())
-            .env("TWOSEC_STREAM", STREAM)
-            .env("TWOSEC_LEASE_TABLE", TABLE)
-            .env("TWOSEC_BUCKET", BUCKET)
-            .env("TWOSEC_OPENSEARCH_URL", self.opensearch.url())
-            .env("TWOSEC_OPENSEARCH_AUTH", "none")
-            .env("TWOSEC_WINDOW_SECONDS", "1")
-            .env("TWOSEC_FAILOVER_SECONDS", "2")
-            .args(arguments);
+        let places = Places {
+            stream: STREAM,
+            table: TABLE,
+            bucket: BUCKET,
+            dynamodb: self.dynamodb.url(),
+            s3: self.s3.url(),
+            opensearch: self.opensearch.url(),
+        };
+        let mut command = places.processor(env!("CARGO_BIN_EXE_rig_processor"), &self.kinesis);
+        command.env("TWOSEC_WINDOW_SECONDS", "1").env("TWOSEC_FAILOVER_SECONDS", "2").args(arguments);
         command
     }
 
