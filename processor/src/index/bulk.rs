@@ -560,4 +560,109 @@ mod tests {
         let (asked, _) = index(3, (0..50).map(away)).await;
         assert_eq!(asked.len(), 51);
     }
+
+    /// Keeps the first request for ten seconds, and takes all others at once; refuses what
+    /// belongs into a closed index.
+    #[derive(Default)]
+    struct SlowFirst {
+        asked: Mutex<usize>,
+        closed: Option<&'static str>,
+    }
+
+    #[async_trait]
+    impl Index for SlowFirst {
+        async fn bulk(&self, items: &[Item]) -> Answer {
+            let number = {
+                let mut asked = self.asked.lock().unwrap();
+                *asked += 1;
+                *asked
+            };
+            if number == 1 {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+            let verdict = |item: &Item| match self.closed {
+                Some(closed) if item.index == closed => Verdict::Blocked("index_closed_exception".into()),
+                _ => DONE,
+            };
+            Ok(items.iter().map(verdict).collect())
+        }
+
+        async fn flush(&self) -> Result<(), IndexError> {
+            Ok(())
+        }
+    }
+
+    fn record(number: u64) -> Arc<Decoded> {
+        let events = events(2).into_iter().map(|event| (event.id(&event.parsed()), event)).collect();
+        let content = Content { events, ..Content::default() };
+        Arc::new(Decoded { sequence: SequenceNumber::new(&number.to_string()).unwrap(), arrival: 0, content })
+    }
+
+    fn bulker_with(index: SlowFirst, most: usize) -> Bulker {
+        let flight = Arc::new(Flight::new(most, Arc::default()));
+        Bulker { index: Arc::new(index), flight, ..bulker(Arc::default(), Arc::default()) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_waits_for_the_request_that_is_slow_and_not_for_its_turn() {
+        let bulker = bulker_with(SlowFirst::default(), 4);
+        let (send, records) = mpsc::channel(9);
+        let (begun, told) = (Instant::now(), Mutex::new(Vec::new()));
+        let put = async {
+            for number in 1..=3 {
+                send.send(record(number)).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            drop(send);
+        };
+        let indexed = |done: Done| told.lock().unwrap().push((begun.elapsed().as_secs(), done.sequence.to_string()));
+        let (ended, ()) = tokio::join!(bulker.run(records, indexed), put);
+        ended.unwrap();
+        assert_eq!(*told.lock().unwrap(), [(10, "3".to_owned())], "all others were done meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_that_come_while_all_requests_are_under_way_share_the_next_one() {
+        let index = Arc::new(SlowFirst::default());
+        let bulker = Bulker { index: index.clone(), ..bulker_with(SlowFirst::default(), 1) };
+        let (send, records) = mpsc::channel(99);
+        let put = async {
+            for number in 1..=50 {
+                send.send(record(number)).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            drop(send);
+        };
+        let (ended, ()) = tokio::join!(bulker.run(records, |_| ()), put);
+        ended.unwrap();
+        assert_eq!(*index.asked.lock().unwrap(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn documents_of_other_indices_go_on_while_one_is_closed() {
+        let closed = Some("twosec-2026.11.15");
+        let bulker = bulker_with(SlowFirst { closed, asked: Mutex::new(1) }, 4);
+        let into = |days: &[i32]| {
+            let document = |day: &i32| Document {
+                id: event::EventId([*day as u8; 16]),
+                day: Some(event::Day(*day)),
+                revision: None,
+                ruleset: None,
+                body: b"{}".to_vec(),
+            };
+            days.iter().map(document).collect::<Vec<_>>()
+        };
+        // 2026-11-15 is day 20,772 since 1970.
+        let (late, fine) = (into(&[20_772]), into(&[20_773]));
+        let sequence = SequenceNumber::new("7").unwrap();
+        let waiting: Vec<_> = (0..6).map(|_| bulker.documents(&sequence, late.clone().into_iter())).collect();
+        let begun = Instant::now();
+        let (_, took) = tokio::join!(futures::future::join_all(waiting), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            bulker.documents(&sequence, fine.into_iter()).await.unwrap();
+            begun.elapsed()
+        });
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert_eq!(bulker.meter.dead_letters_of(Class::Index), 6);
+    }
 }

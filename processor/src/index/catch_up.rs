@@ -108,6 +108,11 @@ impl CatchUp {
             return Ok(true);
         }
         let metadata = self.chain.archive.head(key).await?.unwrap_or_default();
+        let created: Option<Millis> = metadata.get("stream-created").and_then(|millis| millis.parse().ok());
+        if created.zip(self.chain.stream_created).is_some_and(|(of_object, ours)| of_object != ours) {
+            // Older ones are of an earlier stream, whose own processor has indexed them.
+            return Ok(true);
+        }
         let prev = metadata.get("prev-seq").and_then(|digits| SequenceNumber::new(digits));
         Ok(prev.is_none_or(|prev| indexed.is_some_and(|indexed| prev <= *indexed)))
     }
@@ -194,5 +199,132 @@ where
             }
         }
         tokio::time::sleep(pause.next_pause()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::Object;
+    use crate::archive::window::Window;
+    use crate::decode::Decoder;
+    use crate::decode::cases::{agents_events, framed};
+    use crate::doubles::{MemoryArchive, MemoryIndex};
+    use crate::index::flight::Flight;
+    use crate::receive::Record;
+    use crate::settings::Settings;
+    use bytes::Bytes;
+    use event::Format;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    /// 2026-11-16, 12:00.
+    const NOON: Millis = 1_794_830_400_000;
+
+    /// A shard's chain, an object of one record each.
+    struct Rig {
+        archive: Arc<MemoryArchive>,
+        index: Arc<MemoryIndex>,
+        tail: Option<Tail>,
+    }
+
+    impl Rig {
+        /// Records that arrived so many minutes after noon. Their numbers are 1, 2, 3...
+        fn with(minutes: &[i64]) -> Rig {
+            let mut rig = Rig { archive: Arc::default(), index: Arc::default(), tail: None };
+            minutes.iter().for_each(|minute| rig.put(*minute, lines(rig.archive.keys().len())));
+            rig
+        }
+
+        fn put(&mut self, minute: i64, data: Vec<u8>) {
+            let decoder = Decoder::new(&Settings::new("s", "w".into()), "shard-0", Some(7), Arc::default());
+            let (sequence, arrival) = (number(self.archive.keys().len() as u64 + 1), NOON + minute * 60_000);
+            let mut window = Window::after(self.tail.as_ref().map(|tail| tail.sequence.clone()));
+            window.push(&decoder.decode(Record { sequence: sequence.clone(), arrival, data: Bytes::from(data) }));
+            let (_, object) = window.close("s", "shard-0").unwrap();
+            self.archive.put(object);
+            self.tail = Some(Tail { sequence, arrival: Some(arrival), stream_created: None, is_final: false });
+        }
+
+        /// Catches up from `indexed`. Gives the cursors that were told.
+        async fn catch_up(&self, indexed: Option<u64>) -> Vec<String> {
+            let bulker = Bulker {
+                index: self.index.clone(),
+                archive: self.archive.clone(),
+                names: Settings::new("s", "w".into()).index,
+                stream: "s".into(),
+                shard: "shard-0".into(),
+                meter: Arc::default(),
+                flight: Arc::new(Flight::new(4, Arc::default())),
+                flush_every: Duration::from_secs(1),
+                is_patient: true,
+            };
+            let archive = self.archive.clone();
+            let chain = Chain { archive, stream: "s".into(), shard: "shard-0".into(), stream_created: Some(7) };
+            let catch_up = CatchUp { chain, bulker, budget: Arc::new(Budget::new(1 << 20)) };
+            let told = Mutex::new(Vec::new());
+            let note = |done: Done| told.lock().unwrap().push(done.sequence.to_string());
+            catch_up.run(indexed.map(number), self.tail.as_ref().unwrap(), note).await.unwrap();
+            told.into_inner().unwrap()
+        }
+
+        fn key(&self, at: usize) -> String {
+            let mut keys = self.archive.keys();
+            keys.sort_by_key(|key| read_key("s", key).unwrap().1);
+            keys[at].clone()
+        }
+    }
+
+    fn number(number: u64) -> SequenceNumber {
+        SequenceNumber::new(&number.to_string()).unwrap()
+    }
+
+    /// A frame whose lines are those of no other one.
+    fn lines(at: usize) -> Vec<u8> {
+        let mut events = agents_events(Format::Auto);
+        events.iter_mut().for_each(|event| event.offset += at as u64 * 1_000_000);
+        framed(&events)
+    }
+
+    #[tokio::test]
+    async fn only_the_objects_behind_the_cursor_are_read_in_the_order_of_the_chain() {
+        // A quiet night in between, and arrivals that are not in the order of the numbers.
+        let rig = Rig::with(&[0, 1, 59, 61, 60, 59, 900, 901]);
+        assert_eq!(rig.catch_up(Some(3)).await, ["4", "5", "6", "7", "8"]);
+        let read = rig.archive.read.lock().unwrap().clone();
+        let expected: Vec<_> = (2..8).map(|at| rig.key(at)).collect();
+        assert_eq!(read, expected, "the object that ends with the cursor may have gone on behind it");
+        assert_eq!(rig.catch_up(None).await.len(), 8);
+        assert_eq!(rig.catch_up(Some(7)).await, ["8"]);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_object_is_indexed_as_far_as_it_goes_and_stops_nobody() {
+        let rig = Rig::with(&[0, 1, 2, 3]);
+        let cut = rig.archive.remove(&rig.key(1));
+        rig.archive.put(Object { bytes: cut.bytes.slice(..cut.bytes.len() - 9), ..cut });
+        let broken = rig.archive.remove(&rig.key(2));
+        rig.archive.put(Object { bytes: Bytes::from_static(b"junk"), ..broken });
+        assert_eq!(rig.catch_up(None).await, ["1", "2", "4"]);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_gone_is_not_waited_for() {
+        let rig = Rig::with(&[0, 1]);
+        rig.archive.remove(&rig.key(1));
+        assert_eq!(rig.catch_up(Some(1)).await, ["2"]);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_could_not_be_read_is_the_same_dead_letter_that_it_would_have_been_at_once() {
+        let mut rig = Rig::with(&[0]);
+        rig.put(1, b"\xff\x00".to_vec());
+        rig.put(2, Vec::new());
+        rig.catch_up(Some(1)).await;
+        let letters: Vec<_> = rig.archive.keys().into_iter().filter(|key| key.starts_with("dead-letter/")).collect();
+        assert_eq!(letters.len(), 1, "an empty record is none");
+        rig.catch_up(Some(1)).await;
+        assert!(letters[0].starts_with("dead-letter/s/shard-0/001-2-0-"), "{letters:?}");
+        assert_eq!(rig.archive.keys().len(), 4, "the same one again");
     }
 }
