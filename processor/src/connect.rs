@@ -9,6 +9,8 @@ use crate::index::Index;
 use crate::index::opensearch::{self, OpenSearch, Signer};
 use crate::leases::Leases;
 use crate::leases::dynamodb::DynamoLeases;
+use crate::receive::Feed;
+use crate::receive::fan_out::FanOutFeed;
 use crate::receive::kinesis::KinesisFeed;
 use crate::settings::{Auth, Places, Search, Settings};
 use anyhow::Context;
@@ -20,12 +22,21 @@ use std::sync::Arc;
 pub async fn services(settings: &Settings, places: &Places) -> anyhow::Result<Services> {
     let config = aws::sdk_config().await;
     Ok(Services {
-        feed: Arc::new(KinesisFeed::connect(&config, &settings.stream)),
+        feed: feed(&config, settings),
         leases: leases(&config, &places.lease_table),
         archive: archive(&config, &places.bucket),
         index: index(&config, &places.opensearch)?,
         meter: Arc::default(),
     })
+}
+
+/// The stream: by enhanced fan-out where a consumer is named.
+fn feed(config: &SdkConfig, settings: &Settings) -> Arc<dyn Feed> {
+    let feed = KinesisFeed::connect(config, &settings.stream);
+    match &settings.fan_out_consumer {
+        Some(consumer) => Arc::new(FanOutFeed::new(feed, consumer)),
+        None => Arc::new(feed),
+    }
 }
 
 /// The lease table of this name.

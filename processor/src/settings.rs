@@ -50,6 +50,10 @@ pub struct Config {
     pub index_until: Option<String>,
     /// Where a new stream is begun: `TRIM_HORIZON` (default) or `LATEST`. `TWOSEC_START`
     pub start: Option<String>,
+    /// Reads by enhanced fan-out as the stream's consumer of this name, which is registered where
+    /// it is missing: 2 MB/s a shard that no other reader shares, at AWS's price for it. Default:
+    /// GetRecords, which costs nothing. `TWOSEC_FAN_OUT_CONSUMER`
+    pub fan_out_consumer: Option<String>,
     /// Age at which an archive object is closed; default 60. `TWOSEC_WINDOW_SECONDS`
     pub window_seconds: Option<String>,
     /// After this long without a sign of life another process takes a shard over; default
@@ -102,6 +106,8 @@ pub struct Settings {
     pub index: IndexNames,
     /// Where a shard that has no row yet is begun.
     pub start: StartAt,
+    /// Name of the consumer that shards are read as, if by enhanced fan-out.
+    pub fan_out_consumer: Option<String>,
     /// Packed bytes at which an archive object is closed.
     pub window_bytes: usize,
     /// Age at which it is closed.
@@ -283,7 +289,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 26] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 27] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -297,6 +303,7 @@ impl Config {
             ("index_from", &mut self.index_from),
             ("index_until", &mut self.index_until),
             ("start", &mut self.start),
+            ("fan_out_consumer", &mut self.fan_out_consumer),
             ("window_seconds", &mut self.window_seconds),
             ("failover_seconds", &mut self.failover_seconds),
             ("memory_mib", &mut self.memory_mib),
@@ -324,6 +331,7 @@ impl Config {
         let mut settings = Settings::new(&needed("stream", &self.stream)?, worker);
         settings.index = self.index_names()?;
         settings.start = start(&self.start, now)?;
+        settings.fan_out_consumer = consumer(&self.fan_out_consumer)?;
         if let Some(seconds) = &self.window_seconds {
             settings.window_age = whole_seconds("window_seconds", seconds, 900)?;
         }
@@ -496,6 +504,16 @@ fn start(value: &Option<String>, now: Millis) -> Result<StartAt, ConfigError> {
     }
 }
 
+/// Kinesis API reference, "RegisterStreamConsumer", ConsumerName.
+fn consumer(value: &Option<String>) -> Result<Option<String>, ConfigError> {
+    let Some(name) = value.as_ref().filter(|name| !name.is_empty()) else { return Ok(None) };
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    match name.len() <= 128 && name.bytes().all(is_good) {
+        true => Ok(Some(name.clone())),
+        false => Err(refused("fan_out_consumer", name, "use up to 128 letters, digits, `_`, `.` or `-`")),
+    }
+}
+
 fn whole_seconds(key: &'static str, text: &str, max: u64) -> Result<Duration, ConfigError> {
     match text.parse() {
         Ok(seconds) if (1..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
@@ -524,6 +542,7 @@ impl Settings {
             stream: stream.to_owned(),
             index: IndexNames { prefix: INDEX_PREFIX.to_owned(), from: None, until: None },
             start: StartAt::TrimHorizon,
+            fan_out_consumer: None,
             window_bytes: 16 << 20,
             window_age: Duration::from_secs(60),
             flush_every: Duration::from_secs(1),
@@ -616,6 +635,10 @@ mod tests {
             (
                 config("redact_key = \"c0ffee\""),
                 "`redact_key` is `...`: write 64 hex digits, such as `openssl rand -hex 32` prints",
+            ),
+            (
+                config("fan_out_consumer = \"a b\""),
+                "`fan_out_consumer` is `a b`: use up to 128 letters, digits, `_`, `.` or `-`",
             ),
             (config("window_seconds = \"0\""), "`window_seconds` is `0`: use 1 to 900"),
             (config("memory_mib = \"8\""), "`memory_mib` is `8`: use 16 to 65536"),

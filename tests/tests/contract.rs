@@ -12,12 +12,15 @@ use processor::index::opensearch::{Auth, OpenSearch, Signer};
 use processor::index::{Index, IndexError, Verdict};
 use processor::leases::dynamodb::DynamoLeases;
 use processor::leases::{LeaseError, Leases, Swap};
+use processor::receive::fan_out::FanOutFeed;
 use processor::receive::kinesis::KinesisFeed;
 use processor::receive::{Feed, FeedError, Next, Start};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tests::contract;
 use tests::servers::dynamodb::DynamoServer;
 use tests::servers::kinesis::{Faults, KinesisServer};
@@ -63,6 +66,80 @@ async fn kinesis_gives_records_from_a_time_on() {
     let created = feed.created().await.unwrap().expect("Kinesis knows when a stream was made");
     let mut pages = feed.open(contract::SHARD, Start::AtTimestamp(created - 1_000)).await.unwrap();
     assert_eq!(contract::texts_of(&contract::read(&mut *pages, 3).await), texts(3));
+}
+
+async fn fan_out(faults: Faults) -> (KinesisServer, Kinesis, FanOutFeed) {
+    let (server, uplink, feed) = kinesis(faults).await;
+    (server, uplink, FanOutFeed::new(feed, "processor"))
+}
+
+#[tokio::test]
+async fn enhanced_fan_out_goes_on_after_the_last_record_when_a_subscription_ends() {
+    let lasts = Some(Duration::from_millis(100));
+    let (server, uplink, feed) = fan_out(Faults { subscription: lasts, ..Faults::default() }).await;
+    contract::put_all(&uplink, contract::frames(texts(3))).await;
+    let mut pages = feed.open(contract::SHARD, Start::TrimHorizon).await.unwrap();
+    let read = contract::read(&mut *pages, 3).await;
+    assert_eq!(contract::texts_of(&read), texts(3));
+    while server.starting_positions().len() < 2 {
+        pages.next().await.unwrap();
+    }
+    let after = json!({ "Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": read[2].sequence.as_str() });
+    assert_eq!(server.starting_positions(), [json!({ "Type": "TRIM_HORIZON" }), after]);
+}
+
+#[tokio::test]
+async fn enhanced_fan_out_waits_for_a_shard_that_the_last_owner_still_holds() {
+    let (server, uplink, feed) = fan_out(Faults { taken_subscriptions: 2, ..Faults::default() }).await;
+    contract::put_all(&uplink, contract::frames(texts(3))).await;
+    let mut pages = feed.open(contract::SHARD, Start::TrimHorizon).await.unwrap();
+    assert_eq!(contract::texts_of(&contract::read(&mut *pages, 3).await), texts(3));
+    assert_eq!(server.starting_positions().len(), 3);
+}
+
+#[tokio::test]
+async fn enhanced_fan_out_leaves_a_connection_that_says_nothing() {
+    let (server, uplink, feed) = fan_out(Faults { mute_subscriptions: 1, ..Faults::default() }).await;
+    contract::put_all(&uplink, contract::frames(texts(3))).await;
+    let feed = feed.with_silence(Duration::from_secs(2));
+    let mut pages = feed.open(contract::SHARD, Start::TrimHorizon).await.unwrap();
+    assert_eq!(contract::texts_of(&contract::read(&mut *pages, 3).await), texts(3));
+    assert_eq!(server.starting_positions().len(), 2);
+}
+
+#[tokio::test]
+async fn enhanced_fan_out_tells_a_shards_end_and_what_follows_it() {
+    let (server, uplink, feed) = fan_out(Faults::default()).await;
+    contract::put_all(&uplink, contract::frames(texts(3))).await;
+    server.split_shard("tests", contract::SHARD).await;
+    let mut pages = feed.open(contract::SHARD, Start::TrimHorizon).await.unwrap();
+    assert_eq!(contract::texts_of(&contract::read(&mut *pages, 3).await), texts(3));
+    let end = pages.next().await.unwrap();
+    assert_eq!((end.records.len(), end.next), (0, Next::ShardEnd));
+    let children: BTreeSet<_> = pages.children().into_iter().map(|child| (child.id, child.parents)).collect();
+    let parents = || vec![contract::SHARD.to_owned()];
+    let expected = [("shardId-000000000001".to_owned(), parents()), ("shardId-000000000002".to_owned(), parents())];
+    assert_eq!(children, expected.into());
+}
+
+#[tokio::test]
+async fn enhanced_fan_out_registers_its_consumer_again_and_knows_a_shard_that_is_gone() {
+    let (server, uplink, feed) = fan_out(Faults::default()).await;
+    contract::put_all(&uplink, contract::frames(texts(3))).await;
+    drop(feed.open(contract::SHARD, Start::TrimHorizon).await.unwrap());
+    let client = server.client().await;
+    let summary = client.describe_stream_summary().stream_name("tests").send().await.unwrap();
+    let stream = summary.stream_description_summary().unwrap().stream_arn().to_owned();
+    client.deregister_stream_consumer().stream_arn(&stream).consumer_name("processor").send().await.unwrap();
+    let mut pages = loop {
+        match feed.open(contract::SHARD, Start::TrimHorizon).await {
+            Ok(pages) => break pages,
+            Err(error) => assert!(matches!(error, FeedError::Transient { .. }), "{}", chain(&error)),
+        }
+    };
+    assert_eq!(contract::texts_of(&contract::read(&mut *pages, 3).await), texts(3));
+    let gone = feed.open("shardId-000000000009", Start::TrimHorizon).await;
+    assert!(matches!(gone, Err(FeedError::NoShard(shard)) if shard == "shardId-000000000009"));
 }
 
 #[tokio::test]

@@ -41,8 +41,8 @@ const RECORDS_MAX: usize = 1_000;
 /// A Kinesis data stream.
 #[derive(Debug, Clone)]
 pub struct KinesisFeed {
-    client: Client,
-    stream: String,
+    pub(super) client: Client,
+    pub(super) stream: String,
 }
 
 impl KinesisFeed {
@@ -109,7 +109,7 @@ fn shard(shard: &types::Shard) -> Shard {
     }
 }
 
-fn child(child: types::ChildShard) -> Shard {
+pub(super) fn child(child: types::ChildShard) -> Shard {
     let range = child.hash_key_range;
     let (starting_hash_key, ending_hash_key) =
         range.map(|range| (range.starting_hash_key, range.ending_hash_key)).unwrap_or_default();
@@ -229,7 +229,7 @@ fn is_expired(error: &GetRecordsError) -> bool {
     error.as_service_error().is_some_and(|error| error.is_expired_iterator_exception())
 }
 
-fn failed<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> FeedError
+pub(super) fn failed<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> FeedError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -252,7 +252,7 @@ fn at(call: GetShardIteratorFluentBuilder, start: &Start) -> GetShardIteratorFlu
     }
 }
 
-fn record(record: types::Record) -> Result<Record, FeedError> {
+pub(super) fn record(record: types::Record) -> Result<Record, FeedError> {
     let digits = record.sequence_number();
     let sequence = SequenceNumber::new(digits).ok_or_else(|| FeedError::Refused {
         call: "get_records",

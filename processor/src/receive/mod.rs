@@ -1,6 +1,8 @@
 //! Records from the stream, shard by shard.
 
 #[cfg(feature = "aws")]
+pub mod fan_out;
+#[cfg(feature = "aws")]
 pub mod kinesis;
 
 use async_trait::async_trait;

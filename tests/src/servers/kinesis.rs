@@ -1,7 +1,8 @@
 //! Kinesis Data Streams: ferrokinesis behind a layer that makes trouble.
 //!
 //! Unlike AWS it always answers `MillisBehindLatest` 0, tells arrival in whole seconds,
-//! has no limit on reads and takes 5 MiB a call.
+//! has no limit on reads, takes 5 MiB a call, and begins a subscription after a sequence number
+//! at the start of the shard.
 
 use super::Served;
 use super::proxy::Upstream;
@@ -17,9 +18,11 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use ferrokinesis::create_app;
 use ferrokinesis::store::StoreOptions;
+use futures::StreamExt;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The largest request that is taken.
 const BODY_BYTES_MAX: usize = 16 << 20;
@@ -37,6 +40,12 @@ pub struct Faults {
     pub throttled_calls: Option<u64>,
     /// PutRecords stores all entries, and the connection breaks in the middle of the answer.
     pub cut_answers: Option<u64>,
+    /// The first calls of SubscribeToShard find another subscription.
+    pub taken_subscriptions: u64,
+    /// The first subscriptions after those never tell anything.
+    pub mute_subscriptions: u64,
+    /// Other subscriptions end after this long, instead of five minutes.
+    pub subscription: Option<Duration>,
 }
 
 /// How often which trouble was made.
@@ -59,14 +68,23 @@ pub struct KinesisServer {
 struct Trouble {
     faults: Faults,
     counts: Counts,
+    positions: Mutex<Vec<Value>>,
 }
 
 impl KinesisServer {
     /// A server without streams.
     pub async fn start(faults: Faults) -> KinesisServer {
-        let options =
-            StoreOptions { create_stream_ms: 0, update_stream_ms: 0, shard_limit: 100, ..StoreOptions::default() };
-        let trouble = Arc::new(Trouble { faults, counts: Counts::default() });
+        let defaults = StoreOptions::default();
+        let options = StoreOptions {
+            create_stream_ms: 0,
+            update_stream_ms: 0,
+            shard_limit: 100,
+            subscribe_to_shard_session_ms: faults
+                .subscription
+                .map_or(defaults.subscribe_to_shard_session_ms, |lasts| lasts.as_millis() as u64),
+            ..defaults
+        };
+        let trouble = Arc::new(Trouble { faults, ..Trouble::default() });
         let (app, _store) = create_app(options);
         let app = app
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -76,7 +94,7 @@ impl KinesisServer {
 
     /// A server that hands everything on to the one at `url`.
     pub fn in_front_of(url: &str, faults: Faults) -> KinesisServer {
-        let trouble = Arc::new(Trouble { faults, counts: Counts::default() });
+        let trouble = Arc::new(Trouble { faults, ..Trouble::default() });
         let app = Router::new()
             .fallback(hand_on)
             .with_state(Upstream::new(url))
@@ -108,6 +126,11 @@ impl KinesisServer {
     /// How often which trouble was made.
     pub fn counts(&self) -> &Counts {
         &self.trouble.counts
+    }
+
+    /// The StartingPosition of each call of SubscribeToShard.
+    pub fn starting_positions(&self) -> Vec<Value> {
+        self.trouble.positions.lock().expect("no holder panics").clone()
     }
 
     /// Makes a stream, and waits until it is there.
@@ -200,6 +223,7 @@ async fn make_trouble(State(trouble): State<Arc<Trouble>>, request: Request, nex
     match target.rsplit('.').next() {
         Some("PutRecords") => trouble.put(request, next).await,
         Some("GetRecords") => trouble.read(request, next).await,
+        Some("SubscribeToShard") => trouble.subscribe(request, next).await,
         _ => next.run(request).await,
     }
 }
@@ -236,6 +260,30 @@ impl Trouble {
             return refused(StatusCode::BAD_REQUEST, "ExpiredIteratorException");
         }
         next.run(request).await
+    }
+
+    /// Notes a call, and tells how many were before it.
+    fn subscribed(&self, position: Value) -> u64 {
+        let mut positions = self.positions.lock().expect("no holder panics");
+        positions.push(position);
+        positions.len() as u64 - 1
+    }
+
+    async fn subscribe(&self, request: Request, next: Next) -> Response {
+        let (parts, body) = request.into_parts();
+        let mut subscription = json_of(body).await;
+        let request = Request::from_parts(parts, Body::from(subscription.to_string()));
+        let calls = self.subscribed(subscription["StartingPosition"].take());
+        if calls < self.faults.taken_subscriptions {
+            return refused(StatusCode::BAD_REQUEST, "ResourceInUseException");
+        }
+        let answer = next.run(request).await;
+        if calls >= self.faults.taken_subscriptions + self.faults.mute_subscriptions {
+            return answer;
+        }
+        let (head, body) = answer.into_parts();
+        let greeting = body.into_data_stream().take(1);
+        Response::from_parts(head, Body::from_stream(greeting.chain(futures::stream::pending())))
     }
 
     /// Lets every second entry pass, and refuses the others.
