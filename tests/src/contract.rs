@@ -275,6 +275,7 @@ pub async fn records_are_read_in_order_from_anywhere(
         let records = read(&mut *pages, texts.len()).await;
         assert_eq!(texts_of(&records), texts);
         assert!(records.is_sorted_by(|a, b| a.sequence < b.sequence), "numbers rise");
+        drop(pages);
         for behind in [0, 7, 18] {
             let after = Start::After(records[behind].sequence.clone());
             let mut pages = feed.open(&shard, after).await.expect("the stream answers");

@@ -5,15 +5,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+use agent::ship::kinesis::Kinesis;
+use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::Shard;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use processor::receive::fan_out::FanOutFeed;
+use processor::receive::kinesis::KinesisFeed;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tests::contract;
 use tests::servers::dynamodb::{create_lease_table, lease_rows};
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::proxy::{self, Proxy};
@@ -374,4 +381,88 @@ async fn a_processor_that_is_told_to_stop_hands_its_shards_over_within_seconds()
     println!("stopped after {took:?}; {owners:?} had all shards {:?} later", begun.elapsed());
     drop(second);
     drop(agent);
+}
+
+#[tokio::test]
+async fn enhanced_fan_out_gives_records_in_order_from_anywhere() {
+    let world = World::with(1, proxy::Faults::default()).await;
+    let config = sdk_at(&server("KINESIS")).await;
+    let uplink = Kinesis::new(&config, &world.name);
+    let feed = FanOutFeed::new(KinesisFeed::connect(&config, &world.name), "processor");
+    contract::records_are_read_in_order_from_anywhere(&uplink, &feed, |_| ()).await;
+}
+
+/// What a program prints that somebody else wrote.
+fn others(name: &str, arguments: &[&str], input: &str) -> String {
+    let command = server(name);
+    let mut words = command.split(' ');
+    let mut program = Command::new(words.next().unwrap());
+    program.args(words).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut program = program.spawn().unwrap();
+    program.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = program.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_producers_write_is_indexed_line_by_line() {
+    let world = World::with(1, proxy::Faults::default()).await;
+    let client = world.kinesis.client().await;
+    let (code, made) = world.report(&["setup", "--allow-missing"]).await;
+    assert_eq!(code, Some(0), "{made}");
+    let lines: Vec<String> = (0..100).map(line).collect();
+    let (aggregated, subscribed) = lines.split_at(50);
+    let mut records = others("WRITERS", &["kpl"], &aggregated.join("\n"));
+    records += &others("WRITERS", &["cloudwatch_logs", &server("S3")], &subscribed.join("\n"));
+    for record in records.lines() {
+        let data = Blob::new(BASE64.decode(record).unwrap());
+        client.put_record().stream_name(&world.name).partition_key("k").data(data).send().await.unwrap();
+    }
+    let processor = Running(world.processor(&["run"]).spawn().unwrap());
+    world.wait_for(lines.len()).await;
+    let indexed: BTreeSet<String> = world.indexed().await.into_values().collect();
+    assert_eq!(indexed, lines.into_iter().collect());
+    assert_eq!(processor.stop().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kinesis_client_library_reads_the_lease_table() {
+    let world = World::with(2, proxy::Faults::default()).await;
+    let agent = world.agent();
+    let processor = Running(world.processor(&["run"]).spawn().unwrap());
+    let lines = write(world.folder.path().join("access.log"), 200, &AtomicBool::new(false));
+    world.wait_for(lines.len()).await;
+    let shards = world.open_shards().await;
+    world.kinesis.split_shard_in_half(&world.name, &shards[0]).await;
+    let client = aws_sdk_dynamodb::Client::new(&sdk_at(&world.dynamodb).await);
+    let begun = Instant::now();
+    loop {
+        let rows = lease_rows(&client, &world.name).await;
+        if rows.len() == 4 && rows.iter().any(|row| row["checkpoint"] == "SHARD_END") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "the children's rows are made: {rows:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let table = || others("LEASE_READER", &[&world.dynamodb, &world.name], "");
+    let owners = |table: &str| table.lines().filter(|row| row.split('\t').nth(1) != Some("null")).count();
+    let owned = table();
+    assert!(owners(&owned) >= 3, "{owned}");
+    // No row changes while it is compared.
+    assert_eq!(processor.stop().await.0, Some(0));
+    drop(agent);
+    let left = table();
+    assert_eq!(owners(&left), 0, "a processor that has stopped owns nothing: {left}");
+    for row in lease_rows(&client, &world.name).await {
+        let read = left.lines().find(|read| read.starts_with(&format!("{}\t", row["leaseKey"]))).unwrap();
+        let [_, _, counter, checkpoint, parents, range] = read.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{read}")
+        };
+        assert!(counter.parse::<u64>().unwrap() > 0, "{read}");
+        assert_eq!(checkpoint, row["checkpoint"], "{read}");
+        assert_eq!(range, format!("{}-{}", row["startingHashKey"], row["endingHashKey"]), "{read}");
+        let is_first = shards.iter().any(|shard| shard.shard_id() == row["leaseKey"]);
+        assert_eq!(parents, if is_first { "" } else { shards[0].shard_id() }, "{read}");
+    }
 }

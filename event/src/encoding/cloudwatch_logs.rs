@@ -7,8 +7,10 @@
 use crate::id::EventId;
 use crate::line::Event;
 use crate::time::Millis;
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
+use std::fmt;
 
 /// Our name among the subscription filters. It tells a reader that the ids are event ids
 /// of ours, as decimal digits.
@@ -97,11 +99,38 @@ pub struct Data<'a> {
 /// One of `logEvents`.
 #[derive(Debug, Deserialize)]
 pub struct Told<'a> {
-    #[serde(borrow)]
+    /// Digits. CloudWatch writes a text; emulators of it write a number.
+    #[serde(borrow, deserialize_with = "text_or_number")]
     id: Cow<'a, str>,
     pub timestamp: Millis,
     #[serde(borrow)]
     pub message: Cow<'a, str>,
+}
+
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+    struct Id;
+
+    impl<'de> Visitor<'de> for Id {
+        type Value = Cow<'de, str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an id of a log event")
+        }
+
+        fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
+            Ok(Cow::Borrowed(text))
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Cow<'de, str>, E> {
+            Ok(Cow::Owned(text.to_owned()))
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<Cow<'de, str>, E> {
+            Ok(Cow::Owned(number.to_string()))
+        }
+    }
+
+    deserializer.deserialize_any(Id)
 }
 
 impl<'a> Envelope<'a> {

@@ -242,6 +242,14 @@ fn a_subscriptions_record_is_lines_that_are_classified() {
 }
 
 #[test]
+fn an_emulator_of_cloudwatch_may_count_log_events_by_numbers() {
+    let events = |id: Value| json!([{"id": id, "timestamp": 1_794_816_025_100_i64, "message": ATTACK}]);
+    let decoded = [json!(50), json!("50")].map(|id| decode(subscription("DATA_MESSAGE", events(id))));
+    assert_eq!(body(&decoded[0].content.events[0].1)["event"]["original"], ATTACK);
+    assert_eq!(ids(&decoded[0]), ids(&decoded[1]));
+}
+
+#[test]
 fn objects_of_other_producers_show_line_time_host_and_file() {
     let fluent_bit =
         json!({"date": 1_794_816_025.5, "log": format!("{DATED}\n"), "hostname": "web-2", "file": "/a.log"});

@@ -5,9 +5,10 @@
 use super::kinesis::{self, KinesisFeed};
 use super::{Feed, FeedError, Next, Page, Pages, Shard, Start};
 use async_trait::async_trait;
-use aws_sdk_kinesis::error::ProvideErrorMetadata;
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::operation::subscribe_to_shard::{SubscribeToShardError, SubscribeToShardOutput};
 use aws_sdk_kinesis::primitives::DateTime;
+use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
 use aws_sdk_kinesis::types::{
     ConsumerStatus, ShardIteratorType, StartingPosition, SubscribeToShardEvent, SubscribeToShardEventStream,
 };
@@ -133,6 +134,7 @@ impl Feed for FanOutFeed {
             shard: shard.to_owned(),
             start,
             subscription: None,
+            has_begun: false,
             subscribe_at: Instant::now(),
             children: Vec::new(),
         };
@@ -150,6 +152,8 @@ struct FanOutPages {
     start: Start,
     /// Ends after five minutes.
     subscription: Option<SubscribeToShardOutput>,
+    /// Whether it has told anything.
+    has_begun: bool,
     subscribe_at: Instant,
     children: Vec<Shard>,
 }
@@ -171,9 +175,11 @@ impl Pages for FanOutPages {
                         return Ok(Page { records: Vec::new(), next: Next::ShardEnd, behind: 0 });
                     }
                 }
+                // Refused by an event, before any other.
+                Ok(Err(error)) if !self.has_begun && is_in_use(&error) => self.subscription = None,
                 Ok(Err(error)) => {
                     self.subscription = None;
-                    // Also one that somebody else has taken over: a new one tells whether it was.
+                    // Also one that somebody else has taken over.
                     return Err(FeedError::Transient { call: "subscribe_to_shard", cause: error.into() });
                 }
                 Err(_) => {
@@ -199,7 +205,10 @@ impl FanOutPages {
             self.subscribe_at = Instant::now() + SUBSCRIBE_EVERY;
             let call = self.feed.feed.client.subscribe_to_shard().consumer_arn(arn).shard_id(&self.shard);
             let error = match call.starting_position(position(&self.start)).send().await {
-                Ok(subscription) => return Ok(subscription),
+                Ok(subscription) => {
+                    self.has_begun = false;
+                    return Ok(subscription);
+                }
                 Err(error) => error,
             };
             match error.as_service_error() {
@@ -219,6 +228,7 @@ impl FanOutPages {
     /// Takes an event in. Its ContinuationSequenceNumber would spare the shard a look at records
     /// that are read; the archive knows a place only by its last record.
     fn page(&mut self, event: SubscribeToShardEvent) -> Result<Page, FeedError> {
+        self.has_begun = true;
         let records = event.records.into_iter().map(kinesis::record).collect::<Result<Vec<_>, _>>()?;
         self.children = event.child_shards.unwrap_or_default().into_iter().map(kinesis::child).collect();
         if let Some(last) = records.last() {
@@ -229,6 +239,10 @@ impl FanOutPages {
         let next = if is_end { Next::ShardEnd } else { Next::More };
         Ok(Page { records, next, behind: event.millis_behind_latest })
     }
+}
+
+fn is_in_use<R>(error: &SdkError<SubscribeToShardEventStreamError, R>) -> bool {
+    error.as_service_error().is_some_and(SubscribeToShardEventStreamError::is_resource_in_use_exception)
 }
 
 fn position(start: &Start) -> StartingPosition {
