@@ -79,10 +79,20 @@ fn body(event: &Event, shown: &[u8], parsed: &Parsed<'_>, id: EventId) -> Vec<u8
     serde_json::to_vec(&source(event, shown, parsed, id, agent)).expect("plain data turns into JSON")
 }
 
+/// How long lines go into one index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IndexPeriod {
+    #[default]
+    Day,
+    /// Fewer shards where there are few lines.
+    Month,
+}
+
 /// Which index a document belongs into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexNames {
     pub prefix: String,
+    pub period: IndexPeriod,
     /// Days outside `from..=until` go to the undated index: a line with a forged or
     /// broken year must not make an index of its own.
     pub from: Option<Day>,
@@ -99,12 +109,19 @@ impl IndexNames {
         }
     }
 
-    /// `prefix-2026.11.16`, or `prefix-undated`.
+    /// `prefix-2026.11.16`, by the month `prefix-2026.11`, or `prefix-undated`.
     pub fn name(&self, day: Option<Day>) -> String {
         let inside =
             |day: &Day| self.from.is_none_or(|from| *day >= from) && self.until.is_none_or(|until| *day <= until);
         match day.filter(inside) {
-            Some(day) => format!("{}-{}", self.prefix, day.to_string().replace('-', ".")),
+            Some(day) => {
+                let day = day.to_string().replace('-', ".");
+                let period = match self.period {
+                    IndexPeriod::Day => &day,
+                    IndexPeriod::Month => day.rsplit_once('.').map_or(&*day, |(month, _)| month),
+                };
+                format!("{}-{period}", self.prefix)
+            }
             None => format!("{}-undated", self.prefix),
         }
     }
@@ -1202,16 +1219,24 @@ mod tests {
         assert_eq!(body["attack"]["categories"], json!(["sqli", "lfi"]));
         assert_eq!(body["event"]["dataset"], "twosec.incidents");
         assert_eq!(body["twosec"]["incident"]["evidence"][0]["excerpt"], "1 union select 1,2");
-        let names = IndexNames { prefix: "twosec".into(), from: None, until: None };
+        let names = IndexNames { prefix: "twosec".into(), period: IndexPeriod::Day, from: None, until: None };
         assert_eq!(names.of(&document), "twosec-incidents");
     }
 
     #[test]
     fn the_index_follows_from_the_lines_own_day() {
-        let names = IndexNames { prefix: "twosec".into(), from: Some(Day(20_000)), until: Some(Day(30_000)) };
+        let names = IndexNames {
+            prefix: "twosec".into(),
+            period: IndexPeriod::Day,
+            from: Some(Day(20_000)),
+            until: Some(Day(30_000)),
+        };
         assert_eq!(names.name("2026-11-16".parse().ok()), "twosec-2026.11.16");
         assert_eq!(names.name(Some(Day(19_999))), "twosec-undated");
         assert_eq!(names.name(Some(Day(30_001))), "twosec-undated");
         assert_eq!(names.name(None), "twosec-undated");
+        let by_the_month = IndexNames { period: IndexPeriod::Month, ..names };
+        assert_eq!(by_the_month.name("2026-11-16".parse().ok()), "twosec-2026.11");
+        assert_eq!(by_the_month.name(Some(Day(19_999))), "twosec-undated");
     }
 }

@@ -4,7 +4,7 @@
 //! that way; the variable wins.
 
 use event::classify::{Classifier, DropIn};
-use event::document::IndexNames;
+use event::document::{IndexNames, IndexPeriod};
 use event::redaction::KEY_BYTES;
 use event::time::DAY_MILLIS;
 use event::{Day, Format, Millis, RedactSettings, Redaction, Zone};
@@ -44,6 +44,10 @@ pub struct Config {
     pub opensearch_ca_file: Option<String>,
     /// What index names begin with; default `twosec`. `TWOSEC_INDEX_PREFIX`
     pub index_prefix: Option<String>,
+    /// `day` (default), or `month` for fewer shards where there are few lines. A line that comes
+    /// again after a change is indexed again, so change it together with `index_prefix`.
+    /// `TWOSEC_INDEX_PERIOD`
+    pub index_period: Option<String>,
     /// First day that has an index of its own, such as `2020-01-01`. `TWOSEC_INDEX_FROM`
     pub index_from: Option<String>,
     /// Last such day. `TWOSEC_INDEX_UNTIL`
@@ -289,7 +293,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 27] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 28] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -300,6 +304,7 @@ impl Config {
             ("opensearch_password", &mut self.opensearch_password),
             ("opensearch_ca_file", &mut self.opensearch_ca_file),
             ("index_prefix", &mut self.index_prefix),
+            ("index_period", &mut self.index_period),
             ("index_from", &mut self.index_from),
             ("index_until", &mut self.index_until),
             ("start", &mut self.start),
@@ -390,12 +395,21 @@ impl Config {
     /// How indices are named.
     pub fn index_names(&self) -> Result<IndexNames, ConfigError> {
         let (from, until) = (day("index_from", &self.index_from)?, day("index_until", &self.index_until)?);
-        Ok(IndexNames { prefix: self.prefix()?, from, until })
+        Ok(IndexNames { prefix: self.prefix()?, period: self.index_period()?, from, until })
     }
 
     /// What index names begin with.
     pub fn prefix(&self) -> Result<String, ConfigError> {
         index_prefix(self.index_prefix.as_deref().unwrap_or(INDEX_PREFIX))
+    }
+
+    /// How long lines go into one index.
+    pub fn index_period(&self) -> Result<IndexPeriod, ConfigError> {
+        match self.index_period.as_deref() {
+            None | Some("day") => Ok(IndexPeriod::Day),
+            Some("month") => Ok(IndexPeriod::Month),
+            Some(other) => Err(refused("index_period", other, "use day or month")),
+        }
     }
 
     fn foreign(&self) -> Result<ForeignSettings, ConfigError> {
@@ -540,7 +554,7 @@ impl Settings {
     pub fn new(stream: &str, worker: String) -> Settings {
         Settings {
             stream: stream.to_owned(),
-            index: IndexNames { prefix: INDEX_PREFIX.to_owned(), from: None, until: None },
+            index: IndexNames { prefix: INDEX_PREFIX.to_owned(), period: IndexPeriod::Day, from: None, until: None },
             start: StartAt::TrimHorizon,
             fan_out_consumer: None,
             window_bytes: 16 << 20,
@@ -625,6 +639,7 @@ mod tests {
             ),
             (config("start = \"NOW\""), "`start` is `NOW`: use TRIM_HORIZON or LATEST"),
             (config("index_prefix = \"A\""), "`index_prefix` is `A`: use lower-case letters, digits, `-`, `_` and `.`"),
+            (config("index_period = \"week\""), "`index_period` is `week`: use day or month"),
             (config("index_from = \"16.11.\""), "`index_from` is `16.11.`: write a day such as 2026-11-16"),
             (config("foreign_max_age_days = \"0\""), "`foreign_max_age_days` is `0`: use 1 to 3650"),
             (config("redact_archive = \"no\""), "`redact_archive` is `no`: use true or false"),

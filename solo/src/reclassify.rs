@@ -14,7 +14,7 @@ use crate::trouble::Trouble;
 use agent::lock::Lock;
 use agent::signals::stop_on_signals;
 use event::Reclassifier;
-use event::document::IndexNames;
+use event::document::{IndexNames, IndexPeriod};
 use processor::progress::{Progress, count};
 use processor::replay::{Reached, Replay, Report};
 use processor::span::Span;
@@ -50,7 +50,7 @@ async fn fill(data: &Path, fresh: &Path, rules: Reclassifier) -> Result<Report, 
     let replay = Replay {
         archive: Arc::new(LocalArchive::open(&archive, trouble.clone()).map_err(failed(&archive))?),
         index: Some(LocalIndex::open(fresh, trouble).map_err(failed(fresh))?),
-        names: IndexNames { prefix: String::new(), from: None, until: None },
+        names: IndexNames { prefix: String::new(), period: IndexPeriod::Day, from: None, until: None },
         stream: STREAM.to_owned(),
         span: Span::default(),
         rules: Some(rules),

@@ -399,6 +399,7 @@ mod tests {
     use crate::index::flight::TROUBLE_MAX;
     use async_trait::async_trait;
     use bytes::Bytes;
+    use event::document::IndexPeriod;
     use event::line::Host;
     use event::{Format, HostKey, Origin};
     use std::collections::VecDeque;
@@ -462,7 +463,7 @@ mod tests {
         Bulker {
             index,
             archive,
-            names: IndexNames { prefix: "twosec".into(), from: None, until: None },
+            names: IndexNames { prefix: "twosec".into(), period: IndexPeriod::Day, from: None, until: None },
             stream: "s".into(),
             shard: "shard-0".into(),
             meter: Arc::default(),

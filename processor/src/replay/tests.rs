@@ -7,6 +7,7 @@ use crate::doubles::{MemoryArchive, MemoryIndex};
 use crate::receive::{Record, SequenceNumber};
 use crate::settings::Settings;
 use bytes::Bytes;
+use event::document::IndexPeriod;
 use event::{Classifier, Format};
 use proptest::prelude::*;
 use serde_json::json;
@@ -18,7 +19,7 @@ const ATTACK: &str =
     r#"192.0.2.7 - - [16/Nov/2026:11:59:26 +0000] "GET /?id=1%27+union+select+1,2--+ HTTP/1.1" 200 5 "-" "-""#;
 
 fn names() -> IndexNames {
-    IndexNames { prefix: "twosec".into(), from: None, until: None }
+    IndexNames { prefix: "twosec".into(), period: IndexPeriod::Day, from: None, until: None }
 }
 
 /// An archive, and the index that the live path filled beside it.
