@@ -42,6 +42,9 @@ pub struct Config {
     /// A file of certificate authorities, as PEM, that are trusted beside those of the system.
     /// `TWOSEC_OPENSEARCH_CA_FILE`
     pub opensearch_ca_file: Option<String>,
+    /// OpenSearch Dashboards, where `setup` puts dashboards; it is called as OpenSearch is. Such
+    /// as `https://search-x.eu-central-1.es.amazonaws.com/_dashboards`. `TWOSEC_DASHBOARDS_URL`
+    pub dashboards_url: Option<String>,
     /// What index names begin with; default `twosec`. `TWOSEC_INDEX_PREFIX`
     pub index_prefix: Option<String>,
     /// First day that has an index of its own, such as `2020-01-01`. `TWOSEC_INDEX_FROM`
@@ -283,7 +286,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 26] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 27] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -293,6 +296,7 @@ impl Config {
             ("opensearch_user", &mut self.opensearch_user),
             ("opensearch_password", &mut self.opensearch_password),
             ("opensearch_ca_file", &mut self.opensearch_ca_file),
+            ("dashboards_url", &mut self.dashboards_url),
             ("index_prefix", &mut self.index_prefix),
             ("index_from", &mut self.index_from),
             ("index_until", &mut self.index_until),
@@ -364,7 +368,16 @@ impl Config {
 
     /// Where OpenSearch is, and as whom it is called.
     pub fn opensearch(&self) -> Result<Search, ConfigError> {
-        let url = url(&needed("opensearch_url", &self.opensearch_url)?)?;
+        self.called_at(url("opensearch_url", &needed("opensearch_url", &self.opensearch_url)?)?)
+    }
+
+    /// Where Dashboards is, if anywhere. It takes the names and signatures that OpenSearch takes.
+    pub fn dashboards(&self) -> Result<Option<Search>, ConfigError> {
+        let given = self.dashboards_url.as_ref().filter(|url| !url.is_empty());
+        given.map(|given| self.called_at(url("dashboards_url", given)?)).transpose()
+    }
+
+    fn called_at(&self, url: String) -> Result<Search, ConfigError> {
         let ca_file = self.opensearch_ca_file.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         Ok(Search { url, auth: self.auth()?, ca_file })
     }
@@ -510,11 +523,11 @@ fn whole(key: &'static str, text: &str, range: std::ops::RangeInclusive<usize>) 
     }
 }
 
-fn url(text: &str) -> Result<String, ConfigError> {
+fn url(key: &'static str, text: &str) -> Result<String, ConfigError> {
     if text.starts_with("https://") || text.starts_with("http://") {
         return Ok(text.trim_end_matches('/').to_owned());
     }
-    Err(refused("opensearch_url", text, "begin it with https://"))
+    Err(refused(key, text, "begin it with https://"))
 }
 
 impl Settings {
@@ -573,6 +586,16 @@ mod tests {
         assert_eq!(settings.index.prefix, "b");
         let expected = Search { url: "https://search.example".into(), auth: Auth::SigV4, ca_file: None };
         assert_eq!(places.opensearch, expected);
+    }
+
+    #[test]
+    fn dashboards_are_called_as_the_domain_is_and_only_where_their_url_is_given() {
+        assert_eq!(config("").dashboards().unwrap(), None);
+        let given = config("opensearch_auth = \"none\"\ndashboards_url = \"https://search.example/_dashboards/\"");
+        let expected = Search { url: "https://search.example/_dashboards".into(), auth: Auth::None, ca_file: None };
+        assert_eq!(given.dashboards().unwrap(), Some(expected));
+        let refused = config("dashboards_url = \"search.example\"").dashboards().unwrap_err();
+        assert_eq!(refused.to_string(), "`dashboards_url` is `search.example`: begin it with https://");
     }
 
     #[test]

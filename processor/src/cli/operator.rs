@@ -33,6 +33,11 @@ shards, belongs into PREFIX-custom, which is made empty and never written again.
 are there already keep their mapping: set up before the first event, and after an upgrade the
 next day's index has the new fields.
 
+With --dashboards-url four dashboards (web attacks, incidents, actors, pipeline health) with their
+searches and index patterns come into Dashboards, for all who log in. Those that have our ids are
+put back to what this version wants: copy a dashboard before you change it. `saved-objects` prints
+them for an import by hand.
+
 Asks as an administrator: settings and credentials are those of `run`, whose role may not do it.
 
 Exit codes: 0 done, 1 a plugin is missing and --allow-missing was not given, 64 usage, 69 the
@@ -41,6 +46,7 @@ domain does not answer, refuses, or is too old, 78 configuration.
 Examples:
   twosec-processor setup --dry-run --retention-days 90
   twosec-processor setup --retention-days 90 --writer arn:aws:iam::123456789012:role/twosec-processor
+  twosec-processor setup --dashboards-url https://search.example.com/_dashboards
   TWOSEC_OPENSEARCH_URL=http://127.0.0.1:9200 TWOSEC_OPENSEARCH_AUTH=none twosec-processor setup";
 
 #[derive(Debug, Args)]
@@ -54,6 +60,10 @@ pub struct SetupArgs {
     /// given more than once.
     #[arg(long = "writer", value_name = "ARN")]
     writers: Vec<String>,
+    /// OpenSearch Dashboards, to put dashboards into; without it, the setting `dashboards_url`,
+    /// and without that nothing is sent there.
+    #[arg(long, value_name = "URL")]
+    dashboards_url: Option<String>,
     /// Print what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -69,13 +79,19 @@ pub struct SetupArgs {
 
 /// Brings a domain to what the index needs.
 pub fn set_up(args: &SetupArgs) -> anyhow::Result<ExitCode> {
-    let config = configured(&args.config)?;
-    let search = config.opensearch()?;
+    let mut config = configured(&args.config)?;
+    config.dashboards_url = args.dashboards_url.clone().or(config.dashboards_url);
+    let (search, dashboards) = (config.opensearch()?, config.dashboards()?);
     let wanted =
         Wanted { prefix: config.prefix()?, retention_days: args.retention_days, writers: args.writers.clone() };
     let report = run(async {
         let sdk = aws::sdk_config().await;
-        Ok(setup::set_up(&connect::domain(&sdk, &search)?, &wanted, args.dry_run).await?)
+        let mut report = setup::set_up(&connect::domain(&sdk, &search)?, &wanted, args.dry_run).await?;
+        if let Some(dashboards) = &dashboards {
+            let objects = setup::saved::saved_objects(&wanted.prefix);
+            report.parts.extend(setup::show(&connect::domain(&sdk, dashboards)?, &objects, args.dry_run).await?);
+        }
+        Ok(report)
     })?;
     print(&report, &report.to_string(), args.json)?;
     if !report.lacks_plugins() || args.allow_missing {

@@ -1,5 +1,5 @@
 //! Puts into a domain what the index needs: templates, a policy for old indices, a role for
-//! those who index. Doing it again changes nothing.
+//! those who index. And into its Dashboards what they show. Doing it again changes nothing.
 //!
 //! What is there is read first, so that only what differs is written, and `dry_run` can tell it.
 //! A plugin that the domain does not have answers `no handler found`; what it would hold is named
@@ -7,7 +7,10 @@
 
 mod parts;
 mod diff;
+pub mod saved;
+mod dashboards;
 
+pub use dashboards::{Body, Dashboards, show};
 pub use parts::{Part, Wanted};
 
 use crate::index::IndexError;
@@ -45,6 +48,10 @@ pub enum SetupError {
     Version(String),
     #[error("the domain refuses {what} with {status}: {answer}")]
     Refused { what: String, status: u16, answer: String },
+    #[error("Dashboards does not answer as it is set up (`dashboards_url`)")]
+    Dashboards(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("Dashboards refuses {what} with {status}: {answer}")]
+    DashboardsRefused { what: String, status: u16, answer: String },
 }
 
 /// What became, or would become, of a part.
