@@ -19,6 +19,9 @@ use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::proxy::{self, Proxy};
 use tests::servers::{self, Places, sdk_at};
 
+#[path = "live_processor/dashboards.rs"]
+mod dashboards;
+
 const LINES_A_SECOND: usize = 2_500;
 
 /// Between two kills of a processor.
@@ -103,9 +106,14 @@ impl World {
 
     /// An agent that tails `access.log`.
     fn agent(&self) -> Running {
+        self.agent_with("")
+    }
+
+    /// The same, with more in its configuration.
+    fn agent_with(&self, more: &str) -> Running {
         let folder = self.folder.path();
         let config = format!(
-            "host_id = \"web-1\"\n[stream]\nname = \"{}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
+            "host_id = \"web-1\"\n[stream]\nname = \"{}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n{more}",
             self.name,
             folder.join("access.log").display(),
             folder.join("spool").display()

@@ -297,7 +297,7 @@ const HEALTH: Board = Board {
                 events("newest", "Newest line", "", Number(Max("@timestamp", "Newest line"))),
                 events("unread", "Not readable", "event.kind:pipeline_error", Number(Count("Not readable"))),
                 events("gaps", "Gaps", "twosec.gap.reason:*", Number(Count("Gaps"))),
-                events("undated", "Without a day", "_index:*-undated", Number(Count("Without a day"))),
+                events("undated", "Without a day", "_index:\"{prefix}-undated\"", Number(Count("Without a day"))),
                 events("cut", "Cut", "twosec.cut_from:*", Number(Count("Cut"))),
             ],
         ),

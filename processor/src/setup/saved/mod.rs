@@ -40,7 +40,8 @@ pub struct Panel {
     pub name: &'static str,
     pub title: &'static str,
     pub source: Source,
-    /// What is counted, in Lucene's query language; all, where it is empty.
+    /// What is counted, in Lucene's query language; all, where it is empty. `{prefix}` is that of
+    /// the indices.
     pub query: &'static str,
     pub show: Show,
 }
@@ -172,7 +173,7 @@ impl Names<'_> {
     fn panel(&self, board: &Board, panel: &Panel) -> SavedObject {
         let title = self.title(panel.title);
         let mut source = json!({
-            "query": {"language": "lucene", "query": panel.query()},
+            "query": {"language": "lucene", "query": panel.query().replace("{prefix}", self.prefix)},
             "filter": [],
             "indexRefName": "kibanaSavedObjectMeta.searchSourceJSON.index",
         });
