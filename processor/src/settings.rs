@@ -3,6 +3,7 @@
 //! Every setting also has an environment variable, because a Fargate task is configured
 //! that way; the variable wins.
 
+use crate::setup::Channel;
 use event::classify::{Classifier, DropIn};
 use event::document::IndexNames;
 use event::redaction::KEY_BYTES;
@@ -45,6 +46,12 @@ pub struct Config {
     /// OpenSearch Dashboards, where `setup` puts dashboards; it is called as OpenSearch is. Such
     /// as `https://search-x.eu-central-1.es.amazonaws.com/_dashboards`. `TWOSEC_DASHBOARDS_URL`
     pub dashboards_url: Option<String>,
+    /// Who is told of an attack that likely worked, and of silence, by monitors that `setup` puts:
+    /// the address of a webhook, the ARN of an SNS topic, or the id of a channel that is there.
+    /// `TWOSEC_ALERTS_TO`
+    pub alerts_to: Option<String>,
+    /// The IAM role with which the domain may publish to that topic. `TWOSEC_ALERTS_ROLE`
+    pub alerts_role: Option<String>,
     /// What index names begin with; default `twosec`. `TWOSEC_INDEX_PREFIX`
     pub index_prefix: Option<String>,
     /// First day that has an index of its own, such as `2020-01-01`. `TWOSEC_INDEX_FROM`
@@ -286,7 +293,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 27] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 29] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -297,6 +304,8 @@ impl Config {
             ("opensearch_password", &mut self.opensearch_password),
             ("opensearch_ca_file", &mut self.opensearch_ca_file),
             ("dashboards_url", &mut self.dashboards_url),
+            ("alerts_to", &mut self.alerts_to),
+            ("alerts_role", &mut self.alerts_role),
             ("index_prefix", &mut self.index_prefix),
             ("index_from", &mut self.index_from),
             ("index_until", &mut self.index_until),
@@ -375,6 +384,25 @@ impl Config {
     pub fn dashboards(&self) -> Result<Option<Search>, ConfigError> {
         let given = self.dashboards_url.as_ref().filter(|url| !url.is_empty());
         given.map(|given| self.called_at(url("dashboards_url", given)?)).transpose()
+    }
+
+    /// Who is told, if anybody. The refusal does not repeat an address, which may be a secret.
+    pub fn alerts(&self) -> Result<Option<Channel>, ConfigError> {
+        let Some(to) = self.alerts_to.as_ref().filter(|to| !to.is_empty()) else {
+            return Ok(None);
+        };
+        let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let instead = "begin it with https:// or arn:aws:sns:, or write the id of a channel";
+        match to {
+            slack if slack.starts_with("https://hooks.slack.com/") => Ok(Some(Channel::Slack(slack.clone()))),
+            webhook if webhook.starts_with("https://") => Ok(Some(Channel::Webhook(webhook.clone()))),
+            topic if topic.starts_with("arn:") && topic.contains(":sns:") => {
+                let role = self.alerts_role.clone().filter(|role| !role.is_empty());
+                Ok(Some(Channel::Sns { topic: topic.clone(), role }))
+            }
+            id if id.bytes().all(is_id) => Ok(Some(Channel::Known(id.clone()))),
+            _ => Err(refused("alerts_to", "...", instead)),
+        }
     }
 
     fn called_at(&self, url: String) -> Result<Search, ConfigError> {
@@ -596,6 +624,22 @@ mod tests {
         assert_eq!(given.dashboards().unwrap(), Some(expected));
         let refused = config("dashboards_url = \"search.example\"").dashboards().unwrap_err();
         assert_eq!(refused.to_string(), "`dashboards_url` is `search.example`: begin it with https://");
+    }
+
+    #[test]
+    fn alerts_go_to_a_webhook_a_topic_or_a_channel_that_is_there() {
+        let alerts =
+            |to: &str| config(&format!("alerts_to = \"{to}\"\nalerts_role = \"arn:aws:iam::1:role/r\"")).alerts();
+        let (slack, other) = ("https://hooks.slack.com/services/T/B/X", "https://tell.example/us");
+        assert_eq!(alerts(slack).unwrap(), Some(Channel::Slack(slack.into())));
+        assert_eq!(alerts(other).unwrap(), Some(Channel::Webhook(other.into())));
+        let topic = "arn:aws:sns:eu-central-1:123456789012:alarms";
+        let role = Some("arn:aws:iam::1:role/r".into());
+        assert_eq!(alerts(topic).unwrap(), Some(Channel::Sns { topic: topic.into(), role }));
+        assert_eq!(alerts("on-call").unwrap(), Some(Channel::Known("on-call".into())));
+        assert_eq!(config("").alerts().unwrap(), None);
+        let told = "`alerts_to` is `...`: begin it with https:// or arn:aws:sns:, or write the id of a channel";
+        assert_eq!(alerts("ftp://key@tell.example").unwrap_err().to_string(), told);
     }
 
     #[test]

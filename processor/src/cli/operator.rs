@@ -47,6 +47,8 @@ Examples:
   twosec-processor setup --dry-run --retention-days 90
   twosec-processor setup --retention-days 90 --writer arn:aws:iam::123456789012:role/twosec-processor
   twosec-processor setup --dashboards-url https://search.example.com/_dashboards
+  twosec-processor setup --alerts-to arn:aws:sns:eu-central-1:123456789012:alarms \\
+      --alerts-role arn:aws:iam::123456789012:role/publish
   TWOSEC_OPENSEARCH_URL=http://127.0.0.1:9200 TWOSEC_OPENSEARCH_AUTH=none twosec-processor setup";
 
 #[derive(Debug, Args)]
@@ -64,6 +66,14 @@ pub struct SetupArgs {
     /// and without that nothing is sent there.
     #[arg(long, value_name = "URL")]
     dashboards_url: Option<String>,
+    /// Who is told of an attack that likely worked, and of an hour without lines: the address of a
+    /// webhook (of Slack, too), the ARN of an SNS topic, or the id of a channel that is there;
+    /// without it, the setting `alerts_to`, and without that no monitor is made.
+    #[arg(long, value_name = "WHERE")]
+    alerts_to: Option<String>,
+    /// The IAM role with which the domain may publish to that topic.
+    #[arg(long, value_name = "ARN")]
+    alerts_role: Option<String>,
     /// Print what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -81,9 +91,15 @@ pub struct SetupArgs {
 pub fn set_up(args: &SetupArgs) -> anyhow::Result<ExitCode> {
     let mut config = configured(&args.config)?;
     config.dashboards_url = args.dashboards_url.clone().or(config.dashboards_url);
+    config.alerts_to = args.alerts_to.clone().or(config.alerts_to);
+    config.alerts_role = args.alerts_role.clone().or(config.alerts_role);
     let (search, dashboards) = (config.opensearch()?, config.dashboards()?);
-    let wanted =
-        Wanted { prefix: config.prefix()?, retention_days: args.retention_days, writers: args.writers.clone() };
+    let wanted = Wanted {
+        prefix: config.prefix()?,
+        retention_days: args.retention_days,
+        writers: args.writers.clone(),
+        alerts: config.alerts()?,
+    };
     let report = run(async {
         let sdk = aws::sdk_config().await;
         let mut report = setup::set_up(&connect::domain(&sdk, &search)?, &wanted, args.dry_run).await?;

@@ -157,6 +157,7 @@ impl setup::Domain for OpenSearch {
     ) -> Result<setup::Answer, IndexError> {
         let method = match method {
             setup::Method::Get => Method::GET,
+            setup::Method::Post => Method::POST,
             setup::Method::Put => Method::PUT,
         };
         let (headers, body) = body.map_or((&[][..], Vec::new()), |body| (JSON, body.to_string().into_bytes()));
