@@ -353,6 +353,10 @@ async fn a_second_setup_finds_everything_as_wanted() {
     let actions: Vec<&Value> = second["parts"].as_array().unwrap().iter().map(|part| &part["action"]).collect();
     // This server has no ISM.
     assert_eq!(actions, ["same", "same", "same", "missing"], "{second:#}");
+    let (code, told) = world.report(&["setup", "--allow-missing", "--alerts-to", "https://tell.example"]).await;
+    assert_eq!(code, Some(0), "{told:#}");
+    // Nor can it tell anybody: a channel and two monitors.
+    assert!(told["parts"].as_array().unwrap()[3..].iter().all(|part| part["action"] == "missing"), "{told:#}");
     let (code, _) = world.report(&["setup", "--retention-days", "30"]).await;
     assert_eq!(code, Some(1), "a missing plugin is told by the exit code, unless that is allowed");
 }

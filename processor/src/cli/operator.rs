@@ -38,6 +38,10 @@ searches and index patterns come into Dashboards, for all who log in. Those that
 put back to what this version wants: copy a dashboard before you change it. `saved-objects` prints
 them for an import by hand.
 
+With --alerts-to two monitors look every five minutes: for incidents that likely succeeded, and
+whether a line of the last hour is there. Each tells at most twice an hour. A monitor that you have
+disabled stays so until a version changes it.
+
 Asks as an administrator: settings and credentials are those of `run`, whose role may not do it.
 
 Exit codes: 0 done, 1 a plugin is missing and --allow-missing was not given, 64 usage, 69 the

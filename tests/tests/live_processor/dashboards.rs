@@ -1,9 +1,10 @@
-//! What each panel of the dashboards asks, asked of OpenSearch itself.
+//! What each panel of the dashboards and each monitor asks, asked of OpenSearch itself.
 
 use super::{Running, World, server};
 use event::document::IndexNames;
 use event::line::{Host, Origin};
 use event::{Document, Event, Format, HostKey};
+use processor::setup::{Channel, Wanted};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +50,30 @@ impl World {
         let call = call.header("content-type", "application/x-ndjson").body(lines.collect::<String>());
         let answer: Value = serde_json::from_slice(&call.send().await.unwrap().bytes().await.unwrap()).unwrap();
         assert_eq!(answer["errors"], false, "{answer}");
+    }
+
+    /// What a monitor asks, over the time of the sample; and what it cannot tell of the answer.
+    async fn not_told(&self) -> Vec<String> {
+        let alerts = Some(Channel::Known("on-call".into()));
+        let wanted = Wanted { prefix: self.name.clone(), retention_days: None, writers: Vec::new(), alerts };
+        let mut found = Vec::new();
+        for part in wanted.parts().iter().filter(|part| part.what.starts_with("monitor")) {
+            let search = &part.body["inputs"][0]["search"];
+            let body = search["query"].to_string().replace("[now-1h TO now]", "[2026-11-16 TO 2026-11-17]");
+            let body = serde_json::from_str(&body).unwrap();
+            let answer = self.ask(&format!("{}/_search", search["indices"][0].as_str().unwrap()), body).await;
+            if answer["hits"]["total"]["value"].as_u64().unwrap_or(0) == 0 {
+                found.push(format!("{}: no document: {answer}", part.what));
+            }
+            let message =
+                part.body["triggers"][0]["query_level_trigger"]["actions"][0]["message_template"]["source"].to_string();
+            for hit in answer["hits"]["hits"].as_array().into_iter().flatten() {
+                let fields = message.split("{{_source.").skip(1).filter_map(|rest| rest.split("}}").next());
+                let is_absent = |name: &&str| hit.pointer(&format!("/_source/{}", name.replace('.', "/"))).is_none();
+                found.extend(fields.filter(is_absent).map(|name| format!("{}: no {name} in {hit}", part.what)));
+            }
+        }
+        found
     }
 
     /// What `saved-objects` prints.
@@ -165,7 +190,7 @@ impl Panel {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_panel_of_the_dashboards_shows_something_of_the_sample() {
+async fn every_panel_and_every_monitor_finds_something_in_the_sample() {
     let world = World::with(1, proxy::Faults::default()).await;
     assert_eq!(world.report(&["setup"]).await.0, Some(0));
     world.fill().await;
@@ -173,7 +198,7 @@ async fn every_panel_of_the_dashboards_shows_something_of_the_sample() {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let patterns = objects.iter().filter(|object| object["type"] == "index-pattern");
     let patterns = patterns.map(|object| (text(&object["id"]), text(&object["attributes"]["title"]))).collect();
-    let mut empty = Vec::new();
+    let mut empty = world.not_told().await;
     let mut panels = 0;
     for panel in objects.iter().filter_map(|object| Panel::of(object, &patterns)) {
         panels += 1;
