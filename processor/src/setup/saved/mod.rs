@@ -1,4 +1,4 @@
-//! What OpenSearch Dashboards shows: index patterns, searches, and the dashboards of [`boards`].
+//! What OpenSearch Dashboards shows: index patterns, searches, and the dashboards of [`BOARDS`].
 //!
 //! A panel is told in a few words; the saved object that Dashboards reads is made from them. Ids
 //! are fixed, so that a later version finds what an earlier one has made.
@@ -257,21 +257,13 @@ impl Panel {
 
     /// What Dashboards calls the state of a visualization, without what it fills in by itself.
     fn vis_state(&self, title: &str) -> Value {
-        let kind = match self.show {
-            Show::Number(_) => "metric",
-            Show::Table(..) => "table",
-            Show::OverTime(_) => "histogram",
-            Show::Shares(_) => "pie",
-            Show::Map(_) => "tile_map",
-            Show::Documents(_) => unreachable!("documents are a search"),
-        };
-        let mut params = match self.show {
-            Show::Number(_) => number_params(),
-            Show::Table(..) => table_params(),
-            Show::OverTime(_) => bar_params(),
-            Show::Shares(_) => json!({"isDonut": true, "addLegend": true, "legendPosition": "right",
-                "labels": {"show": false, "values": true, "last_level": true, "truncate": 100}}),
-            Show::Map(_) | Show::Documents(_) => map_params(),
+        let (kind, mut params) = match self.show {
+            Show::Number(_) => ("metric", number_params()),
+            Show::Table(..) => ("table", table_params()),
+            Show::OverTime(_) => ("histogram", bar_params()),
+            Show::Shares(_) => ("pie", ring_params()),
+            Show::Map(_) => ("tile_map", map_params()),
+            Show::Documents(_) => unreachable!("documents are a search, not a drawing"),
         };
         params["type"] = json!(kind);
         params["addTooltip"] = json!(true);
@@ -403,6 +395,15 @@ fn bar_params() -> Value {
         "addTimeMarker": false,
         "labels": {"show": false},
         "thresholdLine": {"show": false, "value": 10, "width": 1, "style": "full", "color": "#E7664C"},
+    })
+}
+
+fn ring_params() -> Value {
+    json!({
+        "isDonut": true,
+        "addLegend": true,
+        "legendPosition": "right",
+        "labels": {"show": false, "values": true, "last_level": true, "truncate": 100},
     })
 }
 
