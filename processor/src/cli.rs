@@ -37,7 +37,8 @@ const EXAMPLES: &str = "\
 Examples:
   twosec-processor check          are the settings good, and what do they mean?
   twosec-processor template       how OpenSearch is to index the events
-  twosec-processor setup          templates and policies into OpenSearch
+  twosec-processor saved-objects  dashboards, for an import by hand
+  twosec-processor setup          templates, policies and dashboards into OpenSearch
   twosec-processor verify         is the archive whole, and as it was written?
   twosec-processor replay --from 2026-11-01    index from the archive again
   twosec-processor redrive        dead letters into the index again
@@ -58,6 +59,16 @@ Examples:
   twosec-processor template --prefix shop > shop.json
   curl -X PUT https://search.example.com/_index_template/shop --json @shop.json";
 
+const SAVED_OBJECTS_EXAMPLES: &str = "\
+`setup --dashboards-url URL` puts the same into Dashboards by itself. In Dashboards they are imported
+under Management, Saved objects; Dashboards 2.11 and later read them.
+
+Examples:
+  twosec-processor saved-objects > twosec.ndjson
+  curl -X POST 'https://search.example.com/_dashboards/api/saved_objects/_import?overwrite=true' \\
+      -H 'osd-xsrf: true' -H 'securitytenant: global' --form file=@twosec.ndjson
+  twosec-processor saved-objects --prefix shop | jq -r .attributes.title";
+
 /// Reads a Kinesis stream, archives every line in S3, and indexes events into OpenSearch.
 #[derive(Debug, Parser)]
 #[command(name = "twosec-processor", version, after_help = EXAMPLES)]
@@ -71,7 +82,8 @@ enum Command {
     /// Process until SIGTERM.
     #[cfg(feature = "aws")]
     Run(ConfigArgs),
-    /// Put templates, a policy for old indices, and a role into OpenSearch, where they differ.
+    /// Put templates, a policy for old indices, a role and dashboards into OpenSearch, where they
+    /// differ.
     #[cfg(feature = "aws")]
     Setup(operator::SetupArgs),
     /// Prove that the archive is whole and as it was written, or say what is wrong with it.
@@ -92,6 +104,8 @@ enum Command {
     Check(ConfigArgs),
     /// Print the index template for OpenSearch 2.12 or later, as JSON.
     Template(TemplateArgs),
+    /// Print the dashboards for OpenSearch Dashboards, as NDJSON.
+    SavedObjects(SavedObjectsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +118,16 @@ struct ConfigArgs {
 #[derive(Debug, Args)]
 #[command(after_help = TEMPLATE_EXAMPLES)]
 struct TemplateArgs {
+    /// What the names of the indices begin with; without it, the setting `index_prefix`.
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = SAVED_OBJECTS_EXAMPLES)]
+struct SavedObjectsArgs {
     /// What the names of the indices begin with; without it, the setting `index_prefix`.
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
@@ -140,6 +164,7 @@ pub fn main() -> ExitCode {
             read(&args).and_then(|(settings, places)| print(&settings, &places)).map(|()| ExitCode::SUCCESS)
         }
         Command::Template(args) => template(args, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Command::SavedObjects(args) => saved_objects(args, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
     };
     match ended {
         Ok(code) => code,
@@ -207,6 +232,13 @@ fn template(args: TemplateArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let mut config = configured(&args.config)?;
     config.index_prefix = args.prefix.or(config.index_prefix);
     Ok(writeln!(out, "{:#}", event::fields::index_template(&config.prefix()?))?)
+}
+
+fn saved_objects(args: SavedObjectsArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut config = configured(&args.config)?;
+    config.index_prefix = args.prefix.or(config.index_prefix);
+    let objects = crate::setup::saved::saved_objects(&config.prefix()?);
+    Ok(out.write_all(crate::setup::saved::ndjson(&objects).as_bytes())?)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

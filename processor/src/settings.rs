@@ -3,6 +3,7 @@
 //! Every setting also has an environment variable, because a Fargate task is configured
 //! that way; the variable wins.
 
+use crate::setup::Channel;
 use event::classify::{Classifier, DropIn};
 use event::document::{IndexNames, IndexPeriod};
 use event::redaction::KEY_BYTES;
@@ -42,6 +43,15 @@ pub struct Config {
     /// A file of certificate authorities, as PEM, that are trusted beside those of the system.
     /// `TWOSEC_OPENSEARCH_CA_FILE`
     pub opensearch_ca_file: Option<String>,
+    /// OpenSearch Dashboards, where `setup` puts dashboards; it is called as OpenSearch is. Such
+    /// as `https://search-x.eu-central-1.es.amazonaws.com/_dashboards`. `TWOSEC_DASHBOARDS_URL`
+    pub dashboards_url: Option<String>,
+    /// Who is told of an attack that likely worked, and of silence, by monitors that `setup` puts:
+    /// the address of a webhook, the ARN of an SNS topic, or the id of a channel that is there.
+    /// `TWOSEC_ALERTS_TO`
+    pub alerts_to: Option<String>,
+    /// The IAM role with which the domain may publish to that topic. `TWOSEC_ALERTS_ROLE`
+    pub alerts_role: Option<String>,
     /// What index names begin with; default `twosec`. `TWOSEC_INDEX_PREFIX`
     pub index_prefix: Option<String>,
     /// `day` (default), or `month` for fewer shards where there are few lines. A line that comes
@@ -293,7 +303,7 @@ impl Config {
         self
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 28] {
+    fn entries(&mut self) -> [(&'static str, &mut Option<String>); 31] {
         [
             ("stream", &mut self.stream),
             ("lease_table", &mut self.lease_table),
@@ -303,6 +313,9 @@ impl Config {
             ("opensearch_user", &mut self.opensearch_user),
             ("opensearch_password", &mut self.opensearch_password),
             ("opensearch_ca_file", &mut self.opensearch_ca_file),
+            ("dashboards_url", &mut self.dashboards_url),
+            ("alerts_to", &mut self.alerts_to),
+            ("alerts_role", &mut self.alerts_role),
             ("index_prefix", &mut self.index_prefix),
             ("index_period", &mut self.index_period),
             ("index_from", &mut self.index_from),
@@ -377,7 +390,35 @@ impl Config {
 
     /// Where OpenSearch is, and as whom it is called.
     pub fn opensearch(&self) -> Result<Search, ConfigError> {
-        let url = url(&needed("opensearch_url", &self.opensearch_url)?)?;
+        self.called_at(url("opensearch_url", &needed("opensearch_url", &self.opensearch_url)?)?)
+    }
+
+    /// Where Dashboards is, if anywhere. It takes the names and signatures that OpenSearch takes.
+    pub fn dashboards(&self) -> Result<Option<Search>, ConfigError> {
+        let given = self.dashboards_url.as_ref().filter(|url| !url.is_empty());
+        given.map(|given| self.called_at(url("dashboards_url", given)?)).transpose()
+    }
+
+    /// Who is told, if anybody. The refusal does not repeat an address, which may be a secret.
+    pub fn alerts(&self) -> Result<Option<Channel>, ConfigError> {
+        let Some(to) = self.alerts_to.as_ref().filter(|to| !to.is_empty()) else {
+            return Ok(None);
+        };
+        let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let instead = "begin it with https:// or arn:aws:sns:, or write the id of a channel";
+        match to {
+            slack if slack.starts_with("https://hooks.slack.com/") => Ok(Some(Channel::Slack(slack.clone()))),
+            webhook if webhook.starts_with("https://") => Ok(Some(Channel::Webhook(webhook.clone()))),
+            topic if topic.starts_with("arn:") && topic.contains(":sns:") => {
+                let role = self.alerts_role.clone().filter(|role| !role.is_empty());
+                Ok(Some(Channel::Sns { topic: topic.clone(), role }))
+            }
+            id if id.bytes().all(is_id) => Ok(Some(Channel::Known(id.clone()))),
+            _ => Err(refused("alerts_to", "...", instead)),
+        }
+    }
+
+    fn called_at(&self, url: String) -> Result<Search, ConfigError> {
         let ca_file = self.opensearch_ca_file.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         Ok(Search { url, auth: self.auth()?, ca_file })
     }
@@ -542,11 +583,11 @@ fn whole(key: &'static str, text: &str, range: std::ops::RangeInclusive<usize>) 
     }
 }
 
-fn url(text: &str) -> Result<String, ConfigError> {
+fn url(key: &'static str, text: &str) -> Result<String, ConfigError> {
     if text.starts_with("https://") || text.starts_with("http://") {
         return Ok(text.trim_end_matches('/').to_owned());
     }
-    Err(refused("opensearch_url", text, "begin it with https://"))
+    Err(refused(key, text, "begin it with https://"))
 }
 
 impl Settings {
@@ -606,6 +647,32 @@ mod tests {
         assert_eq!(settings.index.prefix, "b");
         let expected = Search { url: "https://search.example".into(), auth: Auth::SigV4, ca_file: None };
         assert_eq!(places.opensearch, expected);
+    }
+
+    #[test]
+    fn dashboards_are_called_as_the_domain_is_and_only_where_their_url_is_given() {
+        assert_eq!(config("").dashboards().unwrap(), None);
+        let given = config("opensearch_auth = \"none\"\ndashboards_url = \"https://search.example/_dashboards/\"");
+        let expected = Search { url: "https://search.example/_dashboards".into(), auth: Auth::None, ca_file: None };
+        assert_eq!(given.dashboards().unwrap(), Some(expected));
+        let refused = config("dashboards_url = \"search.example\"").dashboards().unwrap_err();
+        assert_eq!(refused.to_string(), "`dashboards_url` is `search.example`: begin it with https://");
+    }
+
+    #[test]
+    fn alerts_go_to_a_webhook_a_topic_or_a_channel_that_is_there() {
+        let alerts =
+            |to: &str| config(&format!("alerts_to = \"{to}\"\nalerts_role = \"arn:aws:iam::1:role/r\"")).alerts();
+        let (slack, other) = ("https://hooks.slack.com/services/T/B/X", "https://tell.example/us");
+        assert_eq!(alerts(slack).unwrap(), Some(Channel::Slack(slack.into())));
+        assert_eq!(alerts(other).unwrap(), Some(Channel::Webhook(other.into())));
+        let topic = "arn:aws:sns:eu-central-1:123456789012:alarms";
+        let role = Some("arn:aws:iam::1:role/r".into());
+        assert_eq!(alerts(topic).unwrap(), Some(Channel::Sns { topic: topic.into(), role }));
+        assert_eq!(alerts("on-call").unwrap(), Some(Channel::Known("on-call".into())));
+        assert_eq!(config("").alerts().unwrap(), None);
+        let told = "`alerts_to` is `...`: begin it with https:// or arn:aws:sns:, or write the id of a channel";
+        assert_eq!(alerts("ftp://key@tell.example").unwrap_err().to_string(), told);
     }
 
     #[test]

@@ -26,6 +26,9 @@ use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::proxy::{self, Proxy};
 use tests::servers::{self, Places, sdk_at};
 
+#[path = "live_processor/dashboards.rs"]
+mod dashboards;
+
 const LINES_A_SECOND: usize = 2_500;
 
 /// Between two kills of a processor.
@@ -110,9 +113,14 @@ impl World {
 
     /// An agent that tails `access.log`.
     fn agent(&self) -> Running {
+        self.agent_with("")
+    }
+
+    /// The same, with more in its configuration.
+    fn agent_with(&self, more: &str) -> Running {
         let folder = self.folder.path();
         let config = format!(
-            "host_id = \"web-1\"\n[stream]\nname = \"{}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
+            "host_id = \"web-1\"\n[stream]\nname = \"{}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n{more}",
             self.name,
             folder.join("access.log").display(),
             folder.join("spool").display()
@@ -352,6 +360,10 @@ async fn a_second_setup_finds_everything_as_wanted() {
     let actions: Vec<&Value> = second["parts"].as_array().unwrap().iter().map(|part| &part["action"]).collect();
     // This server has no ISM.
     assert_eq!(actions, ["same", "same", "same", "missing"], "{second:#}");
+    let (code, told) = world.report(&["setup", "--allow-missing", "--alerts-to", "https://tell.example"]).await;
+    assert_eq!(code, Some(0), "{told:#}");
+    // Nor can it tell anybody: a channel and two monitors.
+    assert!(told["parts"].as_array().unwrap()[3..].iter().all(|part| part["action"] == "missing"), "{told:#}");
     let (code, _) = world.report(&["setup", "--retention-days", "30"]).await;
     assert_eq!(code, Some(1), "a missing plugin is told by the exit code, unless that is allowed");
 }

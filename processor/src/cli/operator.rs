@@ -33,6 +33,15 @@ shards, belongs into PREFIX-custom, which is made empty and never written again.
 are there already keep their mapping: set up before the first event, and after an upgrade the
 next day's index has the new fields.
 
+With --dashboards-url four dashboards (web attacks, incidents, actors, pipeline health) with their
+searches and index patterns come into Dashboards, for all who log in. Those that have our ids are
+put back to what this version wants: copy a dashboard before you change it. `saved-objects` prints
+them for an import by hand.
+
+With --alerts-to two monitors look every five minutes: for incidents that likely succeeded, and
+whether a line of the last hour is there. Each tells at most twice an hour. A monitor that you have
+disabled stays so until a version changes it.
+
 Asks as an administrator: settings and credentials are those of `run`, whose role may not do it.
 
 Exit codes: 0 done, 1 a plugin is missing and --allow-missing was not given, 64 usage, 69 the
@@ -41,6 +50,9 @@ domain does not answer, refuses, or is too old, 78 configuration.
 Examples:
   twosec-processor setup --dry-run --retention-days 90
   twosec-processor setup --retention-days 90 --writer arn:aws:iam::123456789012:role/twosec-processor
+  twosec-processor setup --dashboards-url https://search.example.com/_dashboards
+  twosec-processor setup --alerts-to arn:aws:sns:eu-central-1:123456789012:alarms \\
+      --alerts-role arn:aws:iam::123456789012:role/publish
   TWOSEC_OPENSEARCH_URL=http://127.0.0.1:9200 TWOSEC_OPENSEARCH_AUTH=none twosec-processor setup";
 
 #[derive(Debug, Args)]
@@ -54,6 +66,18 @@ pub struct SetupArgs {
     /// given more than once.
     #[arg(long = "writer", value_name = "ARN")]
     writers: Vec<String>,
+    /// OpenSearch Dashboards, to put dashboards into; without it, the setting `dashboards_url`,
+    /// and without that nothing is sent there.
+    #[arg(long, value_name = "URL")]
+    dashboards_url: Option<String>,
+    /// Who is told of an attack that likely worked, and of an hour without lines: the address of a
+    /// webhook (of Slack, too), the ARN of an SNS topic, or the id of a channel that is there;
+    /// without it, the setting `alerts_to`, and without that no monitor is made.
+    #[arg(long, value_name = "WHERE")]
+    alerts_to: Option<String>,
+    /// The IAM role with which the domain may publish to that topic.
+    #[arg(long, value_name = "ARN")]
+    alerts_role: Option<String>,
     /// Print what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -69,13 +93,25 @@ pub struct SetupArgs {
 
 /// Brings a domain to what the index needs.
 pub fn set_up(args: &SetupArgs) -> anyhow::Result<ExitCode> {
-    let config = configured(&args.config)?;
-    let search = config.opensearch()?;
-    let wanted =
-        Wanted { prefix: config.prefix()?, retention_days: args.retention_days, writers: args.writers.clone() };
+    let mut config = configured(&args.config)?;
+    config.dashboards_url = args.dashboards_url.clone().or(config.dashboards_url);
+    config.alerts_to = args.alerts_to.clone().or(config.alerts_to);
+    config.alerts_role = args.alerts_role.clone().or(config.alerts_role);
+    let (search, dashboards) = (config.opensearch()?, config.dashboards()?);
+    let wanted = Wanted {
+        prefix: config.prefix()?,
+        retention_days: args.retention_days,
+        writers: args.writers.clone(),
+        alerts: config.alerts()?,
+    };
     let report = run(async {
         let sdk = aws::sdk_config().await;
-        Ok(setup::set_up(&connect::domain(&sdk, &search)?, &wanted, args.dry_run).await?)
+        let mut report = setup::set_up(&connect::domain(&sdk, &search)?, &wanted, args.dry_run).await?;
+        if let Some(dashboards) = &dashboards {
+            let objects = setup::saved::saved_objects(&wanted.prefix);
+            report.parts.extend(setup::show(&connect::domain(&sdk, dashboards)?, &objects, args.dry_run).await?);
+        }
+        Ok(report)
     })?;
     print(&report, &report.to_string(), args.json)?;
     if !report.lacks_plugins() || args.allow_missing {

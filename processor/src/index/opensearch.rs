@@ -1,4 +1,4 @@
-//! Documents into OpenSearch, by `_bulk`; and an administrator's calls.
+//! Documents into OpenSearch, by `_bulk`; and an administrator's calls, also of its Dashboards.
 //!
 //! The request is one `create` for each document, with our id, so that a document that
 //! is there already answers 409 and is never written twice.
@@ -39,6 +39,16 @@ type Headers = &'static [(&'static str, &'static str)];
 
 const BULK: Headers = &[("content-type", "application/x-ndjson"), ("content-encoding", "gzip")];
 const JSON: Headers = &[("content-type", "application/json")];
+
+/// Dashboards takes no POST without `osd-xsrf`; and with the security plugin whoever logs in has
+/// objects of his own, unless the tenant says that they are for all.
+const DASHBOARDS_JSON: Headers =
+    &[("content-type", "application/json"), ("osd-xsrf", "true"), ("securitytenant", "global")];
+const DASHBOARDS_FILE: Headers = &[
+    ("content-type", "multipart/form-data; boundary=twosec-saved-objects"),
+    ("osd-xsrf", "true"),
+    ("securitytenant", "global"),
+];
 
 /// As whom to call.
 pub enum Auth {
@@ -104,6 +114,22 @@ impl OpenSearch {
         };
         request.body(body).send().await.map_err(transient)
     }
+
+    /// An administrator's call: the answer's status and body. `path` begins with a slash.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: Headers,
+        body: Vec<u8>,
+    ) -> Result<setup::Answer, IndexError> {
+        let url = format!("{}{path}", self.root.as_str().trim_end_matches('/')).parse().map_err(transient)?;
+        let answer = self.send(method, &url, headers, body).await?;
+        let status = answer.status().as_u16();
+        let text = answer.bytes().await.map_err(transient)?;
+        let body = serde_json::from_slice(&text).unwrap_or_else(|_| String::from_utf8_lossy(&text).into());
+        Ok((status, body))
+    }
 }
 
 /// The URL of the domain, without a slash at its end.
@@ -129,18 +155,39 @@ impl setup::Domain for OpenSearch {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<setup::Answer, IndexError> {
-        let url = format!("{}{path}", self.root.as_str().trim_end_matches('/')).parse().map_err(transient)?;
         let method = match method {
             setup::Method::Get => Method::GET,
+            setup::Method::Post => Method::POST,
             setup::Method::Put => Method::PUT,
         };
         let (headers, body) = body.map_or((&[][..], Vec::new()), |body| (JSON, body.to_string().into_bytes()));
-        let answer = self.send(method, &url, headers, body).await?;
-        let status = answer.status().as_u16();
-        let text = answer.bytes().await.map_err(transient)?;
-        let body = serde_json::from_slice(&text).unwrap_or_else(|_| String::from_utf8_lossy(&text).into());
-        Ok((status, body))
+        self.ask(method, path, headers, body).await
     }
+}
+
+#[async_trait]
+impl setup::Dashboards for OpenSearch {
+    async fn post(
+        &self,
+        path: &str,
+        body: setup::Body<'_>,
+    ) -> Result<setup::Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let (headers, body) = match body {
+            setup::Body::Json(body) => (DASHBOARDS_JSON, body.to_string().into_bytes()),
+            setup::Body::File(export) => (DASHBOARDS_FILE, form(export).into_bytes()),
+        };
+        self.ask(Method::POST, path, headers, body).await.map_err(|error| match error {
+            IndexError::Transient(cause) => cause,
+            other => other.into(),
+        })
+    }
+}
+
+/// A form with a file (RFC 7578). No line of an export is a boundary, since each is JSON.
+fn form(export: &str) -> String {
+    let file = "content-disposition: form-data; name=\"file\"; filename=\"twosec.ndjson\"\r\n\
+        content-type: application/x-ndjson";
+    format!("--twosec-saved-objects\r\n{file}\r\n\r\n{export}\r\n--twosec-saved-objects--\r\n")
 }
 
 #[async_trait]

@@ -1,13 +1,18 @@
 //! Puts into a domain what the index needs: templates, a policy for old indices, a role for
-//! those who index. Doing it again changes nothing.
+//! those who index, monitors that tell somebody. And into its Dashboards what they show. Doing it again changes nothing.
 //!
 //! What is there is read first, so that only what differs is written, and `dry_run` can tell it.
 //! A plugin that the domain does not have answers `no handler found`; what it would hold is named
 //! as missing, and the rest is done.
 
 mod parts;
+mod alerts;
 mod diff;
+pub mod saved;
+mod dashboards;
 
+pub use alerts::Channel;
+pub use dashboards::{Body, Dashboards, show};
 pub use parts::{Part, Wanted};
 
 use crate::index::IndexError;
@@ -23,6 +28,7 @@ const VERSION_MIN: (u32, u32) = (2, 12);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     Get,
+    Post,
     Put,
 }
 
@@ -45,6 +51,10 @@ pub enum SetupError {
     Version(String),
     #[error("the domain refuses {what} with {status}: {answer}")]
     Refused { what: String, status: u16, answer: String },
+    #[error("Dashboards does not answer as it is set up (`dashboards_url`)")]
+    Dashboards(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("Dashboards refuses {what} with {status}: {answer}")]
+    DashboardsRefused { what: String, status: u16, answer: String },
 }
 
 /// What became, or would become, of a part.
@@ -113,24 +123,26 @@ async fn version(domain: &dyn Domain) -> Result<Option<String>, SetupError> {
 }
 
 async fn settle(domain: &dyn Domain, part: &Part, is_dry_run: bool) -> Result<Done, SetupError> {
-    let (status, body) = domain.call(Method::Get, &part.path, None).await.map_err(SetupError::Domain)?;
-    let (action, changes, put) = match status {
+    let (method, path, query) = part.asking();
+    let (status, body) = domain.call(method, &path, query.as_ref()).await.map_err(SetupError::Domain)?;
+    let (action, changes, call) = match status {
         _ if lacks_plugin(status, &body) => (Action::Missing, Vec::new(), None),
-        404 => (Action::Made, Vec::new(), Some(part.path.clone())),
+        404 => (Action::Made, Vec::new(), Some(part.making())),
+        200 if part.there(&body).is_null() => (Action::Made, Vec::new(), Some(part.making())),
         200 => {
-            let there = part.there(&body);
-            let changes = diff::changes(there, &part.body, part.may_hold_more);
+            let changes = diff::changes(part.there(&body), &part.body, part.may_hold_more);
+            let changes: Vec<_> = changes.into_iter().map(|change| part.telling(change)).collect();
             match changes.is_empty() || part.is_users {
                 true => (Action::Same, Vec::new(), None),
-                false => (Action::Changed, changes, Some(part.path_to_change(&body))),
+                false => (Action::Changed, changes, Some(part.changing(&body))),
             }
         }
         _ => return Err(refused(&part.what, status, &body)),
     };
-    if let Some(path) = put.filter(|_| !is_dry_run) {
-        let (status, body) = domain.call(Method::Put, &path, Some(&part.body)).await.map_err(SetupError::Domain)?;
+    if let Some((method, path, body)) = call.filter(|_| !is_dry_run) {
+        let (status, answer) = domain.call(method, &path, Some(&body)).await.map_err(SetupError::Domain)?;
         if !(200..300).contains(&status) {
-            return Err(refused(&part.what, status, &body));
+            return Err(refused(&part.what, status, &answer));
         }
     }
     Ok(Done { what: part.what.clone(), action, changes })

@@ -1,5 +1,7 @@
 //! What a domain should have.
 
+use super::Method;
+use super::alerts::{self, Channel};
 use serde_json::{Value, json};
 
 /// Retries of a policy's action, with pauses that double from an hour on.
@@ -7,6 +9,9 @@ const RETRIES: u32 = 5;
 
 /// Age at which hardly any line of a day still comes, so that its index may be packed.
 const PACK_AFTER: &str = "3d";
+
+const CHANNELS: &str = "/_plugins/_notifications/configs";
+const MONITORS: &str = "/_plugins/_alerting/monitors";
 
 /// What is wanted of a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,8 @@ pub struct Wanted {
     pub retention_days: Option<u32>,
     /// Roles of IAM that may index. Without any, nothing of the security plugin is touched.
     pub writers: Vec<String>,
+    /// Who is told of what worked, and of silence. Without it there is no monitor.
+    pub alerts: Option<Channel>,
 }
 
 /// One thing that a domain should have.
@@ -24,9 +31,10 @@ pub struct Wanted {
 pub struct Part {
     /// Such as `index template twosec`.
     pub what: String,
-    /// Where it is asked for and put.
+    /// Where it is asked for and put; of monitors, where all of them are.
     pub path: String,
     pub body: Value,
+    kind: Kind,
     /// Where in the answer it stands, as a JSON pointer.
     found_at: String,
     /// The domain adds defaults to what it was given.
@@ -35,24 +43,90 @@ pub struct Part {
     pub is_users: bool,
 }
 
+/// How a part is found and made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// By the name in its path.
+    Named,
+    /// By its id, which a new one brings along.
+    Channel,
+    /// By its name: the plugin gives ids of its own.
+    Monitor,
+}
+
+/// A call with a body.
+pub type Call = (Method, String, Value);
+
 impl Part {
     fn new(what: String, path: String, body: Value, found_at: String) -> Part {
-        Part { what, path, body, found_at, may_hold_more: false, is_users: false }
+        Part { what, path, body, kind: Kind::Named, found_at, may_hold_more: false, is_users: false }
     }
 
-    /// The part as the answer to a GET holds it.
+    /// A channel for notifications.
+    pub fn channel(id: &str, config: Value) -> Part {
+        let body = json!({"config_id": id, "config": config});
+        let (what, path) = (format!("channel {id}"), format!("{CHANNELS}/{id}"));
+        Part { kind: Kind::Channel, may_hold_more: true, ..Part::new(what, path, body, "/config_list/0".to_owned()) }
+    }
+
+    /// A monitor of the alerting plugin.
+    pub fn monitor(name: &str, body: Value) -> Part {
+        let part = Part::new(format!("monitor {name}"), MONITORS.to_owned(), body, "/hits/hits/0/_source".to_owned());
+        Part { kind: Kind::Monitor, may_hold_more: true, ..part }
+    }
+
+    /// How it is asked for.
+    pub fn asking(&self) -> (Method, String, Option<Value>) {
+        match self.kind {
+            Kind::Named | Kind::Channel => (Method::Get, self.path.clone(), None),
+            Kind::Monitor => {
+                let by_name = json!({"term": {"monitor.name.keyword": self.body["name"]}});
+                let search = json!({"size": 1, "seq_no_primary_term": true, "query": by_name});
+                (Method::Post, format!("{MONITORS}/_search"), Some(search))
+            }
+        }
+    }
+
+    /// The part as the answer holds it; null where it holds none.
     pub fn there<'v>(&self, answer: &'v Value) -> &'v Value {
         answer.pointer(&self.found_at).unwrap_or(&Value::Null)
     }
 
-    /// Where a change is put: a policy is changed only as it was when it was read (OpenSearch,
-    /// "ISM API", update policy).
-    pub fn path_to_change(&self, answer: &Value) -> String {
-        match (&answer["_seq_no"], &answer["_primary_term"]) {
-            (Value::Number(number), Value::Number(term)) => {
-                format!("{}?if_seq_no={number}&if_primary_term={term}", self.path)
+    /// How it is made where there is none.
+    pub fn making(&self) -> Call {
+        let body = self.body.clone();
+        match self.kind {
+            Kind::Named => (Method::Put, self.path.clone(), body),
+            Kind::Channel => (Method::Post, CHANNELS.to_owned(), body),
+            Kind::Monitor => (Method::Post, MONITORS.to_owned(), body),
+        }
+    }
+
+    /// How it is changed. What has a number is changed only as it was when it was read
+    /// (OpenSearch, "ISM API", update policy, and "Alerting API", update monitor).
+    pub fn changing(&self, answer: &Value) -> Call {
+        let (found, path, body) = match self.kind {
+            Kind::Named => (answer, self.path.clone(), self.body.clone()),
+            Kind::Channel => (answer, self.path.clone(), json!({"config": self.body["config"]})),
+            Kind::Monitor => {
+                let found = &answer["hits"]["hits"][0];
+                (found, format!("{MONITORS}/{}", found["_id"].as_str().unwrap_or_default()), self.body.clone())
             }
-            _ => self.path.clone(),
+        };
+        match (&found["_seq_no"], &found["_primary_term"]) {
+            (Value::Number(number), Value::Number(term)) => {
+                (Method::Put, format!("{path}?if_seq_no={number}&if_primary_term={term}"), body)
+            }
+            _ => (Method::Put, path, body),
+        }
+    }
+
+    /// What of its changes may be told: not the address of a channel, whose knowledge is enough to
+    /// write there.
+    pub fn telling(&self, change: String) -> String {
+        match (self.kind, change.split_once(':')) {
+            (Kind::Channel, Some((name, _))) => name.to_owned(),
+            _ => change,
         }
     }
 }
@@ -65,6 +139,7 @@ impl Wanted {
         if !self.writers.is_empty() {
             parts.extend([self.role(), self.mapping()]);
         }
+        parts.extend(self.alerts.iter().flat_map(|channel| alerts::parts(self, channel)));
         parts
     }
 

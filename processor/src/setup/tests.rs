@@ -34,6 +34,9 @@ impl Fake {
                 json!({"component_templates": [{"name": name, "component_template": as_given_back(body)}]})
             }
             "_index_template" => json!({"index_templates": [{"name": name, "index_template": body}]}),
+            _ if path.contains("_notifications") => {
+                json!({"config_list": [{"config_id": name, "last_updated_time_ms": 1, "config": body["config"]}]})
+            }
             _ if path.contains("_ism") => {
                 let mut policy = body["policy"].clone();
                 policy["last_updated_time"] = json!(1);
@@ -45,6 +48,24 @@ impl Fake {
                 json!({ name: kept })
             }
         }
+    }
+}
+
+impl Fake {
+    /// A monitor by its name, with what the plugin fills in. Without any monitor there is no index
+    /// of them.
+    fn search(kept: &BTreeMap<String, Value>, name: &Value) -> Answer {
+        let mut monitors = kept.iter().filter(|(path, _)| path.contains("_alerting")).peekable();
+        if monitors.peek().is_none() {
+            return (404, json!({"error": {"reason": "Configured indices are not found"}}));
+        }
+        let hit = monitors.find(|(_, body)| body["name"] == *name).map(|(path, body)| {
+            let mut source = body.clone();
+            source["enabled"] = json!(true);
+            source["inputs"][0]["search"]["query"]["query"]["query_string"]["boost"] = json!(1.0);
+            json!({"_id": path.rsplit('/').next(), "_seq_no": 3, "_primary_term": 1, "_source": source})
+        });
+        (200, json!({"hits": {"hits": hit.into_iter().collect::<Vec<_>>()}}))
     }
 }
 
@@ -67,6 +88,16 @@ impl Domain for Fake {
             return Ok((400, json!({"error": format!("no handler found for uri [{path}] and method [{method:?}]")})));
         }
         let mut kept = self.kept.lock().unwrap();
+        if method == Method::Post && path.ends_with("/_search") {
+            return Ok(Fake::search(&kept, &body.unwrap()["query"]["term"]["monitor.name.keyword"]));
+        }
+        if method == Method::Post {
+            self.puts.lock().unwrap().push(path.to_owned());
+            let body = body.unwrap().clone();
+            let new = body["config_id"].as_str().map_or_else(|| format!("id{}", kept.len()), str::to_owned);
+            kept.insert(format!("{path}/{new}"), body);
+            return Ok((201, json!({})));
+        }
         if method == Method::Put {
             self.puts.lock().unwrap().push(path.to_owned());
             kept.insert(path.split('?').next().unwrap().to_owned(), body.unwrap().clone());
@@ -81,6 +112,7 @@ fn wanted() -> Wanted {
         prefix: "twosec".into(),
         retention_days: Some(90),
         writers: vec!["arn:aws:iam::123456789012:role/processor".into()],
+        alerts: None,
     }
 }
 
@@ -176,4 +208,68 @@ async fn the_index_of_incidents_is_never_deleted_for_its_age() {
     let pattern = policy["policy"]["ism_template"][0]["index_patterns"][0].as_str().unwrap().trim_end_matches('*');
     assert!("twosec-2026.11.28".starts_with(pattern));
     assert!(!"twosec-incidents".starts_with(pattern) && !"twosec-undated".starts_with(pattern));
+}
+
+/// What is wanted when somebody is to be told.
+fn told_at(url: &str) -> Wanted {
+    Wanted { retention_days: None, writers: Vec::new(), alerts: Some(Channel::Webhook(url.into())), ..wanted() }
+}
+
+#[tokio::test]
+async fn monitors_are_made_once_and_tell_the_channel() {
+    let domain = Fake::new();
+    let first = set_up(&domain, &told_at("https://tell.example/a"), false).await.unwrap();
+    let made: Vec<_> = first.parts[3..].iter().map(|part| &*part.what).collect();
+    let expected =
+        ["channel twosec-alerts", "monitor [twosec] An attack likely worked", "monitor [twosec] No lines come"];
+    assert_eq!(made, expected);
+    let monitors = "/_plugins/_alerting/monitors";
+    assert_eq!(domain.puts()[3..], ["/_plugins/_notifications/configs", monitors, monitors]);
+    let second = set_up(&domain, &told_at("https://tell.example/a"), false).await.unwrap();
+    assert_eq!(actions(&second), [Action::Same; 6], "{second}");
+    assert!(domain.puts().is_empty());
+}
+
+#[tokio::test]
+async fn the_address_of_a_channel_is_changed_and_not_told() {
+    let domain = Fake::new();
+    set_up(&domain, &told_at("https://tell.example/a"), false).await.unwrap();
+    domain.puts();
+    let report = set_up(&domain, &told_at("https://tell.example/secret"), false).await.unwrap();
+    assert_eq!(report.parts[3].changes, ["config.webhook.url"]);
+    assert_eq!(domain.puts(), ["/_plugins/_notifications/configs/twosec-alerts"]);
+}
+
+#[tokio::test]
+async fn a_monitor_is_changed_where_it_is_as_it_was_read() {
+    let domain = Fake::new();
+    set_up(&domain, &told_at("https://tell.example/a"), false).await.unwrap();
+    domain.puts();
+    let other = Wanted { alerts: Some(Channel::Known("on-call".into())), ..told_at("") };
+    let report = set_up(&domain, &other, false).await.unwrap();
+    let change = "triggers.0.query_level_trigger.actions.0.destination_id: twosec-alerts -> on-call";
+    assert_eq!(report.parts[3].changes, [change]);
+    let puts = domain.puts();
+    assert_eq!(puts.len(), 2, "both monitors, and no channel of ours");
+    assert!(puts[0].starts_with("/_plugins/_alerting/monitors/id"), "{puts:?}");
+    assert!(puts[0].ends_with("?if_seq_no=3&if_primary_term=1"), "{puts:?}");
+}
+
+#[tokio::test]
+async fn a_domain_without_the_plugins_has_nobody_told() {
+    let domain = Fake { plugins: false, ..Fake::new() };
+    let report = set_up(&domain, &told_at("https://tell.example/a"), false).await.unwrap();
+    assert_eq!(actions(&report)[3..], [Action::Missing; 3]);
+    assert!(report.lacks_plugins());
+}
+
+#[test]
+fn every_field_that_a_monitor_asks_for_exists() {
+    for part in told_at("https://tell.example/a").parts().iter().filter(|part| part.what.starts_with("monitor")) {
+        let query = part.body["inputs"][0]["search"]["query"]["query"]["query_string"]["query"].as_str().unwrap();
+        let names = query.split([' ', '[']).filter_map(|word| word.split_once(':'));
+        for (name, _) in names {
+            assert!(event::fields::named(name).is_some(), "{}: no field {name}", part.what);
+        }
+    }
 }
