@@ -100,6 +100,7 @@ pub fn set_up(args: &SetupArgs) -> anyhow::Result<ExitCode> {
     let (search, dashboards) = (config.opensearch()?, config.dashboards()?);
     let wanted = Wanted {
         prefix: config.prefix()?,
+        period: config.index_period()?,
         retention_days: args.retention_days,
         writers: args.writers.clone(),
         alerts: config.alerts()?,

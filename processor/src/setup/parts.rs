@@ -2,13 +2,14 @@
 
 use super::Method;
 use super::alerts::{self, Channel};
+use event::document::IndexPeriod;
 use serde_json::{Value, json};
 
 /// Retries of a policy's action, with pauses that double from an hour on.
 const RETRIES: u32 = 5;
 
-/// Age at which hardly any line of a day still comes, so that its index may be packed.
-const PACK_AFTER: &str = "3d";
+/// Days after which hardly any line of an index's last day still comes, so that it may be packed.
+const PACK_AFTER: u32 = 3;
 
 const CHANNELS: &str = "/_plugins/_notifications/configs";
 const MONITORS: &str = "/_plugins/_alerting/monitors";
@@ -18,7 +19,8 @@ const MONITORS: &str = "/_plugins/_alerting/monitors";
 pub struct Wanted {
     /// What the names of indices begin with.
     pub prefix: String,
-    /// Days after which an index is deleted; without them none ever is.
+    pub period: IndexPeriod,
+    /// Days after which a line's index may be deleted; without them none ever is.
     pub retention_days: Option<u32>,
     /// Roles of IAM that may index. Without any, nothing of the security plugin is touched.
     pub writers: Vec<String>,
@@ -170,20 +172,27 @@ impl Wanted {
         Part::new(format!("index template {prefix}"), format!("/_index_template/{prefix}"), body, found_at)
     }
 
-    /// Daily indices are packed when their day is over, and deleted when they are old: the
-    /// archive keeps the lines.
+    /// Indices are packed when their day or month is over, and deleted when their last lines are
+    /// old: the archive keeps the lines.
     fn policy(&self, days: u32) -> Part {
         let retry = json!({"count": RETRIES, "backoff": "exponential", "delay": "1h"});
-        let after = |age: &str, state: &str| json!([{"state_name": state, "conditions": {"min_index_age": age}}]);
+        // An index is as old as its first line.
+        let more = match self.period {
+            IndexPeriod::Day => 0,
+            IndexPeriod::Month => 31,
+        };
+        let after = |days: u32, state: &str| {
+            let age = format!("{}d", days.saturating_add(more));
+            json!([{"state_name": state, "conditions": {"min_index_age": age}}])
+        };
         let pack = json!({"retry": retry, "force_merge": {"max_num_segments": 1}});
         let delete = json!({"retry": retry, "delete": {}});
-        let old = format!("{days}d");
         let body = json!({"policy": {
-            "description": "Daily indices of 2SeC: packed after their day, deleted when they are old",
+            "description": "Indices of 2SeC: packed after their day or month, deleted when they are old",
             "default_state": "hot",
             "states": [
                 {"name": "hot", "actions": [], "transitions": after(PACK_AFTER, "packed")},
-                {"name": "packed", "actions": [pack], "transitions": after(&old, "deleted")},
+                {"name": "packed", "actions": [pack], "transitions": after(days, "deleted")},
                 {"name": "deleted", "actions": [delete], "transitions": []},
             ],
             // By the year, so that incidents, which have one index for all days, stay.

@@ -1,4 +1,5 @@
 use super::*;
+use event::document::IndexPeriod;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -110,6 +111,7 @@ impl Domain for Fake {
 fn wanted() -> Wanted {
     Wanted {
         prefix: "twosec".into(),
+        period: IndexPeriod::Day,
         retention_days: Some(90),
         writers: vec!["arn:aws:iam::123456789012:role/processor".into()],
         alerts: None,
@@ -143,6 +145,18 @@ async fn a_dry_run_tells_what_would_change_and_writes_nothing() {
     assert_eq!(policy.changes, ["policy.states.1.transitions.0.conditions.min_index_age: 90d -> 30d"]);
     assert!(domain.puts().is_empty());
     assert!(told.to_string().contains("would change  ISM policy twosec-retention\n"), "{told}");
+}
+
+#[test]
+fn an_index_of_a_month_is_deleted_when_its_last_day_is_old() {
+    let ages = |period| {
+        let policy = Wanted { period, ..wanted() }.parts().remove(3).body;
+        let age =
+            |state: usize| policy["policy"]["states"][state]["transitions"][0]["conditions"]["min_index_age"].clone();
+        [age(0), age(1)]
+    };
+    assert_eq!(ages(IndexPeriod::Day), ["3d", "90d"]);
+    assert_eq!(ages(IndexPeriod::Month), ["34d", "121d"]);
 }
 
 #[tokio::test]
