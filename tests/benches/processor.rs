@@ -1,0 +1,194 @@
+//! What the processor costs: `cargo bench -p tests --bench processor`. An agent fills a stream
+//! with frames; then a processor of its own process archives and indexes all of them, into
+//! servers of this process that keep or count what they get. CPU time and memory are the
+//! processor's alone.
+//!
+//! `TWOSEC_BENCH_LOG` names an access log (the sample, 300,000 lines of it, unless told
+//! otherwise), `TWOSEC_BENCH_SHARDS` the stream's shards (4). It then stands idle for a minute.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use axum::routing::any;
+use flate2::read::GzDecoder;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tests::servers::dynamodb::DynamoServer;
+use tests::servers::kinesis::{Faults, KinesisServer};
+use tests::servers::s3::S3Server;
+use tests::servers::{self, Places, Served};
+
+const STREAM: &str = "bench";
+const BUCKET: &str = "bench-archive";
+const LINES: usize = 300_000;
+
+/// How long the processor stands idle.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Ticks of `/proc/PID/stat` in a second (`getconf CLK_TCK` on every Linux of today).
+const TICKS_A_SECOND: f64 = 100.0;
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be made");
+    runtime.block_on(measure());
+}
+
+async fn measure() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (log, lines) = log(folder.path());
+    let shards = std::env::var("TWOSEC_BENCH_SHARDS").map_or(4, |text| text.parse().expect("a number of shards"));
+    let kinesis = KinesisServer::start(Faults::default()).await;
+    let (dynamodb, s3, sink) = (DynamoServer::start().await, S3Server::start(BUCKET).await, Sink::start());
+    kinesis.create_stream(STREAM, shards).await;
+    dynamodb.create_table(STREAM).await;
+    fill(&kinesis, folder.path(), &log, lines).await;
+    let frames: usize = kinesis.records(STREAM).await.iter().map(Vec::len).sum();
+    println!("{lines} lines in {} MB of frames on {shards} shards", mega(frames));
+
+    let places = Places {
+        stream: STREAM,
+        table: STREAM,
+        bucket: BUCKET,
+        dynamodb: dynamodb.url(),
+        s3: s3.url(),
+        opensearch: &sink.served.url,
+    };
+    let begun = Instant::now();
+    let processor =
+        Running(places.processor(env!("CARGO_BIN_EXE_rig_processor"), &kinesis).arg("run").spawn().expect("it starts"));
+    wait_until(|| sink.documents() > 0).await;
+    println!("start to first document: {:?}", begun.elapsed());
+    wait_until(|| sink.documents() >= lines).await;
+    let (took, cpu) = (begun.elapsed().as_secs_f64(), processor.cpu_seconds());
+    println!(
+        "{lines} lines: {cpu:.2} CPU seconds in {took:.1} s; {:.0} lines a CPU second; {:.1} MB of _bulk as sent",
+        lines as f64 / cpu,
+        mega(sink.bytes()),
+    );
+    println!(
+        "a shard of 1 MB/s would take {:.3} vCPU; peak RSS {:.0} MB",
+        cpu / mega(frames),
+        processor.peak_kib() as f64 / 1024.0
+    );
+    let before = processor.cpu_seconds();
+    tokio::time::sleep(IDLE).await;
+    println!("idle: {:.0} ms of CPU in {IDLE:?}", 1_000.0 * (processor.cpu_seconds() - before));
+    assert_eq!(sink.documents(), lines, "each line is indexed once");
+}
+
+fn mega(bytes: usize) -> f64 {
+    (bytes as f64 / 1e5).round() / 10.0
+}
+
+/// The log to read, and its lines.
+fn log(folder: &Path) -> (PathBuf, usize) {
+    let count = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
+    if let Some(path) = std::env::var_os("TWOSEC_BENCH_LOG").map(PathBuf::from) {
+        let lines = count(&std::fs::read(&path).expect("the log can be read"));
+        return (path, lines);
+    }
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/dvwa/access.log");
+    let sample = std::fs::read_to_string(sample).expect("the sample is there");
+    let lines: String = sample.lines().cycle().take(LINES).flat_map(|line| [line, "\n"]).collect();
+    let path = folder.join("access.log");
+    std::fs::write(&path, lines).expect("a log can be written");
+    (path, LINES)
+}
+
+/// Has an agent send the whole log.
+async fn fill(kinesis: &KinesisServer, folder: &Path, log: &Path, lines: usize) {
+    let config = format!(
+        "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
+        log.display(),
+        folder.join("spool").display()
+    );
+    let path = folder.join("agent.toml");
+    std::fs::write(&path, config).expect("a configuration can be written");
+    let mut agent = servers::program(env!("CARGO_BIN_EXE_rig_agent"), kinesis);
+    let agent = agent.args(["run", "--once", "--config"]).arg(&path);
+    assert!(agent.status().expect("it starts").success(), "the agent sends {lines} lines");
+}
+
+/// An index that takes everything and keeps nothing.
+struct Sink {
+    served: Served,
+    taken: Arc<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    documents: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Sink {
+    fn start() -> Sink {
+        let taken = Arc::new(Taken::default());
+        let app = Router::new().fallback(any(take)).layer(DefaultBodyLimit::max(64 << 20));
+        Sink { served: Served::app(app.with_state(Arc::clone(&taken))), taken }
+    }
+
+    fn documents(&self) -> usize {
+        self.taken.documents.load(Ordering::SeqCst)
+    }
+
+    fn bytes(&self) -> usize {
+        self.taken.bytes.load(Ordering::SeqCst)
+    }
+}
+
+async fn take(State(taken): State<Arc<Taken>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
+    taken.bytes.fetch_add(body.len(), Ordering::SeqCst);
+    let mut text = Vec::new();
+    match headers.contains_key("content-encoding") {
+        true => GzDecoder::new(&body[..]).read_to_end(&mut text).map(drop).expect("the body is whole"),
+        false => text.extend_from_slice(&body),
+    }
+    // An action and a document.
+    let documents = text.iter().filter(|byte| **byte == b'\n').count() / 2;
+    let items = vec![r#"{"create":{"status":201}}"#; documents].join(",");
+    let is_of_incidents = text.starts_with(b"{\"index\"");
+    if !is_of_incidents {
+        taken.documents.fetch_add(documents, Ordering::SeqCst);
+    }
+    ([("content-type", "application/json")], format!(r#"{{"took":1,"errors":false,"items":[{items}]}}"#))
+}
+
+/// A program that ends with the bench.
+struct Running(Child);
+
+impl Running {
+    /// User and system time (proc(5), `/proc/PID/stat`, fields 14 and 15).
+    fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("it runs");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |field: usize| fields[field - 3].parse::<f64>().expect("a number of ticks");
+        (ticks(14) + ticks(15)) / TICKS_A_SECOND
+    }
+
+    /// The most memory that it held (proc(5), `/proc/PID/status`, VmHWM).
+    fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells VmHWM");
+        peak.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let stopped = Command::new("kill").arg(self.0.id().to_string()).status();
+        drop(stopped.and_then(|_| self.0.wait()));
+    }
+}
+
+async fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
