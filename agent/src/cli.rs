@@ -8,7 +8,7 @@ use crate::status::{self, StatusError};
 use crate::tools;
 #[cfg(feature = "aws")]
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use event::waf::IpVersion;
 use event::{Classifier, Zone};
 use std::io::{self, IsTerminal, Write};
@@ -62,6 +62,11 @@ those of the Elastic Common Schema 8.11.
 Examples:
   twosec-agent fields | grep ^attack
   twosec-agent fields --json | jq -r '.[] | select(.type == \"ip\").name'";
+
+const PAGES_EXAMPLES: &str = "\
+Examples:
+  twosec-agent pages ~/.local/share          and then: man twosec-agent
+  sudo twosec-agent pages /usr/local/share";
 
 const INCIDENTS_EXAMPLES: &str = "\
 What one actor does until half an hour of quiet is one incident, however many lines it is. Each has
@@ -145,6 +150,8 @@ enum Command {
     Rules(RulesCommand),
     /// The fields of documents: name, type and meaning.
     Fields(FieldsArgs),
+    /// Write manual pages, and completions for bash, zsh and fish.
+    Pages(PagesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -293,6 +300,13 @@ struct FieldsArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = PAGES_EXAMPLES)]
+struct PagesArgs {
+    /// The folder that gets `man`, `bash-completion`, `zsh` and `fish`.
+    share: PathBuf,
+}
+
 /// The program.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -331,6 +345,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rules(RulesCommand::List { rules, json }) => {
             tools::list_rules(&rules.open(), json).map(|()| ExitCode::SUCCESS)
         }
+        Command::Pages(args) => Ok(pages::write(Cli::command(), &args.share).map(|()| ExitCode::SUCCESS)?),
         Command::Fields(args) => tools::list_fields(args.json).map(|()| ExitCode::SUCCESS),
         Command::Rules(RulesCommand::ImportSigma { files }) => {
             let whole = tools::import_sigma(&files)?;
@@ -433,7 +448,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<tools::InputError>() {
         return EX_NOINPUT;
     }
-    if error.is::<InitError>() {
+    if error.is::<InitError>() || error.is::<pages::PagesError>() {
         return EX_CANTCREAT;
     }
     match error.downcast_ref::<StatusError>() {

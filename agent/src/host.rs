@@ -72,11 +72,11 @@ fn zone_in(path: &Path) -> Option<Zone> {
     std::str::from_utf8(rule).ok()?.parse().ok()
 }
 
-/// The machine's name, as `hostname` tells it.
+/// The machine's name, as `hostname` tells it. The kernel is asked and not /proc, which the unit
+/// closes (`ProcSubset=pid`).
 pub fn name() -> String {
-    let kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let name = kernel.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
-    if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
 /// This machine under the id `id`.
@@ -87,6 +87,11 @@ pub fn here(id: String) -> Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_is_what_the_kernel_says_and_no_variable() {
+        assert_eq!(name(), fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim());
+    }
 
     #[test]
     fn a_zone_is_the_rule_that_its_file_ends_with() {

@@ -24,6 +24,8 @@ locals {
   domain_dimensions = { DomainName = var.name, ClientId = local.account }
   # A service without an image runs nothing, and nobody need be woken for that.
   runs = var.processor_image_digest != null && var.processor_count > 0
+  # Whoever switches the processor's metrics off has no alarms on them, either.
+  tells = local.processor_environment["TWOSEC_EMF"] == "true"
 
   alarms = merge(
     {
@@ -82,6 +84,29 @@ locals {
         if_missing = "notBreaching"
       }
     },
+    # What the processor tells of itself: names as in processor/src/metrics/emf.rs.
+    local.tells ? {
+      index-behind = {
+        about     = "The index is more than ${var.index_lag_minutes} minutes behind the stream. The archive has the lines."
+        namespace = var.name, metric = "IndexLag", dimensions = {}
+        statistic = "Maximum", period = 60, periods = 5, comparison = "GreaterThanThreshold", threshold = var.index_lag_minutes * 60
+        # Where no task runs, others say so: no-task and behind.
+        if_missing = "notBreaching"
+      }
+      index-refuses = {
+        about      = "The domain refuses the processor (401, 403): indexing pauses, archiving goes on."
+        namespace  = var.name, metric = "IndexRefuses", dimensions = {}
+        statistic  = "Maximum", period = 60, periods = 3, comparison = "GreaterThanThreshold", threshold = 0
+        if_missing = "notBreaching"
+      }
+      documents-refused = {
+        about     = "A hundred lines or records and more became dead letters within five minutes: that is no odd line, something is set up wrongly."
+        namespace = var.name, metric = "DeadLetters", dimensions = {}
+        # An attacker can write an odd line, so one letter alone is left to dead-letters.
+        statistic  = "Sum", period = 300, periods = 1, comparison = "GreaterThanOrEqualToThreshold", threshold = 100
+        if_missing = "notBreaching"
+      }
+    } : {},
     var.agent_silence_minutes > 0 ? {
       agent-silent = {
         about     = "For ${var.agent_silence_minutes} minutes no host has sent anything."
@@ -141,7 +166,8 @@ locals {
     tasks-ended = {
       metric  = "TasksEnded"
       counted = "{ $.source = \"aws.ecs\" }"
-      # A deployment ends tasks, too; that is not counted.
+      # A deployment ends tasks, too; that is not counted. A task whose health check failed has the
+      # same stop code as those of a deployment, and only the reason tells them apart.
       pattern = {
         source      = ["aws.ecs"]
         detail-type = ["ECS Task State Change"]
@@ -149,7 +175,10 @@ locals {
           clusterArn = ["arn:${local.partition}:ecs:${local.region}:${local.account}:cluster/${var.name}"]
           group      = ["service:${var.name}-processor"]
           lastStatus = ["STOPPED"]
-          stopCode   = ["EssentialContainerExited", "TaskFailedToStart"]
+          "$or" = [
+            { stopCode = ["EssentialContainerExited", "TaskFailedToStart"] },
+            { stoppedReason = [{ wildcard = "*failed container health checks*" }] },
+          ]
         }
       }
     }

@@ -45,6 +45,8 @@ locals {
   }
 
   tasks = local.runs ? var.processor_count : 0
+  # What is counted of events, and what the processor tells (processor/src/metrics/emf.rs).
+  metrics = length(local.events) + (local.tells && local.runs ? 8 : 0)
   costs = {
     stream    = var.stream_shards == 0 ? local.price.on_demand_hour * local.hours : var.stream_shards * local.price.shard_hour * local.hours
     processor = local.tasks * local.hours * (local.price.vcpu_hour[var.processor_arch] * var.processor_cpu / 1024 + local.price.gb_hour[var.processor_arch] * var.processor_memory / 1024)
@@ -54,7 +56,7 @@ locals {
     host      = var.host_enabled ? lookup(local.price.host_hour, var.host_instance_type, 0) * local.hours + var.host_disk_gib * local.price.ebs_gib_month : 0
     nat       = local.nat_count * local.price.nat_hour * local.hours
     addresses = local.price.public_ipv4_hour * local.hours * ((var.host_enabled ? 1 : 0) + local.nat_count + (local.has_nat ? 0 : local.tasks))
-    alarms    = length(local.alarms) * local.price.alarm_month + length(local.events) * local.price.metric_month
+    alarms    = length(local.alarms) * local.price.alarm_month + local.metrics * local.price.metric_month
   }
   unknown_prices = concat(
     contains(keys(local.price.search_hour), var.search_instance_type) ? [] : [var.search_instance_type],

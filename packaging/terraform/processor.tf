@@ -97,6 +97,8 @@ locals {
     TWOSEC_BUCKET         = local.archive_bucket
     TWOSEC_OPENSEARCH_URL = local.search_endpoint
     TWOSEC_INDEX_PREFIX   = var.index_prefix
+    # A line a minute in the log group, of which CloudWatch makes the metrics that alarms look at.
+    TWOSEC_EMF = "true"
   }, var.processor_environment)
 
   # Empty lists are written out: ECS answers with them, and what is left out would look like a

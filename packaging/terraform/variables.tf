@@ -446,9 +446,13 @@ variable "processor_count_max" {
 }
 
 variable "processor_health_check" {
-  description = "Whether ECS asks `twosec-processor health` how a task is. Only for images whose program has that command."
+  description = "Whether ECS asks `twosec-processor health` whether a task lives, and replaces one that is stuck."
   type        = bool
-  default     = false
+  default     = true
+  validation {
+    condition     = !var.processor_health_check || lookup(var.processor_environment, "TWOSEC_HTTP_LISTEN", "") != "off"
+    error_message = "Nobody answers with TWOSEC_HTTP_LISTEN = \"off\", and all tasks would be ended: leave it out, or set processor_health_check = false."
+  }
 }
 
 variable "processor_environment" {
@@ -554,6 +558,16 @@ variable "iterator_age_minutes" {
   validation {
     condition     = var.iterator_age_minutes >= 1 && var.iterator_age_minutes < var.stream_retention_hours * 60
     error_message = "Use 1 or more, and less than the stream's retention."
+  }
+}
+
+variable "index_lag_minutes" {
+  description = "How many minutes the index may be behind the stream before somebody is told. The archive may be up to date all the while."
+  type        = number
+  default     = 15
+  validation {
+    condition     = var.index_lag_minutes >= 2
+    error_message = "Use 2 or more: the processor tells once a minute."
   }
 }
 

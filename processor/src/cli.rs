@@ -12,7 +12,7 @@ use crate::settings::{Config, ConfigError, Places, Search, Settings};
 use crate::setup::SetupError;
 use crate::span::NotASpan;
 use crate::verify::VerifyError;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use event::Millis;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -23,6 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const EX_USAGE: u8 = 64;
 const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
+const EX_CANTCREAT: u8 = 73;
 const EX_IOERR: u8 = 74;
 #[cfg(feature = "aws")]
 const EX_TEMPFAIL: u8 = 75;
@@ -69,6 +70,11 @@ Examples:
       -H 'osd-xsrf: true' -H 'securitytenant: global' --form file=@twosec.ndjson
   twosec-processor saved-objects --prefix shop | jq -r .attributes.title";
 
+const PAGES_EXAMPLES: &str = "\
+Examples:
+  twosec-processor pages ~/.local/share          and then: man twosec-processor
+  sudo twosec-processor pages /usr/local/share";
+
 /// Reads a Kinesis stream, archives every line in S3, and indexes events into OpenSearch.
 #[derive(Debug, Parser)]
 #[command(name = "twosec-processor", version, after_help = EXAMPLES)]
@@ -106,6 +112,8 @@ enum Command {
     Template(TemplateArgs),
     /// Print the dashboards for OpenSearch Dashboards, as NDJSON.
     SavedObjects(SavedObjectsArgs),
+    /// Write manual pages, and completions for bash, zsh and fish.
+    Pages(PagesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +143,13 @@ struct SavedObjectsArgs {
     config: ConfigArgs,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = PAGES_EXAMPLES)]
+struct PagesArgs {
+    /// The folder that gets `man`, `bash-completion`, `zsh` and `fish`.
+    share: PathBuf,
+}
+
 /// The program.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -162,6 +177,9 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::health(&args),
         Command::Check(args) => {
             read(&args).and_then(|(settings, places)| print(&settings, &places)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Pages(args) => {
+            pages::write(Cli::command(), &args.share).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from)
         }
         Command::Template(args) => template(args, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::SavedObjects(args) => saved_objects(args, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
@@ -251,6 +269,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<NotASpan>() {
         return EX_USAGE;
+    }
+    if error.is::<pages::PagesError>() {
+        return EX_CANTCREAT;
     }
     if error.is::<StateError>() || matches!(error.downcast_ref(), Some(ReplayError::State(_))) {
         return EX_IOERR;

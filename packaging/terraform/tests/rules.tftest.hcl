@@ -148,9 +148,36 @@ run "defaults" {
   assert {
     condition = alltrue([
       for c in jsondecode(aws_ecs_task_definition.processor.container_definitions) :
-      c.readonlyRootFilesystem && c.user == "65532:65532" && c.linuxParameters.capabilities.drop == ["ALL"] && !can(c.privileged) && !can(c.healthCheck)
+      c.readonlyRootFilesystem && c.user == "65532:65532" && c.linuxParameters.capabilities.drop == ["ALL"] && !can(c.privileged)
     ])
     error_message = "the task is nobody, writes nothing and has no capability"
+  }
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].healthCheck.command == ["CMD", "/twosec-processor", "health"]
+    error_message = "ECS asks a task whether it lives, and needs no shell for it"
+  }
+  assert {
+    condition     = !can(jsondecode(aws_ecs_task_definition.operator.container_definitions)[0].healthCheck)
+    error_message = "a command that runs once has nobody to ask"
+  }
+  assert {
+    condition     = contains(jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].environment, { name = "TWOSEC_EMF", value = "true" })
+    error_message = "the processor tells CloudWatch its metrics"
+  }
+  assert {
+    condition = {
+      for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.namespace} ${alarm.metric_name} ${alarm.threshold}"
+      if contains(["index-behind", "index-refuses", "documents-refused"], name)
+      } == {
+      index-behind      = "twosec IndexLag 900"
+      index-refuses     = "twosec IndexRefuses 0"
+      documents-refused = "twosec DeadLetters 100"
+    }
+    error_message = "what the processor tells is watched, in the namespace of the stream's name"
+  }
+  assert {
+    condition     = length(jsondecode(aws_cloudwatch_event_rule.this["tasks-ended"].event_pattern).detail["$or"]) == 2
+    error_message = "a task that is ended because it was stuck counts as a restart"
   }
   assert {
     condition     = aws_ecs_service.processor.desired_count == 0
@@ -189,7 +216,6 @@ run "with_everything" {
     processor_image_digest        = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
     processor_count               = 2
     processor_count_max           = 4
-    processor_health_check        = true
     processor_secrets             = { TWOSEC_REDACT_KEY = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mask-AbCdEf" }
     github_repository             = "2sec/2sec"
     deploy_policy_arns            = ["arn:aws:iam::123456789012:policy/deploy"]
@@ -208,7 +234,7 @@ run "with_everything" {
   }
   assert {
     condition     = jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].healthCheck.command == ["CMD", "/twosec-processor", "health"]
-    error_message = "the health check needs no shell"
+    error_message = "the health check needs no shell, whatever else is set"
   }
   assert {
     condition     = jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].secrets == [{ name = "TWOSEC_REDACT_KEY", valueFrom = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mask-AbCdEf" }]
@@ -271,6 +297,30 @@ run "secrets_are_no_plain_settings" {
     processor_environment = { TWOSEC_REDACT_KEY = "00" }
   }
   expect_failures = [var.processor_environment]
+}
+
+run "metrics_can_be_switched_off_and_their_alarms_with_them" {
+  command = apply
+  variables {
+    processor_health_check = false
+    processor_environment  = { TWOSEC_EMF = "false", TWOSEC_HTTP_LISTEN = "off" }
+  }
+  assert {
+    condition     = length(setintersection(keys(aws_cloudwatch_metric_alarm.this), ["index-behind", "index-refuses", "documents-refused"])) == 0
+    error_message = "no alarm waits for a metric that nobody tells"
+  }
+  assert {
+    condition     = !can(jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].healthCheck)
+    error_message = "without somebody who answers nobody is asked"
+  }
+}
+
+run "a_health_check_needs_somebody_who_answers" {
+  command = plan
+  variables {
+    processor_environment = { TWOSEC_HTTP_LISTEN = "off" }
+  }
+  expect_failures = [var.processor_health_check]
 }
 
 run "somebody_runs_the_domain" {

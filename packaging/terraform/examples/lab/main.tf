@@ -1,5 +1,5 @@
 # The lab: a host with DVWA that you attack yourself, one small node to search in, and the
-# cheapest of all else: some 70 USD a month.
+# cheapest of all else: some 72 USD a month.
 #
 #   export AWS_REGION=eu-central-1 TF_VAR_search_master_password=...
 #   terraform init
