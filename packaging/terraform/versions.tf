@@ -52,5 +52,6 @@ locals {
     log_group  = local.arn.log_group
     name       = var.name
     kms_key    = var.kms_key_arn == null ? "" : var.kms_key_arn
+    consumer   = lookup(var.processor_environment, "TWOSEC_FAN_OUT_CONSUMER", "")
   }
 }

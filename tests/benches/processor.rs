@@ -13,6 +13,7 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::routing::any;
 use flate2::read::GzDecoder;
+use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -110,9 +111,22 @@ async fn fill(kinesis: &KinesisServer, folder: &Path, log: &Path, lines: usize) 
     );
     let path = folder.join("agent.toml");
     std::fs::write(&path, config).expect("a configuration can be written");
-    let mut agent = servers::program(env!("CARGO_BIN_EXE_rig_agent"), kinesis);
-    let agent = agent.args(["run", "--once", "--config"]).arg(&path);
-    assert!(agent.status().expect("it starts").success(), "the agent sends {lines} lines");
+    let agent = |command: &str| {
+        let mut agent = servers::program(env!("CARGO_BIN_EXE_rig_agent"), kinesis);
+        agent.args([command, "--config"]).arg(&path);
+        agent
+    };
+    let running = agent("run").spawn().expect("it starts");
+    loop {
+        let told = agent("status").arg("--json").output().expect("it starts").stdout;
+        let read = serde_json::from_slice::<Value>(&told).map_or(0, |report| report["lines"].as_u64().unwrap_or(0));
+        if read >= lines as u64 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // What it has read it sends before it ends.
+    drop(Running(running));
 }
 
 /// An index that takes everything and keeps nothing.
