@@ -1,7 +1,7 @@
 //! What each panel of the dashboards and each monitor asks, asked of OpenSearch itself.
 
 use super::{Running, World, server};
-use event::document::IndexNames;
+use event::document::{IndexNames, IndexPeriod};
 use event::line::{Host, Origin};
 use event::{Document, Event, Format, HostKey};
 use processor::setup::{Channel, Wanted};
@@ -40,7 +40,7 @@ impl World {
     }
 
     async fn index(&self, events: &[Event]) {
-        let names = IndexNames { prefix: self.name.clone(), from: None, until: None };
+        let names = IndexNames { prefix: self.name.clone(), period: IndexPeriod::Day, from: None, until: None };
         let lines = events.iter().map(|event| {
             let document = Document::of(event);
             let action = json!({"create": {"_index": names.of(&document), "_id": document.id.to_string()}});
@@ -55,7 +55,8 @@ impl World {
     /// What a monitor asks, over the time of the sample; and what it cannot tell of the answer.
     async fn not_told(&self) -> Vec<String> {
         let alerts = Some(Channel::Known("on-call".into()));
-        let wanted = Wanted { prefix: self.name.clone(), retention_days: None, writers: Vec::new(), alerts };
+        let period = IndexPeriod::Day;
+        let wanted = Wanted { prefix: self.name.clone(), period, retention_days: None, writers: Vec::new(), alerts };
         let mut found = Vec::new();
         for part in wanted.parts().iter().filter(|part| part.what.starts_with("monitor")) {
             let search = &part.body["inputs"][0]["search"];
