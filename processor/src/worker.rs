@@ -158,7 +158,13 @@ impl Worker {
         let start = behind.or_else(|| cursors.checkpoint.start()).filter(|_| !is_archived);
         let pages = match start {
             None => Err(FeedError::NoShard(self.shard.clone())),
-            Some(start) => self.services.feed.open(&self.shard, start).await,
+            Some(start) => {
+                let opened = self.services.feed.open(&self.shard, start);
+                let Some(pages) = self.stop.run_until_cancelled(opened).await else {
+                    return Ok(Some(Outcome::Stopped));
+                };
+                pages
+            }
         };
         let pages = match pages {
             Err(FeedError::NoShard(_)) => {

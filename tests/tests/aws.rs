@@ -79,6 +79,10 @@ impl Cloud {
     }
 
     fn processor(&self) -> Program {
+        Program(self.processor_command().spawn().unwrap())
+    }
+
+    fn processor_command(&self) -> Command {
         let places = Places {
             stream: STREAM,
             table: TABLE,
@@ -89,7 +93,8 @@ impl Cloud {
         };
         let mut command = places.processor(env!("CARGO_BIN_EXE_rig_processor"), &self.kinesis);
         command.env("TWOSEC_WINDOW_SECONDS", "1").env("TWOSEC_FAILOVER_SECONDS", "2").env("TWOSEC_REDACT_KEYS", "");
-        Program(command.arg("run").spawn().unwrap())
+        command.arg("run");
+        command
     }
 
     async fn wait_for(&self, documents: usize) {
@@ -172,6 +177,25 @@ async fn every_line_of_the_sample_is_once_in_the_archive_and_once_in_the_index()
     assert!(!cloud.opensearch.incidents().is_empty(), "attackers are incidents");
     let names: Vec<_> = cloud.opensearch.indices().into_keys().collect();
     assert_eq!(names, ["twosec-2026.11.16"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_enhanced_fan_out_every_line_is_there_once_over_a_split_and_a_kill() {
+    let cloud = Cloud::with(Faults { taken_subscriptions: 1, ..Faults::default() }, 1).await;
+    let processor = || Program(cloud.processor_command().env("TWOSEC_FAN_OUT_CONSUMER", "processor").spawn().unwrap());
+    let lines = sample();
+    let (agent, first) = (cloud.agent(), processor());
+    cloud.append(&lines[..800]);
+    cloud.wait_for(800).await;
+    cloud.kinesis.split_shard(STREAM, "shardId-000000000000").await;
+    first.kill();
+    let second = processor();
+    cloud.append(&lines[800..1600]);
+    cloud.wait_for(1600).await;
+    assert_eq!((agent.stop(), second.stop()), (Some(0), Some(0)));
+    assert_eq!(cloud.indexed(), counted(lines[..1600].to_vec()));
+    assert_eq!(cloud.archived(), counted(lines[..1600].to_vec()));
+    assert!(!cloud.kinesis.starting_positions().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,7 +86,9 @@ impl<'w> Reader<'w> {
     async fn join(&mut self, index: ToIndex) -> Result<(), FeedError> {
         let Some(after) = index.after.clone().min(self.read_to.clone()) else { return Ok(()) };
         tracing::info!(shard = self.worker.shard, "the index has caught up and follows the stream again");
-        self.pages = self.worker.services.feed.open(&self.worker.shard, Start::After(after)).await?;
+        let opened = self.worker.services.feed.open(&self.worker.shard, Start::After(after));
+        let Some(pages) = self.worker.stop.run_until_cancelled(opened).await else { return Ok(()) };
+        self.pages = pages?;
         self.index = Some(index);
         self.waited = Duration::ZERO;
         Ok(())

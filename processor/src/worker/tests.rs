@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use event::{Format, Millis};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const SHARD: &str = "shard-0";
 
@@ -18,6 +18,7 @@ const SHARD: &str = "shard-0";
 struct Stream {
     records: Mutex<Vec<Record>>,
     is_closed: Mutex<bool>,
+    is_held: AtomicBool,
     opened: AtomicUsize,
 }
 
@@ -67,6 +68,9 @@ impl Feed for StreamFeed {
 
     async fn open(&self, _: &str, start: Start) -> Result<Box<dyn Pages>, FeedError> {
         self.0.opened.fetch_add(1, Ordering::Relaxed);
+        if self.0.is_held.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let after = if let Start::After(sequence) = start { Some(sequence) } else { None };
         Ok(Box::new(StreamPages(self.0.clone(), after)))
     }
@@ -289,6 +293,17 @@ async fn who_is_told_to_stop_archives_and_saves_although_the_index_does_not_answ
     let row = rig.row();
     assert_eq!((Some(row.checkpoint), row.owner), (rig.stream.last(), None));
     assert_eq!(row.indexed_through, Checkpoint::TrimHorizon);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_stop_waits_no_longer_for_a_shard_that_another_holds() {
+    let rig = Rig::new();
+    rig.stream.is_held.store(true, Ordering::Relaxed);
+    let running = rig.start();
+    rig.until("the shard is opened", |rig| rig.stream.opened.load(Ordering::Relaxed) == 1).await;
+    rig.stop.cancel();
+    assert_eq!(running.await.unwrap(), Outcome::Stopped);
+    assert_eq!(rig.row().owner, None);
 }
 
 #[tokio::test(start_paused = true)]
