@@ -5,6 +5,7 @@
 //!
 //! `TWOSEC_BENCH_LOG` names an access log (the sample, 300,000 lines of it, unless told
 //! otherwise), `TWOSEC_BENCH_SHARDS` the stream's shards (4). It then stands idle for a minute.
+//! `TWOSEC_BENCH_PROCESSOR` and `TWOSEC_BENCH_AGENT` name other programs, such as a package's.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,6 +15,7 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 use flate2::read::GzDecoder;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -28,6 +30,9 @@ use tests::servers::{self, Places, Served};
 const STREAM: &str = "bench";
 const BUCKET: &str = "bench-archive";
 const LINES: usize = 300_000;
+
+/// Age at which an archive object is closed, so that idleness begins soon.
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// How long the processor stands idle.
 const IDLE: Duration = Duration::from_secs(60);
@@ -61,8 +66,9 @@ async fn measure() {
         opensearch: &sink.served.url,
     };
     let begun = Instant::now();
-    let processor =
-        Running(places.processor(env!("CARGO_BIN_EXE_rig_processor"), &kinesis).arg("run").spawn().expect("it starts"));
+    let mut processor = places.processor(program("PROCESSOR", env!("CARGO_BIN_EXE_rig_processor")), &kinesis);
+    processor.env("TWOSEC_WINDOW_SECONDS", WINDOW.as_secs().to_string()).arg("run");
+    let processor = Running(processor.spawn().expect("it starts"));
     wait_until(|| sink.documents() > 0).await;
     println!("start to first document: {:?}", begun.elapsed());
     wait_until(|| sink.documents() >= lines).await;
@@ -77,10 +83,17 @@ async fn measure() {
         cpu / mega(frames),
         processor.peak_kib() as f64 / 1024.0
     );
+    // The last objects are closed, and the cursors saved.
+    tokio::time::sleep(3 * WINDOW).await;
     let before = processor.cpu_seconds();
     tokio::time::sleep(IDLE).await;
     println!("idle: {:.0} ms of CPU in {IDLE:?}", 1_000.0 * (processor.cpu_seconds() - before));
     assert_eq!(sink.documents(), lines, "each line is indexed once");
+}
+
+/// The program to measure: ours, unless another is named.
+fn program(name: &str, ours: &str) -> OsString {
+    std::env::var_os(format!("TWOSEC_BENCH_{name}")).unwrap_or_else(|| ours.into())
 }
 
 fn mega(bytes: usize) -> f64 {
@@ -112,7 +125,7 @@ async fn fill(kinesis: &KinesisServer, folder: &Path, log: &Path, lines: usize) 
     let path = folder.join("agent.toml");
     std::fs::write(&path, config).expect("a configuration can be written");
     let agent = |command: &str| {
-        let mut agent = servers::program(env!("CARGO_BIN_EXE_rig_agent"), kinesis);
+        let mut agent = servers::program(program("AGENT", env!("CARGO_BIN_EXE_rig_agent")), kinesis);
         agent.args([command, "--config"]).arg(&path);
         agent
     };
@@ -157,6 +170,9 @@ impl Sink {
     }
 }
 
+const CREATED: &str = r#"{"create":{"status":201}}"#;
+const INDEXED: &str = r#"{"index":{"status":201}}"#;
+
 async fn take(State(taken): State<Arc<Taken>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     taken.bytes.fetch_add(body.len(), Ordering::SeqCst);
     let mut text = Vec::new();
@@ -165,12 +181,12 @@ async fn take(State(taken): State<Arc<Taken>>, headers: HeaderMap, body: Bytes) 
         false => text.extend_from_slice(&body),
     }
     // An action and a document.
-    let documents = text.iter().filter(|byte| **byte == b'\n').count() / 2;
-    let items = vec![r#"{"create":{"status":201}}"#; documents].join(",");
-    let is_of_incidents = text.starts_with(b"{\"index\"");
-    if !is_of_incidents {
-        taken.documents.fetch_add(documents, Ordering::SeqCst);
-    }
+    let actions: Vec<&[u8]> = text.split(|byte| *byte == b'\n').step_by(2).filter(|line| !line.is_empty()).collect();
+    let lines = actions.iter().filter(|action| action.starts_with(b"{\"create\"")).count();
+    taken.documents.fetch_add(lines, Ordering::SeqCst);
+    let items: Vec<_> =
+        actions.iter().map(|action| if action.starts_with(b"{\"create\"") { CREATED } else { INDEXED }).collect();
+    let items = items.join(",");
     ([("content-type", "application/json")], format!(r#"{{"took":1,"errors":false,"items":[{items}]}}"#))
 }
 
