@@ -129,11 +129,26 @@ fn each_of_url(written: &[u8], [path, key, value]: [Field; 3], look: &mut impl F
     }
 }
 
-/// Whether a key has what no name of a parameter has, as it is or in the code of URLs.
+/// Whether a key has what no name of a parameter has, as it is or in the code of URLs. One that
+/// holds a pair of its own, or a name before a host, always has: what of it is masked may not
+/// change which parts a request has, since a finding's place counts them.
 fn is_odd_key(key: &[u8]) -> bool {
-    let odd = |byte: u8| matches!(byte, b'\'' | b'"' | b'<' | b'>' | b'(' | b')' | b';' | b'|' | b'`' | b' ' | b'{');
-    let coded = |code: &[u8]| matches!(code, [b'%', high, low] if hex(*high).zip(hex(*low)).is_some_and(|(h, l)| odd(h << 4 | l)));
-    key.iter().any(|byte| odd(*byte)) || memchr::memchr_iter(b'%', key).any(|at| key.get(at..at + 3).is_some_and(coded))
+    key.iter().any(|byte| is_odd(*byte)) || memchr::memchr_iter(b'%', key).any(|at| is_odd_code(&key[at + 1..]))
+}
+
+fn is_odd(byte: u8) -> bool {
+    matches!(byte, b'\'' | b'"' | b'<' | b'>' | b'(' | b')' | b';' | b'|' | b'`' | b' ' | b'{' | b'@')
+}
+
+/// Whether what follows a `%` is the code of such a byte, or of an `=`, however deep.
+fn is_odd_code(mut code: &[u8]) -> bool {
+    let is_whole = !code.starts_with(b"25");
+    while let Some(deeper) = code.strip_prefix(b"25") {
+        code = deeper;
+    }
+    let Some((high, low)) = code.first_chunk().and_then(|[high, low]| hex(*high).zip(hex(*low))) else { return false };
+    let byte = high << 4 | low;
+    byte == b'=' || is_whole && is_odd(byte)
 }
 
 #[cfg(test)]
@@ -176,6 +191,19 @@ mod tests {
         let line = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?a%27+or+b=1&c[]=2 HTTP/1.1" 200 5 "-" "-""#;
         let values: Vec<_> = views(line).into_iter().filter(|view| view.0 == Field::Query).map(|view| view.2).collect();
         assert_eq!(values, ["1", "a%27+or+b=1", "2"]);
+    }
+
+    #[test]
+    fn a_key_that_holds_a_secret_is_odd_before_and_after_it_is_masked() {
+        for key in ["password%3D%3b%26b", "a%26password%253D%27", "http://u:;@h", "http:%2f%2fu:p%40h"] {
+            assert!(is_odd_key(key.as_bytes()), "{key}");
+        }
+        for key in ["password%3DREDACTED-0123456789ab%26b", "http://u:REDACTED-0123456789ab@h"] {
+            assert!(is_odd_key(key.as_bytes()), "{key}");
+        }
+        for key in ["a", "a[b]", "a%5Bb%5D", "a%2527", "a.b-c_d", "%", "%2"] {
+            assert!(!is_odd_key(key.as_bytes()), "{key}");
+        }
     }
 
     #[test]
