@@ -13,7 +13,7 @@ use crate::index::follow::{Follower, ToIndex};
 use crate::index::ledger::Done;
 use crate::leases::keep::{Cursors, Keeper};
 use crate::leases::{Checkpoint, Lease};
-use crate::receive::{FeedError, Next, Shard};
+use crate::receive::{FeedError, Next, Pages, Shard, Start};
 use crate::settings::Settings;
 use crate::supervisor::ensure_rows;
 use event::Millis;
@@ -156,17 +156,10 @@ impl Worker {
 
         let is_archived = cursors.checkpoint == Checkpoint::ShardEnd || own.as_ref().is_some_and(|own| own.is_final);
         let start = behind.or_else(|| cursors.checkpoint.start()).filter(|_| !is_archived);
-        let pages = match start {
-            None => Err(FeedError::NoShard(self.shard.clone())),
-            Some(start) => {
-                let opened = self.services.feed.open(&self.shard, start);
-                let Some(pages) = self.stop.run_until_cancelled(opened).await else {
-                    return Ok(Some(Outcome::Stopped));
-                };
-                pages
-            }
+        let Some(opened) = self.stop.run_until_cancelled(self.open(start)).await else {
+            return Ok(Some(Outcome::Stopped));
         };
-        let pages = match pages {
+        let pages = match opened {
             Err(FeedError::NoShard(_)) => {
                 drop(to_index);
                 over.cancel();
@@ -199,6 +192,14 @@ impl Worker {
                 let indexed = self.within(INDEX_GRACE, follower).await;
                 Ok(Some(indexed.map_or(Outcome::Stopped, |()| Outcome::StreamEnd)))
             }
+        }
+    }
+
+    /// The shard from `start` on; without it the shard has nothing more to give.
+    async fn open(&self, start: Option<Start>) -> Result<Box<dyn Pages>, FeedError> {
+        match start {
+            None => Err(FeedError::NoShard(self.shard.clone())),
+            Some(start) => self.services.feed.open(&self.shard, start).await,
         }
     }
 

@@ -4,7 +4,7 @@ use crate::decode::cases::{agents_events, framed};
 use crate::doubles::{MemoryArchive, MemoryIndex};
 use crate::index::{Index, IndexError, Item, Verdict};
 use crate::leases::{LeaseError, Leases, Swap};
-use crate::receive::{Feed, Page, Pages, Record, SequenceNumber, Start};
+use crate::receive::{Feed, Page, Record, SequenceNumber};
 use async_trait::async_trait;
 use bytes::Bytes;
 use event::{Format, Millis};
