@@ -27,6 +27,9 @@ use std::net::IpAddr;
 /// Bytes of a key, and of a value, in `twosec.fields` and `twosec.modsecurity`.
 const MAP_TEXT_BYTES_MAX: usize = 15_000;
 
+/// What a document has beside what it tells of its line, as a rule.
+const BODY_BYTES: usize = 1 << 10;
+
 /// A document, ready for an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -76,7 +79,10 @@ fn body(event: &Event, shown: &[u8], parsed: &Parsed<'_>, id: EventId) -> Vec<u8
     let agent = parsed.access().and_then(|access| access.user_agent).map(text);
     let parts = agent.as_deref().map(user_agent::parse);
     let agent = agent.map(|original| user_agent_fields(original, parts.as_deref()));
-    serde_json::to_vec(&source(event, shown, parsed, id, agent)).expect("plain data turns into JSON")
+    let mut body = Vec::with_capacity(BODY_BYTES + 4 * shown.len());
+    serde_json::to_writer(&mut body, &source(event, shown, parsed, id, agent)).expect("plain data turns into JSON");
+    body.shrink_to_fit();
+    body
 }
 
 /// How long lines go into one index.
@@ -113,17 +119,17 @@ impl IndexNames {
     pub fn name(&self, day: Option<Day>) -> String {
         let inside =
             |day: &Day| self.from.is_none_or(|from| *day >= from) && self.until.is_none_or(|until| *day <= until);
-        match day.filter(inside) {
-            Some(day) => {
-                let day = day.to_string().replace('-', ".");
-                let period = match self.period {
-                    IndexPeriod::Day => &day,
-                    IndexPeriod::Month => day.rsplit_once('.').map_or(&*day, |(month, _)| month),
-                };
-                format!("{}-{period}", self.prefix)
-            }
-            None => format!("{}-undated", self.prefix),
-        }
+        let Some(day) = day.filter(inside) else { return format!("{}-undated", self.prefix) };
+        let day = day.to_string();
+        let period = match self.period {
+            IndexPeriod::Day => &day,
+            IndexPeriod::Month => day.rsplit_once('-').map_or(&*day, |(month, _)| month),
+        };
+        let mut name = String::with_capacity(self.prefix.len() + 1 + period.len());
+        name.push_str(&self.prefix);
+        name.push('-');
+        name.extend(period.chars().map(|letter| if letter == '-' { '.' } else { letter }));
+        name
     }
 }
 

@@ -144,11 +144,29 @@ fn first_16(hash: [u8; 32]) -> [u8; 16] {
 #[error("`{0}` is not an id: 32 hex digits are needed")]
 pub struct NotAnId(String);
 
+/// 32 hex digits.
+struct Digits([u8; 32]);
+
+impl Digits {
+    fn of(id: &[u8; 16]) -> Digits {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(id) {
+            pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+        }
+        Digits(digits)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hex digits are ASCII")
+    }
+}
+
 macro_rules! hex_text {
     ($id:ident) => {
         impl fmt::Display for $id {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+                f.write_str(Digits::of(&self.0).as_str())
             }
         }
 
@@ -178,7 +196,7 @@ macro_rules! hex_text {
 
         impl serde::Serialize for $id {
             fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
+                to.serialize_str(Digits::of(&self.0).as_str())
             }
         }
 

@@ -60,7 +60,39 @@ pub fn rfc3339(at: Millis) -> String {
     let (year, month, day) = civil_from_days(days);
     let (seconds, millis) = (rest / 1000, rest % 1000);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    let mut text = String::with_capacity("2026-11-16T08:00:25.000Z".len());
+    push_date(&mut text, (year, month, day));
+    for (before, number) in [('T', hour), (':', minute), (':', second)] {
+        text.push(before);
+        push_two_digits(&mut text, number);
+    }
+    text.push('.');
+    text.push(digit(millis / 100));
+    push_two_digits(&mut text, millis % 100);
+    text.push('Z');
+    text
+}
+
+fn push_date(text: &mut String, (year, month, day): (i64, i64, i64)) {
+    if (0..10_000).contains(&year) {
+        push_two_digits(text, year / 100);
+        push_two_digits(text, year % 100);
+    } else {
+        text.push_str(&format!("{year:04}"));
+    }
+    for number in [month, day] {
+        text.push('-');
+        push_two_digits(text, number);
+    }
+}
+
+fn push_two_digits(text: &mut String, number: i64) {
+    text.push(digit(number / 10));
+    text.push(digit(number % 10));
+}
+
+fn digit(number: i64) -> char {
+    char::from(b'0' + number as u8)
 }
 
 /// Reads a time in UTC as RFC 3339 writes it, with or without a fraction of a second:
@@ -112,8 +144,9 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil_from_days(i64::from(self.0));
-        write!(f, "{year:04}-{month:02}-{day:02}")
+        let mut text = String::with_capacity("2026-11-16".len());
+        push_date(&mut text, civil_from_days(i64::from(self.0)));
+        f.write_str(&text)
     }
 }
 

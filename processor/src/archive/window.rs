@@ -6,15 +6,19 @@ use crate::receive::SequenceNumber;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use event::Millis;
+use event::gzip::gzip;
 use event::line::Origin;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::Arc;
 
-/// Level 3: from there on objects get little smaller and much slower to write.
-const GZIP_LEVEL: Compression = Compression::new(3);
+/// From here on objects get little smaller and much slower to write.
+const GZIP_LEVEL: u8 = 3;
+
+/// Text of one gzip member. An object has as many as it takes: all readers go on behind the end of
+/// one (RFC 1952, section 2.2), and a member of this size is hardly larger than its part of a long
+/// one.
+const MEMBER_BYTES: usize = 256 << 10;
 
 /// Objects hold records of one minute of arrival.
 pub const MINUTE: Millis = 60_000;
@@ -107,14 +111,16 @@ pub struct Window {
     records: u64,
     lines: u64,
     crc: crc32fast::Hasher,
-    gzip: GzEncoder<Vec<u8>>,
+    /// Text that is no member yet.
+    text: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 impl Window {
     /// An empty window that follows `prev` in the chain.
     pub fn after(prev: Option<SequenceNumber>) -> Window {
-        let (gzip, crc) = (GzEncoder::new(Vec::new(), GZIP_LEVEL), crc32fast::Hasher::new());
-        Window { prev, stream_created: None, first: None, last: None, records: 0, lines: 0, crc, gzip }
+        let (text, packed, crc) = (Vec::new(), Vec::new(), crc32fast::Hasher::new());
+        Window { prev, stream_created: None, first: None, last: None, records: 0, lines: 0, crc, text, packed }
     }
 
     /// The same for a stream that was made then.
@@ -127,9 +133,9 @@ impl Window {
         self.records == 0
     }
 
-    /// Packed bytes so far.
+    /// Packed bytes so far, without those of a last member.
     pub fn bytes(&self) -> usize {
-        self.gzip.get_ref().len()
+        self.packed.len()
     }
 
     /// Whether a record that arrived then belongs into another object: objects hold
@@ -143,14 +149,27 @@ impl Window {
         self.first.get_or_insert_with(|| (record.sequence.clone(), record.arrival));
         self.last = Some((record.sequence.clone(), record.arrival));
         self.records += 1;
-        let text = text(record);
-        self.lines += line_feeds(&text);
-        self.crc.update(&text);
-        self.gzip.write_all(&text).expect("a Vec takes all bytes");
+        let from = self.text.len();
+        push_text(record, &mut self.text);
+        let text = &self.text[from..];
+        self.lines += line_feeds(text);
+        self.crc.update(text);
+        if self.text.len() >= MEMBER_BYTES {
+            self.pack();
+        }
+    }
+
+    /// Makes a member of the text so far.
+    fn pack(&mut self) {
+        self.packed.extend(gzip(&self.text, GZIP_LEVEL));
+        self.text.clear();
     }
 
     /// Closes the window. `None` if it is empty.
-    pub fn close(self, stream: &str, shard: &str) -> Option<(Summary, Object)> {
+    pub fn close(mut self, stream: &str, shard: &str) -> Option<(Summary, Object)> {
+        if !self.text.is_empty() {
+            self.pack();
+        }
         let ((first_seq, first_arrival), (last_seq, last_arrival)) = (self.first?, self.last?);
         let summary = Summary {
             stream: stream.to_owned(),
@@ -165,8 +184,7 @@ impl Window {
             last: false,
             stream_created: self.stream_created,
         };
-        let body = self.gzip.finish().expect("a Vec takes all bytes");
-        let object = object(&summary, first_arrival, body);
+        let object = object(&summary, first_arrival, self.packed);
         Some((summary, object))
     }
 }
@@ -244,30 +262,27 @@ pub fn read_hour(stream: &str, key: &str) -> Option<Millis> {
 fn first_line(summary: &Summary) -> Vec<u8> {
     let mut line = serde_json::to_vec(&FirstLine { twosec_object: summary }).expect("plain data turns into JSON");
     line.push(b'\n');
-    let mut gzip = GzEncoder::new(Vec::new(), GZIP_LEVEL);
-    gzip.write_all(&line).expect("a Vec takes all bytes");
-    gzip.finish().expect("a Vec takes all bytes")
+    gzip(&line, GZIP_LEVEL)
 }
 
-/// The lines of a record. Every record has at least one, so each stands in the chain.
-fn text(record: &Decoded) -> Vec<u8> {
+/// Writes the lines of a record. Every record has at least one, so each stands in the chain.
+fn push_text(record: &Decoded, text: &mut Vec<u8>) {
     let Content { events, unreadable, is_control } = &record.content;
-    let mut text = Vec::new();
+    let from = text.len();
     let mut origin: Option<(&Arc<Origin>, String)> = None;
     for (id, event) in events {
         let json = match &origin {
             Some((known, json)) if Arc::ptr_eq(known, &event.origin) => json,
             _ => &origin.insert((&event.origin, event.origin.to_json())).1,
         };
-        event.archive(*id, json, &mut text);
+        event.archive(*id, json, text);
     }
-    unreadable.iter().for_each(|part| raw(record, &part.data, &part.reason, part.part, &mut text));
-    if text.is_empty() {
+    unreadable.iter().for_each(|part| raw(record, &part.data, &part.reason, part.part, text));
+    if text.len() == from {
         let nothing = "the record holds no events";
         let reason = if *is_control { "a control message of CloudWatch Logs: it holds no events" } else { nothing };
-        raw(record, b"", reason, None, &mut text);
+        raw(record, b"", reason, None, text);
     }
-    text
 }
 
 fn raw(record: &Decoded, data: &[u8], reason: &str, part: Option<usize>, out: &mut Vec<u8>) {
@@ -278,5 +293,5 @@ fn raw(record: &Decoded, data: &[u8], reason: &str, part: Option<usize>, out: &m
 }
 
 fn line_feeds(text: &[u8]) -> u64 {
-    text.iter().filter(|byte| **byte == b'\n').count() as u64
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
