@@ -89,6 +89,21 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_owes_an_answer_for_long_makes_the_process_unready() {
+        let meter = Meter::default();
+        meter.round();
+        meter.free_leases(0);
+        let (first, second) = (meter.call(Service::Index), meter.call(Service::Index));
+        assert!(ready(&meter, now()).is_well, "an answer takes its time");
+        let later = now() + 31_000;
+        assert_eq!(ready(&meter, later).reasons, ["the index has not answered well for 31 s"]);
+        first.ended(Ended::Well);
+        assert!(!ready(&meter, later).is_well, "another one is owed");
+        drop(second);
+        assert!(ready(&meter, later).is_well, "nobody waits any more");
+    }
+
+    #[test]
     fn a_service_that_does_not_answer_makes_the_process_unready_and_not_dead() {
         let meter = Meter::default();
         meter.round();

@@ -27,6 +27,7 @@ pub struct Meter {
     is_index_refusing: AtomicBool,
     calls: [[AtomicU64; Ended::ALL.len()]; Service::ALL.len()],
     failing_since: [Known; Service::ALL.len()],
+    unanswered: [Mutex<Unanswered>; Service::ALL.len()],
     moves: [AtomicU64; Move::ALL.len()],
     leases_free: Known,
     round_at: Known,
@@ -180,6 +181,36 @@ pub const BULK_BOUNDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 3
 /// Stands for a time, or a number, that nobody knows yet.
 const NOT_YET: i64 = -1;
 
+/// Calls of a service that it has yet to answer.
+#[derive(Debug, Default)]
+struct Unanswered {
+    calls: usize,
+    /// Since when it owes an answer: since a call when there was none, or since its last answer.
+    since: Option<Millis>,
+}
+
+/// A call that a service has yet to answer. One that is dropped is not waited for any more.
+#[derive(Debug)]
+pub(crate) struct Call<'m> {
+    meter: &'m Meter,
+    service: Service,
+}
+
+impl Call<'_> {
+    /// The call has ended.
+    pub(crate) fn ended(self, ended: Ended) {
+        self.meter.called(self.service, ended);
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut unanswered = self.meter.unanswered(self.service);
+        unanswered.calls -= 1;
+        unanswered.since = (unanswered.calls > 0).then(now);
+    }
+}
+
 /// A number that is not known at first.
 #[derive(Debug)]
 struct Known(AtomicI64);
@@ -206,6 +237,10 @@ pub fn now() -> Millis {
 }
 
 impl Meter {
+    fn unanswered(&self, service: Service) -> MutexGuard<'_, Unanswered> {
+        self.unanswered[service as usize].lock().expect("nobody panics with the count in hand")
+    }
+
     fn shards(&self) -> MutexGuard<'_, BTreeMap<String, ShardLag>> {
         self.shards.lock().expect("nobody panics with the shards in hand")
     }
@@ -274,6 +309,14 @@ impl Meter {
         self.round_at.set(Some(now()));
     }
 
+    /// A call of a service begins.
+    pub(crate) fn call(&self, service: Service) -> Call<'_> {
+        let mut unanswered = self.unanswered(service);
+        unanswered.calls += 1;
+        unanswered.since.get_or_insert_with(now);
+        Call { meter: self, service }
+    }
+
     /// A call of a service has ended.
     pub(crate) fn called(&self, service: Service, ended: Ended) {
         self.calls[service as usize][ended as usize].fetch_add(1, Ordering::Relaxed);
@@ -321,9 +364,10 @@ impl Meter {
         self.leases_free.get().map(|free| free as usize)
     }
 
-    /// Since when no call of this service has ended well.
+    /// Since when no call of this service has ended well, or it owes an answer.
     pub fn failing_since(&self, service: Service) -> Option<Millis> {
-        self.failing_since[service as usize].get()
+        let failing = self.failing_since[service as usize].get();
+        [failing, self.unanswered(service).since].into_iter().flatten().min()
     }
 
     /// Calls of a service that ended so.

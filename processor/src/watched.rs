@@ -32,8 +32,14 @@ struct Watched<S: ?Sized> {
 }
 
 impl<S: ?Sized> Watched<S> {
-    fn note<T, E: Error + 'static>(&self, service: Service, answer: Result<T, E>) -> Result<T, E> {
-        self.meter.called(service, ended(answer.as_ref().err()));
+    async fn note<T, E: Error + 'static>(
+        &self,
+        service: Service,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let call = self.meter.call(service);
+        let answer = answer.await;
+        call.ended(ended(answer.as_ref().err()));
         answer
     }
 }
@@ -55,15 +61,15 @@ fn ended<E: Error + 'static>(error: Option<&E>) -> Ended {
 #[async_trait]
 impl Feed for Watched<dyn Feed> {
     async fn created(&self) -> Result<Option<Millis>, FeedError> {
-        self.note(Service::Stream, self.of.created().await)
+        self.note(Service::Stream, self.of.created()).await
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, FeedError> {
-        self.note(Service::Stream, self.of.shards().await)
+        self.note(Service::Stream, self.of.shards()).await
     }
 
     async fn open(&self, shard: &str, start: Start) -> Result<Box<dyn Pages>, FeedError> {
-        let pages = self.note(Service::Stream, self.of.open(shard, start).await)?;
+        let pages = self.note(Service::Stream, self.of.open(shard, start)).await?;
         Ok(Box::new(WatchedPages { pages, meter: self.meter.clone() }))
     }
 }
@@ -89,18 +95,18 @@ impl Pages for WatchedPages {
 #[async_trait]
 impl Leases for Watched<dyn Leases> {
     async fn list(&self) -> Result<Vec<Lease>, LeaseError> {
-        let rows = self.note(Service::Leases, self.of.list().await)?;
+        let rows = self.note(Service::Leases, self.of.list()).await?;
         let is_free = |row: &&Lease| row.owner.is_none() && row.checkpoint != Checkpoint::ShardEnd;
         self.meter.free_leases(rows.iter().filter(is_free).count());
         Ok(rows)
     }
 
     async fn create(&self, lease: &Lease) -> Result<Swap, LeaseError> {
-        self.note(Service::Leases, self.of.create(lease).await)
+        self.note(Service::Leases, self.of.create(lease)).await
     }
 
     async fn swap(&self, old: &Lease, new: &Lease) -> Result<Swap, LeaseError> {
-        let swap = self.note(Service::Leases, self.of.swap(old, new).await)?;
+        let swap = self.note(Service::Leases, self.of.swap(old, new)).await?;
         if swap == Swap::Done && old.owner != new.owner {
             self.meter.moved(if new.owner.is_some() { Move::Taken } else { Move::Given });
         }
@@ -108,18 +114,18 @@ impl Leases for Watched<dyn Leases> {
     }
 
     async fn remove(&self, lease: &Lease) -> Result<Swap, LeaseError> {
-        self.note(Service::Leases, self.of.remove(lease).await)
+        self.note(Service::Leases, self.of.remove(lease)).await
     }
 
     async fn leader(&self) -> Result<Option<Leader>, LeaseError> {
-        self.note(Service::Leases, self.of.leader().await)
+        self.note(Service::Leases, self.of.leader()).await
     }
 }
 
 #[async_trait]
 impl Archive for Watched<dyn Archive> {
     async fn put_if_absent(&self, object: &Object) -> Result<Created, ArchiveError> {
-        let created = self.note(Service::Archive, self.of.put_if_absent(object).await)?;
+        let created = self.note(Service::Archive, self.of.put_if_absent(object)).await?;
         if created == Created::Yes && !object.key.starts_with(dead::ROOT) {
             self.meter.object(object.bytes.len() as u64);
         }
@@ -127,22 +133,22 @@ impl Archive for Watched<dyn Archive> {
     }
 
     async fn head(&self, key: &str) -> Result<Option<Metadata>, ArchiveError> {
-        self.note(Service::Archive, self.of.head(key).await)
+        self.note(Service::Archive, self.of.head(key)).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, ArchiveError> {
-        self.note(Service::Archive, self.of.get(key).await)
+        self.note(Service::Archive, self.of.get(key)).await
     }
 
     async fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>, ArchiveError> {
-        self.note(Service::Archive, self.of.list(prefix, after).await)
+        self.note(Service::Archive, self.of.list(prefix, after)).await
     }
 }
 
 #[async_trait]
 impl Index for Watched<dyn Index> {
     async fn bulk(&self, items: &[Item]) -> Result<Vec<Verdict>, IndexError> {
-        let begun = Instant::now();
+        let (begun, call) = (Instant::now(), self.meter.call(Service::Index));
         let answer = self.of.bulk(items).await;
         let ended = match &answer {
             // The request is answered; that it must be cut says nothing about the index.
@@ -150,7 +156,7 @@ impl Index for Watched<dyn Index> {
             Ok(verdicts) if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Retry(_))) => Ended::Throttled,
             answer => ended(answer.as_ref().err()),
         };
-        self.meter.called(Service::Index, ended);
+        call.ended(ended);
         let bytes = items.iter().map(|item| item.document.body.len() as u64).sum();
         self.meter.bulk(begun.elapsed(), bytes);
         answer.iter().flatten().for_each(|verdict| self.meter.verdict(verdict));
