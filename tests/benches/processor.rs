@@ -15,13 +15,12 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tests::measure::{Running, number, program, sample};
 use tests::servers::dynamodb::DynamoServer;
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::s3::S3Server;
@@ -37,9 +36,6 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// How long the processor stands idle.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Ticks of `/proc/PID/stat` in a second (`getconf CLK_TCK` on every Linux of today).
-const TICKS_A_SECOND: f64 = 100.0;
-
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("threads can be made");
     runtime.block_on(measure());
@@ -48,7 +44,7 @@ fn main() {
 async fn measure() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let (log, lines) = log(folder.path());
-    let shards = std::env::var("TWOSEC_BENCH_SHARDS").map_or(4, |text| text.parse().expect("a number of shards"));
+    let shards = number("SHARDS", 4) as i32;
     let kinesis = KinesisServer::start(Faults::default()).await;
     let (dynamodb, s3, sink) = (DynamoServer::start().await, S3Server::start(BUCKET).await, Sink::start());
     kinesis.create_stream(STREAM, shards).await;
@@ -92,11 +88,6 @@ async fn measure() {
     println!("idle: {:.0} ms of CPU in {IDLE:?}", 1_000.0 * (processor.cpu_seconds() - before));
 }
 
-/// The program to measure: ours, unless another is named.
-fn program(name: &str, ours: &str) -> OsString {
-    std::env::var_os(format!("TWOSEC_BENCH_{name}")).unwrap_or_else(|| ours.into())
-}
-
 fn mega(bytes: usize) -> f64 {
     (bytes as f64 / 1e5).round() / 10.0
 }
@@ -108,9 +99,7 @@ fn log(folder: &Path) -> (PathBuf, usize) {
         let lines = count(&std::fs::read(&path).expect("the log can be read"));
         return (path, lines);
     }
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/dvwa/access.log");
-    let sample = std::fs::read_to_string(sample).expect("the sample is there");
-    let lines: String = sample.lines().cycle().take(LINES).flat_map(|line| [line, "\n"]).collect();
+    let lines: String = sample().lines().cycle().take(LINES).flat_map(|line| [line, "\n"]).collect();
     let path = folder.join("access.log");
     std::fs::write(&path, lines).expect("a log can be written");
     (path, LINES)
@@ -189,33 +178,6 @@ async fn take(State(taken): State<Arc<Taken>>, headers: HeaderMap, body: Bytes) 
         actions.iter().map(|action| if action.starts_with(b"{\"create\"") { CREATED } else { INDEXED }).collect();
     let items = items.join(",");
     ([("content-type", "application/json")], format!(r#"{{"took":1,"errors":false,"items":[{items}]}}"#))
-}
-
-/// A program that ends with the bench.
-struct Running(Child);
-
-impl Running {
-    /// User and system time (proc(5), `/proc/PID/stat`, fields 14 and 15).
-    fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("it runs");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |field: usize| fields[field - 3].parse::<f64>().expect("a number of ticks");
-        (ticks(14) + ticks(15)) / TICKS_A_SECOND
-    }
-
-    /// The most memory that it held (proc(5), `/proc/PID/status`, VmHWM).
-    fn peak_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells VmHWM");
-        peak.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let stopped = Command::new("kill").arg(self.0.id().to_string()).status();
-        drop(stopped.and_then(|_| self.0.wait()));
-    }
 }
 
 async fn wait_until(is_so: impl Fn() -> bool) {

@@ -30,8 +30,9 @@ use tokio::time::Instant;
 /// Documents in one request; more gains nothing (OpenSearch, "Bulk", recommends 1,000 to 5,000).
 const DOCUMENTS_MAX: usize = 1_000;
 
-/// Bytes of one request: what a thousand documents have, and little enough for several in 64 MB.
-const BYTES_MAX: usize = 2 << 20;
+/// Bytes of one request: what some hundred documents have, and little enough for several in 64 MB,
+/// where each stands twice for a moment.
+const BYTES_MAX: usize = 1 << 20;
 
 /// Everything that indexing one shard needs.
 #[derive(Clone)]
