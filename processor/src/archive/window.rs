@@ -20,6 +20,9 @@ const GZIP_LEVEL: u8 = 3;
 /// one.
 const MEMBER_BYTES: usize = 256 << 10;
 
+/// Bytes of text that make one packed byte, or more: lines are alike.
+const PACKED_TO_ONE: usize = 8;
+
 /// Objects hold records of one minute of arrival.
 pub const MINUTE: Millis = 60_000;
 
@@ -133,9 +136,9 @@ impl Window {
         self.records == 0
     }
 
-    /// Packed bytes so far, without those of a last member.
+    /// Packed bytes so far, with a guess for what is yet to be packed.
     pub fn bytes(&self) -> usize {
-        self.packed.len()
+        self.packed.len() + self.text.len().div_ceil(PACKED_TO_ONE)
     }
 
     /// Whether a record that arrived then belongs into another object: objects hold
@@ -161,8 +164,8 @@ impl Window {
 
     /// Makes a member of the text so far.
     fn pack(&mut self) {
-        self.packed.extend(gzip(&self.text, GZIP_LEVEL));
-        self.text.clear();
+        let text = std::mem::take(&mut self.text);
+        self.packed.extend(gzip(&text, GZIP_LEVEL));
     }
 
     /// Closes the window. `None` if it is empty.

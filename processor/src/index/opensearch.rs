@@ -447,9 +447,9 @@ mod tests {
     #[test]
     fn the_request_is_a_create_for_each_document() {
         let expected = concat!(
-            r#"{"create":{"_id":"01010101010101010101010101010101","_index":"twosec-2026.11.16"}}"#,
+            r#"{"create":{"_index":"twosec-2026.11.16","_id":"01010101010101010101010101010101"}}"#,
             "\n{\"a\":1}\n",
-            r#"{"create":{"_id":"02020202020202020202020202020202","_index":"twosec-2026.11.16"}}"#,
+            r#"{"create":{"_index":"twosec-2026.11.16","_id":"02020202020202020202020202020202"}}"#,
             "\n{\"b\":2}\n",
         );
         let body = request(&[item(1, r#"{"a":1}"#), item(2, r#"{"b":2}"#)]);
