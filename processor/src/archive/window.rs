@@ -6,22 +6,18 @@ use crate::receive::SequenceNumber;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use event::Millis;
-use event::gzip::gzip;
 use event::line::Origin;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
-/// From here on objects get little smaller and much slower to write.
-const GZIP_LEVEL: u8 = 3;
-
-/// Text of one gzip member. An object has as many as it takes: all readers go on behind the end of
-/// one (RFC 1952, section 2.2), and a member of this size is hardly larger than its part of a long
-/// one.
-const MEMBER_BYTES: usize = 256 << 10;
-
-/// Bytes of text that make one packed byte, or more: lines are alike.
-const PACKED_TO_ONE: usize = 8;
+/// Level 3: from there on objects get little smaller and much slower to write. What packs whole
+/// texts is quicker, but would make many members of an object, and there are readers in Java that
+/// may take the end of a member for that of the object (`GZIPInputStream`, where no more bytes are
+/// `available()` yet).
+const GZIP_LEVEL: Compression = Compression::new(3);
 
 /// Objects hold records of one minute of arrival.
 pub const MINUTE: Millis = 60_000;
@@ -114,16 +110,14 @@ pub struct Window {
     records: u64,
     lines: u64,
     crc: crc32fast::Hasher,
-    /// Text that is no member yet.
-    text: Vec<u8>,
-    packed: Vec<u8>,
+    gzip: GzEncoder<Vec<u8>>,
 }
 
 impl Window {
     /// An empty window that follows `prev` in the chain.
     pub fn after(prev: Option<SequenceNumber>) -> Window {
-        let (text, packed, crc) = (Vec::new(), Vec::new(), crc32fast::Hasher::new());
-        Window { prev, stream_created: None, first: None, last: None, records: 0, lines: 0, crc, text, packed }
+        let (gzip, crc) = (GzEncoder::new(Vec::new(), GZIP_LEVEL), crc32fast::Hasher::new());
+        Window { prev, stream_created: None, first: None, last: None, records: 0, lines: 0, crc, gzip }
     }
 
     /// The same for a stream that was made then.
@@ -136,9 +130,9 @@ impl Window {
         self.records == 0
     }
 
-    /// Packed bytes so far, with a guess for what is yet to be packed.
+    /// Packed bytes so far.
     pub fn bytes(&self) -> usize {
-        self.packed.len() + self.text.len().div_ceil(PACKED_TO_ONE)
+        self.gzip.get_ref().len()
     }
 
     /// Whether a record that arrived then belongs into another object: objects hold
@@ -152,27 +146,14 @@ impl Window {
         self.first.get_or_insert_with(|| (record.sequence.clone(), record.arrival));
         self.last = Some((record.sequence.clone(), record.arrival));
         self.records += 1;
-        let from = self.text.len();
-        push_text(record, &mut self.text);
-        let text = &self.text[from..];
-        self.lines += line_feeds(text);
-        self.crc.update(text);
-        if self.text.len() >= MEMBER_BYTES {
-            self.pack();
-        }
-    }
-
-    /// Makes a member of the text so far.
-    fn pack(&mut self) {
-        let text = std::mem::take(&mut self.text);
-        self.packed.extend(gzip(&text, GZIP_LEVEL));
+        let text = text(record);
+        self.lines += line_feeds(&text);
+        self.crc.update(&text);
+        self.gzip.write_all(&text).expect("a Vec takes all bytes");
     }
 
     /// Closes the window. `None` if it is empty.
-    pub fn close(mut self, stream: &str, shard: &str) -> Option<(Summary, Object)> {
-        if !self.text.is_empty() {
-            self.pack();
-        }
+    pub fn close(self, stream: &str, shard: &str) -> Option<(Summary, Object)> {
         let ((first_seq, first_arrival), (last_seq, last_arrival)) = (self.first?, self.last?);
         let summary = Summary {
             stream: stream.to_owned(),
@@ -187,7 +168,8 @@ impl Window {
             last: false,
             stream_created: self.stream_created,
         };
-        let object = object(&summary, first_arrival, self.packed);
+        let body = self.gzip.finish().expect("a Vec takes all bytes");
+        let object = object(&summary, first_arrival, body);
         Some((summary, object))
     }
 }
@@ -265,27 +247,30 @@ pub fn read_hour(stream: &str, key: &str) -> Option<Millis> {
 fn first_line(summary: &Summary) -> Vec<u8> {
     let mut line = serde_json::to_vec(&FirstLine { twosec_object: summary }).expect("plain data turns into JSON");
     line.push(b'\n');
-    gzip(&line, GZIP_LEVEL)
+    let mut gzip = GzEncoder::new(Vec::new(), GZIP_LEVEL);
+    gzip.write_all(&line).expect("a Vec takes all bytes");
+    gzip.finish().expect("a Vec takes all bytes")
 }
 
-/// Writes the lines of a record. Every record has at least one, so each stands in the chain.
-fn push_text(record: &Decoded, text: &mut Vec<u8>) {
+/// The lines of a record. Every record has at least one, so each stands in the chain.
+fn text(record: &Decoded) -> Vec<u8> {
     let Content { events, unreadable, is_control } = &record.content;
-    let from = text.len();
+    let mut text = Vec::new();
     let mut origin: Option<(&Arc<Origin>, String)> = None;
     for (id, event) in events {
         let json = match &origin {
             Some((known, json)) if Arc::ptr_eq(known, &event.origin) => json,
             _ => &origin.insert((&event.origin, event.origin.to_json())).1,
         };
-        event.archive(*id, json, text);
+        event.archive(*id, json, &mut text);
     }
-    unreadable.iter().for_each(|part| raw(record, &part.data, &part.reason, part.part, text));
-    if text.len() == from {
+    unreadable.iter().for_each(|part| raw(record, &part.data, &part.reason, part.part, &mut text));
+    if text.is_empty() {
         let nothing = "the record holds no events";
         let reason = if *is_control { "a control message of CloudWatch Logs: it holds no events" } else { nothing };
-        raw(record, b"", reason, None, text);
+        raw(record, b"", reason, None, &mut text);
     }
+    text
 }
 
 fn raw(record: &Decoded, data: &[u8], reason: &str, part: Option<usize>, out: &mut Vec<u8>) {
@@ -296,5 +281,5 @@ fn raw(record: &Decoded, data: &[u8], reason: &str, part: Option<usize>, out: &m
 }
 
 fn line_feeds(text: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', text).count() as u64
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
