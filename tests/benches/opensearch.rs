@@ -14,11 +14,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tests::measure::{Running, number, percentile, program, sample};
+use tests::measure::{Agent, Running, number, percentile, program, sample};
+use tests::servers::Places;
 use tests::servers::dynamodb::DynamoServer;
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::s3::S3Server;
-use tests::servers::{self, Places};
 
 /// Documents of a request, as the processor sends them.
 const BULK: usize = 1_000;
@@ -155,7 +155,8 @@ async fn from_log_to_search(search: &Search) {
     let _processor = Running(processor.spawn().expect("it starts"));
     let log = folder.path().join("access.log");
     std::fs::write(&log, "").expect("a log can be written");
-    let _agent = agent(folder.path(), &log, name, &kinesis);
+    let agent = Agent::of(program("AGENT", env!("CARGO_BIN_EXE_rig_agent")), folder.path(), &log, name, &kinesis);
+    let _agent = Running(agent.command("run").spawn().expect("it starts"));
 
     let written = Arc::new(Mutex::new(Vec::new()));
     let writer = tokio::task::spawn_blocking({
@@ -181,19 +182,6 @@ async fn from_log_to_search(search: &Search) {
         percentile(&mut took, 99),
         percentile(&mut took, 100),
     );
-}
-
-fn agent(folder: &Path, log: &Path, stream: &str, kinesis: &KinesisServer) -> Running {
-    let config = format!(
-        "host_id = \"web-1\"\n[stream]\nname = \"{stream}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
-        log.display(),
-        folder.join("spool").display()
-    );
-    let path = folder.join("agent.toml");
-    std::fs::write(&path, config).expect("a configuration can be written");
-    let mut agent = servers::program(program("AGENT", env!("CARGO_BIN_EXE_rig_agent")), kinesis);
-    agent.args(["run", "--config"]).arg(path);
-    Running(agent.spawn().expect("it starts"))
 }
 
 /// Writes lines of the sample at a steady rate, a hundredth of a second's at once, and notes when.

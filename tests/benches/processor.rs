@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tests::measure::{Running, number, program, sample};
+use tests::measure::{Agent, Running, number, program, sample};
 use tests::servers::dynamodb::DynamoServer;
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::s3::S3Server;
-use tests::servers::{self, Places, Served};
+use tests::servers::{Places, Served};
 
 const STREAM: &str = "bench";
 const BUCKET: &str = "bench-archive";
@@ -107,21 +107,10 @@ fn log(folder: &Path) -> (PathBuf, usize) {
 
 /// Has an agent send the whole log.
 async fn fill(kinesis: &KinesisServer, folder: &Path, log: &Path, lines: usize) {
-    let config = format!(
-        "host_id = \"web-1\"\n[stream]\nname = \"{STREAM}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
-        log.display(),
-        folder.join("spool").display()
-    );
-    let path = folder.join("agent.toml");
-    std::fs::write(&path, config).expect("a configuration can be written");
-    let agent = |command: &str| {
-        let mut agent = servers::program(program("AGENT", env!("CARGO_BIN_EXE_rig_agent")), kinesis);
-        agent.args([command, "--config"]).arg(&path);
-        agent
-    };
-    let running = agent("run").spawn().expect("it starts");
+    let agent = Agent::of(program("AGENT", env!("CARGO_BIN_EXE_rig_agent")), folder, log, STREAM, kinesis);
+    let running = agent.command("run").spawn().expect("it starts");
     loop {
-        let told = agent("status").arg("--json").output().expect("it starts").stdout;
+        let told = agent.command("status").arg("--json").output().expect("it starts").stdout;
         let read = serde_json::from_slice::<Value>(&told).map_or(0, |report| report["lines"].as_u64().unwrap_or(0));
         if read >= lines as u64 {
             break;

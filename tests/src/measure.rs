@@ -1,7 +1,9 @@
 //! What the benchmarks share: which programs they measure, and what those took.
 
+use crate::servers;
+use crate::servers::kinesis::KinesisServer;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -22,6 +24,34 @@ pub fn number(name: &str, otherwise: usize) -> usize {
 pub fn sample() -> String {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/dvwa/access.log");
     std::fs::read_to_string(sample).expect("the sample is there")
+}
+
+/// An agent that reads one log, and its configuration.
+pub struct Agent<'k> {
+    program: OsString,
+    config: PathBuf,
+    kinesis: &'k KinesisServer,
+}
+
+impl<'k> Agent<'k> {
+    /// One that sends `log` into `stream`. Configuration and spool lie in `folder`.
+    pub fn of(program: OsString, folder: &Path, log: &Path, stream: &str, kinesis: &'k KinesisServer) -> Agent<'k> {
+        let text = format!(
+            "host_id = \"web-1\"\n[stream]\nname = \"{stream}\"\n[[file]]\npath = \"{}\"\n[spool]\npath = \"{}\"\n",
+            log.display(),
+            folder.join("spool").display()
+        );
+        let config = folder.join("agent.toml");
+        std::fs::write(&config, text).expect("a configuration can be written");
+        Agent { program, config, kinesis }
+    }
+
+    /// One of its commands, such as `run`.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = servers::program(&self.program, self.kinesis);
+        command.args([name, "--config"]).arg(&self.config);
+        command
+    }
 }
 
 /// A program that ends with the bench.
