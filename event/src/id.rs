@@ -9,6 +9,7 @@
 //! a second document of the same line on the day somebody changes them.
 
 use crate::limits::FIRST_LINE_BYTES_MAX;
+use crate::unescape::hex_digits;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -151,8 +152,7 @@ impl Digits {
     fn of(id: &[u8; 16]) -> Digits {
         let mut digits = [0; 32];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(id) {
-            pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
-            pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+            pair.copy_from_slice(&hex_digits(*byte));
         }
         Digits(digits)
     }

@@ -10,6 +10,7 @@
 //! Ids are made from a line's place and time, so no setting here changes them.
 
 use crate::format::{Access, Parsed, argument};
+use crate::unescape::hex_digits;
 use hmac::{Hmac, Mac};
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
@@ -246,8 +247,7 @@ impl Redactor {
             return None;
         }
         let hash: [u8; 32] = self.mac.clone().chain_update(plain(value)).finalize().into_bytes().into();
-        let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).take(MASK_DIGITS);
-        let digits = nibbles.map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)]));
+        let digits = hash.iter().flat_map(|byte| hex_digits(*byte)).take(MASK_DIGITS).map(char::from);
         Some(Mask { at, with: MASK.chars().chain(digits).collect() })
     }
 }

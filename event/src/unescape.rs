@@ -65,6 +65,11 @@ pub fn hex(digit: u8) -> Option<u8> {
     }
 }
 
+/// The two hex digits of a byte, in lower case.
+pub(crate) fn hex_digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 0xf].map(|nibble| b"0123456789abcdef"[usize::from(nibble)])
+}
+
 /// Apache's own rule, as far as a request can show it.
 #[cfg(test)]
 pub(crate) fn escape(bytes: &[u8]) -> Vec<u8> {
