@@ -119,17 +119,17 @@ impl IndexNames {
     pub fn name(&self, day: Option<Day>) -> String {
         let inside =
             |day: &Day| self.from.is_none_or(|from| *day >= from) && self.until.is_none_or(|until| *day <= until);
-        let Some(day) = day.filter(inside) else { return format!("{}-undated", self.prefix) };
-        let day = day.to_string();
-        let period = match self.period {
-            IndexPeriod::Day => &day,
-            IndexPeriod::Month => day.rsplit_once('-').map_or(&*day, |(month, _)| month),
-        };
-        let mut name = String::with_capacity(self.prefix.len() + 1 + period.len());
-        name.push_str(&self.prefix);
-        name.push('-');
-        name.extend(period.chars().map(|letter| if letter == '-' { '.' } else { letter }));
-        name
+        match day.filter(inside) {
+            Some(day) => {
+                let day = day.to_string().replace('-', ".");
+                let period = match self.period {
+                    IndexPeriod::Day => &day,
+                    IndexPeriod::Month => day.rsplit_once('.').map_or(&*day, |(month, _)| month),
+                };
+                format!("{}-{period}", self.prefix)
+            }
+            None => format!("{}-undated", self.prefix),
+        }
     }
 }
 

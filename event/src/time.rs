@@ -266,6 +266,18 @@ mod tests {
         assert_eq!(rfc3339(YEAR_10_000 - 1), "9999-12-31T23:59:59.999Z");
     }
 
+    proptest! {
+        #[test]
+        fn a_time_is_written_as_its_numbers_padded(at in any::<i32>().prop_map(|days| i64::from(days) * 86_399_117)) {
+            let (year, month, day) = civil_from_days(at.div_euclid(DAY_MILLIS));
+            let rest = at.rem_euclid(DAY_MILLIS);
+            let (seconds, millis) = (rest / 1000, rest % 1000);
+            let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+            let expected = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z");
+            prop_assert_eq!(rfc3339(at), expected);
+        }
+    }
+
     #[test]
     fn a_zone_is_taken_off() {
         assert_eq!(clf(b"16/Nov/2026:08:00:25 +0000"), Some(1_794_816_025_000));
