@@ -94,6 +94,9 @@ mod tests {
         meter.round();
         meter.free_leases(0);
         let (first, second) = (meter.call(Service::Index), meter.call(Service::Index));
+        let begun = meter.failing_since(Service::Index);
+        drop(meter.call(Service::Index));
+        assert_eq!(meter.failing_since(Service::Index), begun, "a call that is given up is no answer");
         assert!(ready(&meter, now()).is_well, "an answer takes its time");
         let later = now() + 31_000;
         assert_eq!(ready(&meter, later).reasons, ["the index has not answered well for 31 s"]);

@@ -200,6 +200,7 @@ impl Call<'_> {
     /// The call has ended.
     pub(crate) fn ended(self, ended: Ended) {
         self.meter.called(self.service, ended);
+        self.meter.unanswered(self.service).since = Some(now());
     }
 }
 
@@ -207,7 +208,9 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         let mut unanswered = self.meter.unanswered(self.service);
         unanswered.calls -= 1;
-        unanswered.since = (unanswered.calls > 0).then(now);
+        if unanswered.calls == 0 {
+            unanswered.since = None;
+        }
     }
 }
 
