@@ -20,7 +20,7 @@ use tests::servers::dynamodb::DynamoServer;
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::s3::S3Server;
 
-/// Documents of a request, as the processor sends them.
+/// Documents of a request: as many as the processor sends at most.
 const BULK: usize = 1_000;
 
 /// Requests under way, as the processor has them.
@@ -101,36 +101,37 @@ fn documents() -> Vec<String> {
 
 async fn documents_a_second(search: &Search) {
     let documents = Arc::new(documents());
-    for round in 0..ROUNDS {
-        for ids in ["ours", "its own"] {
-            let index = format!("{}-ids-{round}-{}", search.prefix, if ids == "ours" { "ours" } else { "own" });
-            let life = LifeId::of_source(&[b"bench", &round.to_be_bytes()]);
+    for round in 1..=ROUNDS {
+        let life = LifeId::of_source(&[b"bench", &round.to_be_bytes()]);
+        for (whose, life) in [("ours", Some(life)), ("own", None)] {
+            let index = format!("{}-ids-{round}-{whose}", search.prefix);
             let begun = Instant::now();
             let mut senders = tokio::task::JoinSet::new();
-            for sender in 0..UNDER_WAY {
-                let (http, documents) = (search.http.clone(), Arc::clone(&documents));
+            for first in 0..UNDER_WAY {
                 let url = format!("{}/{index}/_bulk?filter_path=errors", search.url);
-                senders.spawn(async move {
-                    for request in (sender..DOCUMENTS / BULK).step_by(UNDER_WAY) {
-                        let mut body = String::new();
-                        for number in request * BULK..(request + 1) * BULK {
-                            let action = match ids {
-                                "ours" => json!({"create": {"_id": EventId::of(life, number as u64, 0, b"")}}),
-                                _ => json!({"create": {}}),
-                            };
-                            body.push_str(&format!("{action}\n{}\n", documents[number % documents.len()]));
-                        }
-                        let body = event::gzip::gzip(body.as_bytes(), 1);
-                        let call = http.post(&url).header("content-type", "application/x-ndjson");
-                        let answer = call.header("content-encoding", "gzip").body(body).send().await;
-                        assert_eq!(read(answer).await["errors"], false, "OpenSearch takes all of them");
-                    }
-                });
+                senders.spawn(send(search.http.clone(), url, Arc::clone(&documents), life, first));
             }
             senders.join_all().await;
             let rate = DOCUMENTS as f64 / begun.elapsed().as_secs_f64();
-            println!("round {}, ids {ids}: {rate:.0} documents a second", round + 1);
+            println!("round {round}, ids {whose}: {rate:.0} documents a second");
         }
+    }
+}
+
+/// Sends each [`UNDER_WAY`]th request, from `first` on: with ids of lines of `life`, or without.
+async fn send(http: Client, url: String, documents: Arc<Vec<String>>, life: Option<LifeId>, first: usize) {
+    for request in (first..DOCUMENTS / BULK).step_by(UNDER_WAY) {
+        let mut body = String::new();
+        for number in request * BULK..(request + 1) * BULK {
+            let place = match life {
+                Some(life) => json!({"_id": EventId::of(life, number as u64, 0, b"")}),
+                None => json!({}),
+            };
+            body.push_str(&format!("{}\n{}\n", json!({"create": place}), documents[number % documents.len()]));
+        }
+        let call = http.post(&url).header("content-type", "application/x-ndjson").header("content-encoding", "gzip");
+        let answer = call.body(event::gzip::gzip(body.as_bytes(), 1)).send().await;
+        assert_eq!(read(answer).await["errors"], false, "OpenSearch takes all of them");
     }
 }
 

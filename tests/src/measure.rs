@@ -81,7 +81,7 @@ impl Drop for Running {
     }
 }
 
-/// What all but so many of a hundred are below, of a list that this sorts.
+/// What so many of a hundred are at or below. The list is sorted then.
 pub fn percentile(of: &mut [Duration], hundredth: usize) -> Duration {
     of.sort_unstable();
     of.get((of.len() * hundredth / 100).min(of.len().saturating_sub(1))).copied().unwrap_or_default()
