@@ -12,6 +12,20 @@ resource "aws_sns_topic_policy" "alarms" {
   policy = templatefile("${path.module}/iam/topic.json.tftpl", { topic = aws_sns_topic.alarms.arn, account = local.account })
 }
 
+# As whom the domain tells the topic what its own monitors find (`twosec-processor setup
+# --alerts-to`). OpenSearch Service takes the role itself, as es.amazonaws.com, and names no
+# account with it.
+resource "aws_iam_role" "alerts" {
+  name               = "${var.name}-alerts"
+  assume_role_policy = templatefile("${path.module}/iam/trust-service.json.tftpl", { service = "es.amazonaws.com", account = "" })
+}
+
+resource "aws_iam_role_policy" "alerts" {
+  name   = "alerts"
+  role   = aws_iam_role.alerts.id
+  policy = templatefile("${path.module}/iam/alerts.json.tftpl", merge(local.policy_values, { topic = aws_sns_topic.alarms.arn }))
+}
+
 resource "aws_sns_topic_subscription" "mail" {
   for_each  = toset(var.alarm_emails)
   topic_arn = aws_sns_topic.alarms.arn

@@ -53,6 +53,11 @@ output "operator_role" {
   value       = aws_iam_role.operator.arn
 }
 
+output "alerts_role" {
+  description = "The role with which the domain tells the topic of alarms what its own monitors find (`twosec-processor setup --alerts-role`). Whoever sets that up by an IAM role must be allowed `iam:PassRole` on it."
+  value       = aws_iam_role.alerts.arn
+}
+
 output "release_role" {
   description = "AWS_RELEASE_ROLE of the release workflow."
   value       = one(aws_iam_role.release[*].arn)
@@ -81,12 +86,12 @@ output "next_commands" {
   description = "What to type next."
   value = join("\n", concat(
     [
-      var.search_master_arn == null ? "# 1. Index templates, dashboards, and the processor's rights in the domain (waits for the password of ${var.search_master_user}):" : "# 1. Index templates, dashboards, and the processor's rights in the domain, as ${var.search_master_arn}:",
+      var.search_master_arn == null ? "# 1. Index templates, dashboards, monitors, and the processor's rights in the domain (waits for the password of ${var.search_master_user}):" : "# 1. Index templates, dashboards, monitors, and the processor's rights in the domain, as ${var.search_master_arn}:",
       join(" ", [
         var.search_master_arn == null ? "read -rs TWOSEC_OPENSEARCH_PASSWORD && export TWOSEC_OPENSEARCH_PASSWORD &&" : "AWS_REGION=${local.region}",
         "TWOSEC_OPENSEARCH_URL=${local.search_endpoint} TWOSEC_INDEX_PREFIX=${var.index_prefix}",
         var.search_master_arn == null ? "TWOSEC_OPENSEARCH_AUTH=basic TWOSEC_OPENSEARCH_USER=${var.search_master_user}" : "TWOSEC_OPENSEARCH_AUTH=sigv4",
-        "twosec-processor setup --retention-days 90 --dashboards-url ${local.search_endpoint}/_dashboards --writer ${aws_iam_role.processor.arn} --writer ${aws_iam_role.operator.arn}",
+        "twosec-processor setup --retention-days 90 --dashboards-url ${local.search_endpoint}/_dashboards --writer ${aws_iam_role.processor.arn} --writer ${aws_iam_role.operator.arn} --alerts-to ${aws_sns_topic.alarms.arn} --alerts-role ${aws_iam_role.alerts.arn}",
       ]),
     ],
     var.processor_image_digest != null ? [] : [

@@ -120,14 +120,14 @@ run "defaults" {
   # ---- policies
   assert {
     condition = alltrue([
-      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy] :
+      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy, aws_iam_role_policy.alerts.policy] :
       alltrue([for s in jsondecode(policy).Statement : alltrue([for action in flatten([s.Action]) : !strcontains(action, "*")])])
     ])
     error_message = "no policy has a wildcard action"
   }
   assert {
     condition = alltrue([
-      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy] :
+      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy, aws_iam_role_policy.alerts.policy] :
       alltrue([for s in jsondecode(policy).Statement : s.Resource != "*" || s.Action == "ecr:GetAuthorizationToken"])
     ])
     error_message = "each statement names its resource; ECR's log-in alone knows none"
@@ -138,6 +138,10 @@ run "defaults" {
       anytrue([for s in jsondecode(policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "s3:Delete")])])
     ])
     error_message = "nobody deletes from the archive"
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.alerts.policy).Statement[*].Action == ["sns:Publish"] && jsondecode(aws_iam_role.alerts.assume_role_policy).Statement[*].Principal == [{ Service = "es.amazonaws.com" }]
+    error_message = "the domain may tell the topic of alarms, and nothing else"
   }
   assert {
     condition     = toset(flatten([for s in jsondecode(aws_iam_role_policy.agent.policy).Statement : s.Action])) == toset(["kinesis:ListShards", "kinesis:PutRecords", "s3:GetObject"])
