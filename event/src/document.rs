@@ -13,6 +13,7 @@ use crate::format::{Access, ErrorLine, Format, Parsed};
 use crate::geo::{AutonomousSystem, Place};
 use crate::id::{EventId, LifeId};
 use crate::incident::Outcome;
+use crate::json;
 use crate::line::{BY_PROCESSOR, Cloud, Container, Event, Host};
 use crate::outcome::outcome_of_findings;
 use crate::redact;
@@ -80,7 +81,7 @@ fn body(event: &Event, shown: &[u8], parsed: &Parsed<'_>, id: EventId) -> Vec<u8
     let parts = agent.as_deref().map(user_agent::parse);
     let agent = agent.map(|original| user_agent_fields(original, parts.as_deref()));
     let mut body = Vec::with_capacity(BODY_BYTES + 4 * shown.len());
-    serde_json::to_writer(&mut body, &source(event, shown, parsed, id, agent)).expect("plain data turns into JSON");
+    json::push(&source(event, shown, parsed, id, agent), &mut body);
     body.shrink_to_fit();
     body
 }

@@ -18,9 +18,11 @@ use crate::classify::{Spot, Verdict, evidence};
 use crate::format::Access;
 use crate::geo::SourceFacts;
 use crate::gzip::gzip;
+use crate::id::EventId;
 use crate::incident::Incident;
+use crate::json;
 use crate::limits::DECODED_BYTES_MAX;
-use crate::line::{Event, Origin, day_of};
+use crate::line::{Event, Origin, day_of, own_id};
 use crate::outcome::Context;
 use crate::redact::{Mask, masked};
 use crate::time::{Day, Millis};
@@ -219,10 +221,6 @@ fn push_number(number: u16, out: &mut Vec<u8>) {
     out.push(b'0' + (number % 10) as u8);
 }
 
-fn push_json(value: &impl Serialize, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value).expect("plain data turns into JSON, and a Vec takes it");
-}
-
 fn push_row(line: &Line<'_>, follows: bool, out: &mut Vec<u8>) {
     let (text, base64) = to_text(line.line);
     let row = Row {
@@ -240,7 +238,7 @@ fn push_row(line: &Line<'_>, follows: bool, out: &mut Vec<u8>) {
         gap: line.gap.map(Cow::Borrowed),
         incident: line.incident.map(Cow::Borrowed),
     };
-    push_json(&row, out);
+    json::push(&row, out);
 }
 
 /// The lines of a frame being written.
@@ -304,7 +302,7 @@ impl Body {
         let offset = self.offsets.get(from).copied().unwrap_or_default();
         let header = Header { offset, rules: self.rules.clone(), ..header.clone() };
         let mut text = Vec::with_capacity(lines.len() + HEADER_BYTES);
-        push_json(&header, &mut text);
+        json::push(&header, &mut text);
         text.push(b'\n');
         text.extend_from_slice(lines);
         gzip(&text, level)
@@ -341,7 +339,8 @@ pub enum FrameError {
 /// such a record as it is.
 pub fn decode(record: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
     let packing = Packing::of(record).filter(|packing| *packing == Packing::Gzip).ok_or(FrameError::NotGzip)?;
-    read(&packing.unpack(record, DECODED_BYTES_MAX)?)
+    let (header, events) = read(&packing.unpack(record, DECODED_BYTES_MAX)?)?;
+    Ok((header, events.into_iter().map(|(_, event)| event).collect()))
 }
 
 /// Whether an unpacked record is a frame, of whatever version.
@@ -349,24 +348,27 @@ pub fn is_frame(text: &[u8]) -> bool {
     text.starts_with(b"{\"twosec_frame\":")
 }
 
-/// Opens a frame that has been unpacked.
+/// Rows for which there is room at once; only a frame of somebody else holds more.
+const ROWS_LIKELY_MAX: usize = 1 << 14;
+
+/// Opens a frame that has been unpacked: its events with their ids.
 ///
 /// # Errors
 /// As [`decode`].
-pub fn read(text: &[u8]) -> Result<(Header, Vec<Event>), FrameError> {
+pub fn read(text: &[u8]) -> Result<(Header, Vec<(EventId, Event)>), FrameError> {
     let mut rows = text.split(|b| *b == b'\n');
     let header = read_header(rows.next().unwrap_or_default())?;
     let origin = Arc::new(header.origin.clone());
     let (mut day, mut next) = (header.day, header.offset);
-    let mut events = Vec::new();
+    let mut events = Vec::with_capacity(memchr::memchr_iter(b'\n', text).count().min(ROWS_LIKELY_MAX));
     for (at, row) in rows.enumerate().filter(|(_, row)| !row.is_empty()) {
-        let event = read_row(at + 2, row, &origin, &header, (day, next))?;
+        let (id, event) = read_row(at + 2, row, &origin, &header, (day, next))?;
         // An offset near the end of all numbers is somebody's joke, and no line follows it.
         day = event.day;
         if event.incident.is_none() {
             next = event.offset.saturating_add(event.length).saturating_add(1);
         }
-        events.push(event);
+        events.push((id, event));
     }
     Ok((header, events))
 }
@@ -389,7 +391,7 @@ fn read_row(
     origin: &Arc<Origin>,
     header: &Header,
     (before, next): (Option<Day>, u64),
-) -> Result<Event, FrameError> {
+) -> Result<(EventId, Event), FrameError> {
     let row: Row<'_> = serde_json::from_slice(row).map_err(|cause| FrameError::Line { number, cause })?;
     let line = from_text(row.line, row.line_b64).ok_or(FrameError::NoText { number })?;
     let parsed = origin.parse(&line);
@@ -405,10 +407,12 @@ fn read_row(
         row.attack.map(|hits| attack(hits, shown.access(), &header.rules).ok_or(FrameError::NoRule { number }));
     let attack = attack.transpose()?;
     let day = day_of(&parsed, before);
-    Ok(Event {
+    let (offset, length) = (row.offset.unwrap_or(next), row.length.unwrap_or(line.len() as u64));
+    let id = own_id((origin.life, offset, length), &parsed, row.gap.is_some(), row.incident.as_deref());
+    let event = Event {
         origin: Arc::clone(origin),
-        offset: row.offset.unwrap_or(next),
-        length: row.length.unwrap_or(line.len() as u64),
+        offset,
+        length,
         cut: row.cut,
         time,
         day,
@@ -423,7 +427,8 @@ fn read_row(
         given_id: None,
         record: None,
         line,
-    })
+    };
+    Ok((id, event))
 }
 
 #[cfg(test)]

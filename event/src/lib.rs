@@ -10,6 +10,7 @@
 //! cannot disagree. Nothing here fails on a line: an attacker writes our input, so
 //! a line that no format fits is an event with its text and a reason.
 
+pub mod json;
 pub mod limits;
 pub mod time;
 pub mod zone;

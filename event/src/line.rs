@@ -6,6 +6,7 @@ use crate::frame::{from_text, to_text};
 use crate::geo::SourceFacts;
 use crate::id::{EventId, LifeId};
 use crate::incident::Incident;
+use crate::json;
 use crate::outcome::Context;
 use crate::redact::{Mask, masked};
 use crate::time::{Day, Millis};
@@ -196,14 +197,23 @@ impl Event {
     }
 
     fn own_id(&self, parsed: &Parsed<'_>) -> EventId {
-        if let Some(incident) = &self.incident {
-            return incident.id;
-        }
-        // No line writes this as its time.
-        let none = if self.gap.is_some() { &b"gap"[..] } else { b"" };
-        let written = parsed.time().map_or(none, |time| time.written);
-        EventId::of(self.origin.life, self.offset, self.length, written)
+        let place = (self.origin.life, self.offset, self.length);
+        own_id(place, parsed, self.gap.is_some(), self.incident.as_deref())
     }
+}
+
+/// The id of what stands in a frame: a line at this place (life, offset and length), a gap, or an
+/// incident.
+pub(crate) fn own_id(
+    (life, offset, length): (LifeId, u64, u64),
+    parsed: &Parsed<'_>,
+    is_gap: bool,
+    incident: Option<&Incident>,
+) -> EventId {
+    // No line writes this as its time.
+    let none = if is_gap { &b"gap"[..] } else { b"" };
+    let written = || parsed.time().map_or(none, |time| time.written);
+    incident.map_or_else(|| EventId::of(life, offset, length, written()), |incident| incident.id)
 }
 
 /// An archived line: one self-contained JSON object, from which the same document can
@@ -268,7 +278,7 @@ impl Event {
             incident: self.incident.as_deref().map(Cow::Borrowed),
             record: self.record.as_deref().map(Cow::Borrowed),
         };
-        serde_json::to_writer(&mut *out, &own).expect("plain data turns into JSON, and a Vec takes it");
+        json::push(&own, out);
         out.pop();
         out.push(b',');
         out.extend_from_slice(&origin.as_bytes()[1..]);

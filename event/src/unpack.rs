@@ -45,7 +45,7 @@ impl Packing {
 
     /// Unpacks all of `record`, to at most `most` bytes.
     pub fn unpack(self, record: &[u8], most: usize) -> Result<Vec<u8>, UnpackError> {
-        let mut text = Vec::with_capacity(record.len().saturating_mul(8).min(most));
+        let mut text = Vec::with_capacity(self.likely_bytes(record).min(most));
         let mut rest = record;
         while !rest.is_empty() {
             self.unpack_one(&mut rest, most, &mut text).map_err(|cause| UnpackError::Damaged(self.name(), cause))?;
@@ -54,6 +54,15 @@ impl Packing {
             }
         }
         Ok(text)
+    }
+
+    /// What `record` probably unpacks to. A lie costs no more than room that is asked for in vain.
+    fn likely_bytes(self, record: &[u8]) -> usize {
+        match (self, record.last_chunk()) {
+            // A member ends with its length unpacked (RFC 1952, section 2.3.1, ISIZE).
+            (Packing::Gzip, Some(length)) => u32::from_le_bytes(*length) as usize,
+            _ => record.len().saturating_mul(8),
+        }
     }
 
     /// Unpacks the first member or frame of `rest`, and stops a byte beyond `most`.

@@ -5,6 +5,7 @@
 //! times; ours stand as in the file.
 
 use crate::id::EventId;
+use crate::json;
 use crate::line::Event;
 use crate::time::Millis;
 use serde::de::Visitor;
@@ -48,7 +49,7 @@ pub fn push(event: &Event, out: &mut Vec<u8>) {
     let shown = event.shown();
     // AWS writes 56 digits.
     let event = LogEvent { id: format!("{id:056}"), timestamp: event.time, message: String::from_utf8_lossy(&shown) };
-    serde_json::to_writer(out, &event).expect("plain data turns into JSON, and a Vec takes it");
+    json::push(&event, out);
 }
 
 impl LogStream {

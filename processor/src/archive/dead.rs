@@ -6,7 +6,7 @@ use crate::index::Item;
 use crate::receive::SequenceNumber;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use event::{Document, EventId, Millis};
+use event::{Document, EventId, Millis, json};
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
@@ -110,7 +110,7 @@ pub async fn keep(
 ) -> Result<(), ArchiveError> {
     let mut text = Vec::new();
     for letter in letters {
-        serde_json::to_writer(&mut text, letter).expect("plain data turns into JSON, and a Vec takes it");
+        json::push(letter, &mut text);
         text.push(b'\n');
     }
     let (digits, crc32) = (sequence.as_str(), crc32fast::hash(&text));

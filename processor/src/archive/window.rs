@@ -5,8 +5,8 @@ use crate::decode::{Content, Decoded};
 use crate::receive::SequenceNumber;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use event::Millis;
 use event::line::Origin;
+use event::{Millis, json};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// may take the end of a member for that of the object (`GZIPInputStream`, where no more bytes are
 /// `available()` yet).
 const GZIP_LEVEL: Compression = Compression::new(3);
+
+/// Bytes of lines that are packed at once: as many as a core has near it.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Objects hold records of one minute of arrival.
 pub const MINUTE: Millis = 60_000;
@@ -146,10 +149,20 @@ impl Window {
         self.first.get_or_insert_with(|| (record.sequence.clone(), record.arrival));
         self.last = Some((record.sequence.clone(), record.arrival));
         self.records += 1;
-        let text = text(record);
-        self.lines += line_feeds(&text);
-        self.crc.update(&text);
-        self.gzip.write_all(&text).expect("a Vec takes all bytes");
+        let mut text = Vec::with_capacity(PIECE_BYTES);
+        rows(record, &mut text, |text| {
+            if text.len() >= PIECE_BYTES / 2 {
+                self.pack(text);
+                text.clear();
+            }
+        });
+        self.pack(&text);
+    }
+
+    fn pack(&mut self, text: &[u8]) {
+        self.lines += line_feeds(text);
+        self.crc.update(text);
+        self.gzip.write_all(text).expect("a Vec takes all bytes");
     }
 
     /// Closes the window. `None` if it is empty.
@@ -252,31 +265,34 @@ fn first_line(summary: &Summary) -> Vec<u8> {
     gzip.finish().expect("a Vec takes all bytes")
 }
 
-/// The lines of a record. Every record has at least one, so each stands in the chain.
-fn text(record: &Decoded) -> Vec<u8> {
+/// Appends the lines of a record to `text`; after each `written` may take what is there. Every
+/// record has at least one, so each stands in the chain.
+fn rows(record: &Decoded, text: &mut Vec<u8>, mut written: impl FnMut(&mut Vec<u8>)) {
     let Content { events, unreadable, is_control } = &record.content;
-    let mut text = Vec::new();
     let mut origin: Option<(&Arc<Origin>, String)> = None;
     for (id, event) in events {
         let json = match &origin {
             Some((known, json)) if Arc::ptr_eq(known, &event.origin) => json,
             _ => &origin.insert((&event.origin, event.origin.to_json())).1,
         };
-        event.archive(*id, json, &mut text);
+        event.archive(*id, json, text);
+        written(text);
     }
-    unreadable.iter().for_each(|part| raw(record, &part.data, &part.reason, part.part, &mut text));
-    if text.is_empty() {
+    for part in unreadable {
+        raw(record, &part.data, &part.reason, part.part, text);
+        written(text);
+    }
+    if events.is_empty() && unreadable.is_empty() {
         let nothing = "the record holds no events";
         let reason = if *is_control { "a control message of CloudWatch Logs: it holds no events" } else { nothing };
-        raw(record, b"", reason, None, &mut text);
+        raw(record, b"", reason, None, text);
     }
-    text
 }
 
 fn raw(record: &Decoded, data: &[u8], reason: &str, part: Option<usize>, out: &mut Vec<u8>) {
     let data_b64 = BASE64_STANDARD.encode(data);
     let line = RawRecord { sequence: &record.sequence, arrival: record.arrival, reason, data_b64, part };
-    serde_json::to_writer(&mut *out, &line).expect("plain data turns into JSON, and a Vec takes it");
+    json::push(&line, out);
     out.push(b'\n');
 }
 

@@ -87,9 +87,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes what a frame holds.
-    pub fn frame(&mut self, events: Vec<Event>) {
+    pub fn frame(&mut self, events: Vec<(EventId, Event)>) {
         self.kinds.insert(Kind::Frame);
-        self.content.events.extend(events.into_iter().map(|event| (event.id(&event.parsed()), event)));
+        if self.content.events.is_empty() {
+            self.content.events = events;
+        } else {
+            self.content.events.extend(events);
+        }
     }
 
     /// Takes a text: JSON objects, wherever they end, and lines.

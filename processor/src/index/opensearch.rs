@@ -12,12 +12,12 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningError, SigningSettings};
 use aws_sigv4::http_request::{SigningParams, sign};
 use aws_sigv4::sign::v4;
-use event::EventId;
 use event::gzip::gzip;
+use event::{EventId, json};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
@@ -26,6 +26,9 @@ const REQUEST_BYTES_MAX: usize = 10 << 20;
 
 /// Documents are alike, so the quickest level makes a tenth of them.
 const GZIP_LEVEL: u8 = 1;
+
+/// What is kept of the memory that a request was written in: more than most have.
+const ROOM_BYTES_MAX: usize = 2 << 20;
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,6 +71,9 @@ pub struct OpenSearch {
     root: Url,
     bulk: Url,
     auth: Auth,
+    /// Where requests are written before they are packed: memory that is asked for anew each time
+    /// is a page fault for each page of it. As many as are written at once.
+    room: std::sync::Mutex<Vec<Vec<u8>>>,
 }
 
 /// OpenSearch cannot be used as set up.
@@ -103,7 +109,19 @@ impl OpenSearch {
             .tls_certs_merge(trusted)
             .build()
             .map_err(SetupError::Client)?;
-        Ok(OpenSearch { client, root, bulk, auth })
+        Ok(OpenSearch { client, root, bulk, auth, room: std::sync::Mutex::default() })
+    }
+
+    /// The request, packed.
+    fn packed(&self, items: &[Item]) -> Vec<u8> {
+        let room = || self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut body = room().pop().unwrap_or_default();
+        request(items, &mut body);
+        let packed = gzip(&body, GZIP_LEVEL);
+        body.clear();
+        body.shrink_to(ROOM_BYTES_MAX);
+        room().push(body);
+        packed
     }
 
     async fn send(&self, method: Method, url: &Url, headers: Headers, body: Vec<u8>) -> Result<Response, IndexError> {
@@ -198,7 +216,7 @@ impl Index for OpenSearch {
         if items.is_empty() {
             return Ok(Vec::new());
         }
-        let body = gzip(&request(items), GZIP_LEVEL);
+        let body = self.packed(items);
         if body.len() >= REQUEST_BYTES_MAX {
             return Err(IndexError::TooLarge);
         }
@@ -219,17 +237,16 @@ fn transient(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Inde
     IndexError::Transient(cause.into())
 }
 
-/// The request: for each document a line that says what to do, and the document.
-fn request(items: &[Item]) -> Vec<u8> {
+/// Appends the request: for each document a line that says what to do, and the document.
+fn request(items: &[Item], body: &mut Vec<u8>) {
     let bytes = |item: &Item| ACTION_BYTES + item.index.len() + item.document.body.len();
-    let mut body = Vec::with_capacity(items.iter().map(bytes).sum());
+    body.reserve(items.iter().map(bytes).sum());
     for item in items {
-        serde_json::to_writer(&mut body, &action(item)).expect("plain data turns into JSON, and a Vec takes it");
+        json::push(&action(item), body);
         body.push(b'\n');
         body.extend_from_slice(&item.document.body);
         body.push(b'\n');
     }
-    body
 }
 
 /// A line is created once, unless newer rules have judged it anew. An incident is replaced by
@@ -267,7 +284,14 @@ enum Action<'a> {
 
 #[derive(Deserialize)]
 struct Answer {
-    items: Vec<BTreeMap<String, ItemAnswer>>,
+    items: Vec<Answered>,
+}
+
+/// What became of one document, under the name of its action.
+#[derive(Deserialize)]
+struct Answered {
+    #[serde(alias = "index")]
+    create: ItemAnswer,
 }
 
 #[derive(Deserialize)]
@@ -287,11 +311,11 @@ struct ItemError {
 /// One verdict for each document. An answer that is cut short says nothing about any.
 fn read(answer: &[u8], sent: usize) -> Result<Vec<Verdict>, IndexError> {
     let answer: Answer = serde_json::from_slice(answer).map_err(transient)?;
-    let items: Vec<_> = answer.items.iter().flat_map(BTreeMap::values).collect();
+    let items = answer.items;
     if items.len() != sent {
         return Err(transient(format!("the answer tells of {} documents of {sent}", items.len())));
     }
-    items.into_iter().map(verdict).collect()
+    items.iter().map(|item| verdict(&item.create)).collect()
 }
 
 fn verdict(item: &ItemAnswer) -> Result<Verdict, IndexError> {
@@ -452,7 +476,8 @@ mod tests {
             r#"{"create":{"_index":"twosec-2026.11.16","_id":"02020202020202020202020202020202"}}"#,
             "\n{\"b\":2}\n",
         );
-        let body = request(&[item(1, r#"{"a":1}"#), item(2, r#"{"b":2}"#)]);
+        let mut body = Vec::new();
+        request(&[item(1, r#"{"a":1}"#), item(2, r#"{"b":2}"#)], &mut body);
         assert_eq!(String::from_utf8(body).unwrap(), expected);
     }
 
