@@ -8,6 +8,7 @@
 use super::source::{Found, Kind};
 use event::attack::{Field, Finding, Severity};
 use event::incident::{EVIDENCE_MAX, Evidence, Outcome, Phase, TARGETS_MAX, TEXT_BYTES_MAX, USER_AGENTS_MAX};
+use event::unescape::unescape;
 use event::{Category, EventId, Incident, Millis};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, VecDeque};
@@ -422,9 +423,12 @@ fn score(incident: &Incident) -> u8 {
     score.clamp(1, 100) as u8
 }
 
-/// At most [`TEXT_BYTES_MAX`] bytes, whole characters.
-fn text(bytes: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]).into_owned();
+/// A field as the client sent it, and as documents show it: at most [`TEXT_BYTES_MAX`] bytes, whole
+/// characters.
+fn text(field: &[u8]) -> String {
+    // An escape has up to four bytes.
+    let sent = unescape(&field[..field.len().min(4 * TEXT_BYTES_MAX)]);
+    let mut text = String::from_utf8_lossy(&sent[..sent.len().min(TEXT_BYTES_MAX)]).into_owned();
     while text.len() > TEXT_BYTES_MAX {
         text.pop();
     }

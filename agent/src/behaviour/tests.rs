@@ -123,6 +123,16 @@ fn a_run_of_eight_thousand_requests_is_one_incident_told_in_a_few_revisions() {
 }
 
 #[test]
+fn an_incident_names_paths_and_tools_as_documents_do() {
+    let mut host = Host::new();
+    let target = r#"/caf\xc3\xa9\"?id=1%27+union+select+1,2--+-"#;
+    host.sees(0, &Line { agent: r#"\"Mozilla/5.0"#, ..get(ACTOR, target) });
+    let incident = host.the_incident();
+    assert_eq!(incident.targets, [("/café\"".to_owned(), 1)]);
+    assert_eq!(incident.user_agents, ["\"Mozilla/5.0"]);
+}
+
+#[test]
 fn an_incident_ends_after_half_an_hour_of_quiet_and_the_next_one_is_another() {
     let mut host = Host::new();
     let attack = get(ACTOR, "/item?id=1%27+union+select+1,2--+-");
