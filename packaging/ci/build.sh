@@ -50,10 +50,13 @@ fi
 rustup target add "$target"
 SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)"
 export SOURCE_DATE_EPOCH
-cargo build --locked --profile "${TWOSEC_PROFILE:-dist}" --target "$target" -p agent -p processor --bin twosec-agent --bin twosec-processor
+profile="${TWOSEC_PROFILE:-dist}"
+# The folder of the profile `dev` has another name.
+built="${CARGO_TARGET_DIR:-target}/$target/${profile/#dev/debug}"
+cargo build --locked --profile "$profile" --target "$target" -p agent -p processor --bin twosec-agent --bin twosec-processor
 mkdir -p "$out/$arch"
 for program in twosec-agent twosec-processor; do
-    install -m 0755 "${CARGO_TARGET_DIR:-target}/$target/${TWOSEC_PROFILE:-dist}/$program" "$out/$arch/$program"
+    install -m 0755 "$built/$program" "$out/$arch/$program"
     [ "$arch" = "$machine" ] || continue
     strip --strip-all "$out/$arch/$program" 2>/dev/null || true
     "$out/$arch/$program" --version
