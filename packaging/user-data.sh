@@ -11,6 +11,8 @@
 #   TWOSEC_FORMAT          stream.format of the agent (frame)
 #   TWOSEC_PACKAGE         a file, an https:// or an s3:// address of the agent's .deb or .rpm
 #   TWOSEC_PACKAGE_SHA256  its hash: what has another one is not installed
+#   TWOSEC_GEOIP           MaxMind databases, addresses as above with spaces between, of which the
+#                          agent tells where clients are (none)
 #   TWOSEC_DVWA            yes: run DVWA (no)
 #   TWOSEC_DVWA_IMAGE, TWOSEC_MARIADB_IMAGE   its images
 #   TWOSEC_DVWA_BIND       the address on which DVWA listens (127.0.0.1)
@@ -71,6 +73,10 @@ sha256="${TWOSEC_PACKAGE_SHA256:-}"
 [[ "$stream" =~ ^[A-Za-z0-9_.-]{1,128}$ ]] || fail "TWOSEC_STREAM is \`$stream\`: give the name of the stream"
 [[ "$format" =~ ^(frame|ecs|cloudwatch_logs|kpl)$ ]] || fail "TWOSEC_FORMAT is \`$format\`: use frame, ecs, cloudwatch_logs or kpl"
 [[ "$package" =~ \.(deb|rpm)$ ]] || fail "TWOSEC_PACKAGE is \`$package\`: give a .deb or an .rpm"
+read -ra databases <<<"${TWOSEC_GEOIP:-}"
+for address in "${databases[@]}"; do
+    [[ "$address" =~ ^[A-Za-z0-9:/._-]+\.mmdb$ ]] || fail "TWOSEC_GEOIP names \`$address\`: give addresses that end in .mmdb"
+done
 [[ "$sha256" =~ ^[0-9a-f]{64}$ ]] || fail "TWOSEC_PACKAGE_SHA256 is \`$sha256\`: give 64 hex digits"
 
 # shellcheck source=/dev/null
@@ -104,11 +110,11 @@ fetch_s3() { # s3://bucket/key, file
             "$(value AccessKeyId)" "$(value SecretAccessKey)" "$(value Token)") \
         "${AWS_ENDPOINT_URL_S3:-https://s3.$region.amazonaws.com}/$bucket/$key"
 }
-fetch() { # file
-    case "$package" in
-        s3://*) fetch_s3 "$package" "$1" ;;
-        https://*) curl -sSfL --proto '=https' -m 120 -o "$1" "$package" ;;
-        *) cp "$package" "$1" ;;
+fetch() { # address, file
+    case "$1" in
+        s3://*) fetch_s3 "$1" "$2" ;;
+        https://*) curl -sSfL --proto '=https' -m 120 -o "$2" "$1" ;;
+        *) cp "$1" "$2" ;;
     esac
 }
 
@@ -118,7 +124,7 @@ if [ "$(cat "$state/sha256" 2>/dev/null)" = "$sha256" ] && [ -x /usr/bin/twosec-
 else
     begin "fetching $package"
     fetched="$state/package.$kind"
-    until_ok "it did not come" fetch "$fetched"
+    until_ok "it did not come" fetch "$package" "$fetched"
     begin "checking the package"
     if ! echo "$sha256  $fetched" | sha256sum --check --status; then
         found="$(sha256sum <"$fetched")"
@@ -139,6 +145,22 @@ fi
 begin "configuring the agent"
 # Apache's logs, of the host or of a container. Group adm reads them, others do not.
 install -d -m 0750 -o root -g adm /var/log/apache2 /var/log/docker
+
+# Who attacks is told without them, too, so one that does not come stops nothing: the one that was
+# there stays, or the agent warns. It reads a new one by itself.
+geoip=''
+for address in "${databases[@]}"; do
+    database="$state/geoip/$(basename "$address")"
+    install -d "$state/geoip"
+    if fetch "$address" "$database.new" >>"$log" 2>&1; then
+        chmod 0644 "$database.new"
+        mv "$database.new" "$database"
+    else
+        rm -f "$database.new"
+        say "WARNING: the GeoIP database $address did not come"
+    fi
+    geoip+="${geoip:+, }\"$database\""
+done
 
 config=/etc/twosec/agent.toml
 cat >"$config.new" <<TOML
@@ -162,6 +184,9 @@ format = "auto"
 [spool]
 path = "/var/lib/twosec-agent"
 max_bytes = "1 GiB"
+
+[enrich]
+geoip = [$geoip]
 TOML
 twosec-agent check --config "$config.new" >>"$log" 2>&1 || fail "the configuration is not good; see $log"
 if cmp -s "$config.new" "$config"; then

@@ -206,6 +206,35 @@ fields! {
     "twosec.source.peer" Ip "The trusted proxy that passed the request on, where `source.ip` is who stands behind it.",
 }
 
+/// What Sigma's rules call fields of web servers (Sigma specification, "Taxonomy Appendix",
+/// Webserver), with the variants that rules write, and ours. What they call the query is often all of
+/// the target. In an index these are aliases, by which detectors of Security Analytics find fields.
+pub const SIGMA: &[(&str, &str)] = &[
+    ("c-ip", "source.ip"),
+    ("c-method", "http.request.method"),
+    ("c-referer", "http.request.referrer"),
+    ("c-uri", "url.original"),
+    ("c-uri-extension", "url.extension"),
+    ("c-uri-path", "url.path"),
+    ("c-uri-query", "url.original"),
+    ("c-uri-stem", "url.path"),
+    ("c-user-agent", "user_agent.original"),
+    ("c-useragent", "user_agent.original"),
+    ("c-username", "user.name"),
+    ("cs-host", "url.domain"),
+    ("cs-method", "http.request.method"),
+    ("cs-referer", "http.request.referrer"),
+    ("cs-referrer", "http.request.referrer"),
+    ("cs-uri", "url.original"),
+    ("cs-uri-query", "url.original"),
+    ("cs-uri-stem", "url.path"),
+    ("cs-user-agent", "user_agent.original"),
+    ("cs-useragent", "user_agent.original"),
+    ("cs-username", "user.name"),
+    ("sc-bytes", "http.response.body.bytes"),
+    ("sc-status", "http.response.status_code"),
+];
+
 /// The field of a name.
 pub fn named(name: &str) -> Option<&'static Field> {
     FIELDS.iter().find(|field| field.name == name)
@@ -281,6 +310,9 @@ impl Kind {
 /// Findings are plain objects, not nested ones: each nested one would be a document of its
 /// own, and all that is asked of them is whether any of them has this rule or this parameter.
 pub fn index_template(prefix: &str) -> Value {
+    let mut properties = properties(FIELDS.iter().map(|field| (field.name, field)).collect());
+    let alias = |field: &str| json!({"type": "alias", "path": field});
+    properties.extend(SIGMA.iter().map(|(name, field)| ((*name).to_owned(), alias(field))));
     json!({
         "index_patterns": [format!("{prefix}-*")],
         "priority": 200,
@@ -298,7 +330,7 @@ pub fn index_template(prefix: &str) -> Value {
                 "dynamic": false,
                 "date_detection": false,
                 "dynamic_templates": label_templates(),
-                "properties": properties(FIELDS.iter().map(|field| (field.name, field)).collect()),
+                "properties": properties,
             },
         },
         "_meta": {"description": "Events of 2SeC, in fields of ECS 8.11", "version": env!("CARGO_PKG_VERSION")},
@@ -571,6 +603,8 @@ mod tests {
             assert_eq!(mapping(name), expected, "{name}");
         }
         assert!(FIELDS.iter().all(|field| mapping(field.name)["type"] == field.searched().opensearch()));
+        assert_eq!(mapping("cs-method"), json!({"type": "alias", "path": "http.request.method"}));
+        assert!(SIGMA.iter().all(|(name, field)| named(name).is_none() && named(field).is_some()));
         let labels = json!({"path_match": "container.labels.*", "mapping": {"type": "keyword", "ignore_above": 8191}});
         assert_eq!(mappings["dynamic_templates"][1], json!({"container.labels": labels}));
     }
@@ -595,6 +629,10 @@ array of values. A field that has nothing to tell is absent.
             for field in fields {
                 let _ = writeln!(page, "| `{}` | {} | {} |", field.name, field.written_type(), field.meaning);
             }
+        }
+        page.push_str("\n## Aliases: the names of Sigma's rules for web servers\n\n| alias | field |\n| --- | --- |\n");
+        for (name, field) in SIGMA {
+            let _ = writeln!(page, "| `{name}` | `{field}` |");
         }
         page
     }

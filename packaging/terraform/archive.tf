@@ -149,6 +149,16 @@ resource "aws_s3_object" "agent" {
   depends_on  = [aws_s3_bucket_server_side_encryption_configuration.this, aws_s3_bucket_versioning.this]
 }
 
+# Under one name whatever they hold: a host that runs its user data again gets the newest.
+resource "aws_s3_object" "geoip" {
+  for_each    = { for path in var.geoip_files : basename(path) => path }
+  bucket      = aws_s3_bucket.artifacts.id
+  key         = "agent/geoip/${each.key}"
+  source      = each.value
+  source_hash = filesha256(each.value)
+  depends_on  = [aws_s3_bucket_server_side_encryption_configuration.this, aws_s3_bucket_versioning.this]
+}
+
 locals {
   agent_sha256 = var.agent_package == null ? "" : filesha256(var.agent_package)
   agent_key    = var.agent_package == null ? "" : "agent/${substr(local.agent_sha256, 0, 12)}/${basename(var.agent_package)}"

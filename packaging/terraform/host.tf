@@ -17,6 +17,7 @@ locals {
     TWOSEC_FORMAT         = var.agent_format
     TWOSEC_PACKAGE        = "s3://${local.artifacts_bucket}/${local.agent_key}"
     TWOSEC_PACKAGE_SHA256 = local.agent_sha256
+    TWOSEC_GEOIP          = join(" ", [for object in aws_s3_object.geoip : "s3://${local.artifacts_bucket}/${object.key}"])
     TWOSEC_DVWA           = var.dvwa_enabled ? "yes" : "no"
     TWOSEC_DVWA_IMAGE     = var.dvwa_image
     TWOSEC_MARIADB_IMAGE  = var.mariadb_image
@@ -92,7 +93,7 @@ resource "aws_instance" "host" {
     ignore_changes = [ami, user_data_base64]
   }
 
-  depends_on = [aws_s3_object.agent, aws_iam_role_policy.agent, aws_kinesis_stream.this, aws_route.internet]
+  depends_on = [aws_s3_object.agent, aws_s3_object.geoip, aws_iam_role_policy.agent, aws_kinesis_stream.this, aws_route.internet]
 }
 
 check "images_are_pinned" {

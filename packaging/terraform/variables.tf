@@ -324,6 +324,16 @@ variable "agent_package" {
   }
 }
 
+variable "geoip_files" {
+  description = "Paths of MaxMind databases on this machine (GeoLite2 Country, ASN, City: .mmdb), of which the agent tells where clients are. They are put into S3, and the host fetches them when it is made. Without them documents have no `source.geo` and `source.as`."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for path in var.geoip_files : can(regex("^[A-Za-z0-9._-]+\\.mmdb$", basename(path)))])
+    error_message = "Give paths of .mmdb files."
+  }
+}
+
 variable "agent_format" {
   description = "What the agent's records hold: `frame`; `cloudwatch_logs`, `ecs` or `kpl` for consumers that are there already."
   type        = string

@@ -1,5 +1,6 @@
 //! Selections: what Sigma calls the named parts of `detection`.
 
+use event::fields::SIGMA;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -134,19 +135,25 @@ fn field(key: &str, value: &Value) -> Result<Tree, String> {
     atom(place, kind, &values)
 }
 
-/// Names of fields as Sigma's taxonomy for web servers has them (Sigma specification,
-/// "Taxonomy Appendix", Webserver). What rules call the query is often all of the target.
+/// Where rules of ours look for what Sigma's call by this name.
 fn place(name: &str) -> Result<Place, String> {
-    Ok(Place::Subject(match name {
-        "c-uri" | "cs-uri" | "cs-uri-query" | "c-uri-query" | "uri" | "url" => "url.original",
-        "cs-uri-stem" | "c-uri-stem" | "c-uri-path" => "url.path",
-        "cs-method" | "c-method" | "http-method" => "http.request.method",
-        "c-useragent" | "cs-user-agent" | "c-user-agent" | "cs-useragent" => "user_agent",
-        "cs-referer" | "cs-referrer" | "c-referer" => "http.request.referrer",
-        "sc-status" => "http.response.status_code",
-        "cs-username" | "c-username" => "user.name",
-        other => return Err(format!("no log of ours tells `{other}`")),
-    }))
+    let field = match name {
+        "uri" | "url" => Some("url.original"),
+        "http-method" => Some("http.request.method"),
+        _ => SIGMA.iter().find(|(known, _)| *known == name).map(|(_, field)| *field),
+    };
+    match field {
+        Some("user_agent.original") => Ok(Place::Subject("user_agent")),
+        Some(
+            field @ ("url.original"
+            | "url.path"
+            | "http.request.method"
+            | "http.request.referrer"
+            | "http.response.status_code"
+            | "user.name"),
+        ) => Ok(Place::Subject(field)),
+        _ => Err(format!("no rule of ours looks at `{name}`")),
+    }
 }
 
 /// Any of the values.
@@ -218,6 +225,6 @@ mod tests {
         assert_eq!(regex("sc-status", json!(200)), "^200$");
         assert_eq!(regex("c-uri|re|i", json!("(?i)a+B")), "(?i:a+B)");
         assert_eq!(field("c-uri|base64", &json!("x")).unwrap_err(), "`c-uri|base64` has the modifier `base64`");
-        assert_eq!(field("cs-cookie", &json!("x")).unwrap_err(), "no log of ours tells `cs-cookie`");
+        assert_eq!(field("cs-cookie", &json!("x")).unwrap_err(), "no rule of ours looks at `cs-cookie`");
     }
 }

@@ -276,6 +276,17 @@ run "the_whole_internet_can_be_asked_for" {
   }
 }
 
+run "geoip_databases_lie_where_the_host_may_read" {
+  command = plan
+  variables {
+    geoip_files = ["tests/asn.mmdb"]
+  }
+  assert {
+    condition     = aws_s3_object.geoip["asn.mmdb"].key == "agent/geoip/asn.mmdb" && strcontains(local.user_data, "export TWOSEC_GEOIP='s3://${local.artifacts_bucket}/agent/geoip/asn.mmdb'")
+    error_message = "the host fetches what was put there, with the rights that it has for its package"
+  }
+}
+
 run "images_that_are_named_by_tag_are_told_of" {
   command = plan
   variables {
