@@ -11,8 +11,9 @@
 #   TWOSEC_FORMAT          stream.format of the agent (frame)
 #   TWOSEC_PACKAGE         a file, an https:// or an s3:// address of the agent's .deb or .rpm
 #   TWOSEC_PACKAGE_SHA256  its hash: what has another one is not installed
-#   TWOSEC_GEOIP           MaxMind databases, addresses as above with spaces between, of which the
-#                          agent tells where clients are (none)
+#   TWOSEC_GEOIP           MaxMind databases, of which the agent tells where clients are: s3:// and
+#                          https:// addresses are fetched, files are used where they lie; with spaces
+#                          between (those that the agent's configuration names)
 #   TWOSEC_DVWA            yes: run DVWA (no)
 #   TWOSEC_DVWA_IMAGE, TWOSEC_MARIADB_IMAGE   its images
 #   TWOSEC_DVWA_BIND       the address on which DVWA listens (127.0.0.1)
@@ -73,9 +74,12 @@ sha256="${TWOSEC_PACKAGE_SHA256:-}"
 [[ "$stream" =~ ^[A-Za-z0-9_.-]{1,128}$ ]] || fail "TWOSEC_STREAM is \`$stream\`: give the name of the stream"
 [[ "$format" =~ ^(frame|ecs|cloudwatch_logs|kpl)$ ]] || fail "TWOSEC_FORMAT is \`$format\`: use frame, ecs, cloudwatch_logs or kpl"
 [[ "$package" =~ \.(deb|rpm)$ ]] || fail "TWOSEC_PACKAGE is \`$package\`: give a .deb or an .rpm"
-read -ra databases <<<"${TWOSEC_GEOIP:-}"
+read -rd '' -a databases <<<"${TWOSEC_GEOIP:-}" || true
+names=' '
 for address in "${databases[@]}"; do
-    [[ "$address" =~ ^[A-Za-z0-9:/._-]+\.mmdb$ ]] || fail "TWOSEC_GEOIP names \`$address\`: give addresses that end in .mmdb"
+    [[ "$address" =~ ^(s3://|https://|/)[A-Za-z0-9:/._-]+\.mmdb$ ]] || fail "TWOSEC_GEOIP names \`$address\`: give s3:// or https:// addresses, or paths, that end in .mmdb"
+    [[ "$names" != *" ${address##*/} "* ]] || fail "TWOSEC_GEOIP names two databases ${address##*/}"
+    names+="${address##*/} "
 done
 [[ "$sha256" =~ ^[0-9a-f]{64}$ ]] || fail "TWOSEC_PACKAGE_SHA256 is \`$sha256\`: give 64 hex digits"
 
@@ -146,23 +150,28 @@ begin "configuring the agent"
 # Apache's logs, of the host or of a container. Group adm reads them, others do not.
 install -d -m 0750 -o root -g adm /var/log/apache2 /var/log/docker
 
+config=/etc/twosec/agent.toml
 # Who attacks is told without them, too, so one that does not come stops nothing: the one that was
 # there stays, or the agent warns. It reads a new one by itself.
 geoip=''
 for address in "${databases[@]}"; do
-    database="$state/geoip/$(basename "$address")"
-    install -d "$state/geoip"
-    if fetch "$address" "$database.new" >>"$log" 2>&1; then
-        chmod 0644 "$database.new"
-        mv "$database.new" "$database"
-    else
-        rm -f "$database.new"
-        say "WARNING: the GeoIP database $address did not come"
+    database="$address"
+    if [[ "$address" != /* ]]; then
+        database="$state/geoip/${address##*/}"
+        install -d "$state/geoip"
+        # Near its end it says what it is (MaxMind DB File Format Specification, "Database Metadata").
+        if fetch "$address" "$database.new" >>"$log" 2>&1 && tail -c 131072 "$database.new" | LC_ALL=C grep -qaF MaxMind.com; then
+            chmod 0644 "$database.new"
+            mv "$database.new" "$database"
+        else
+            rm -f "$database.new"
+            say "WARNING: the GeoIP database $address did not come"
+        fi
     fi
     geoip+="${geoip:+, }\"$database\""
 done
+[ ${#databases[@]} -gt 0 ] || geoip="$(sed -n 's/^geoip = \[\(.*\)\]$/\1/p' "$config" 2>/dev/null || true)"
 
-config=/etc/twosec/agent.toml
 cat >"$config.new" <<TOML
 # Written by user-data.sh. What each setting means: twosec-agent init --config -
 [stream]

@@ -208,7 +208,7 @@ fields! {
 
 /// What Sigma's rules call fields of web servers (Sigma specification, "Taxonomy Appendix",
 /// Webserver), with the variants that rules write, and ours. What they call the query is often all of
-/// the target. In an index these are aliases, by which detectors of Security Analytics find fields.
+/// the target. In an index these are aliases, so that a detector of Security Analytics need not map them.
 pub const SIGMA: &[(&str, &str)] = &[
     ("c-ip", "source.ip"),
     ("c-method", "http.request.method"),

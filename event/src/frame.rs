@@ -21,7 +21,7 @@ use crate::gzip::gzip;
 use crate::id::EventId;
 use crate::incident::Incident;
 use crate::json;
-use crate::limits::DECODED_BYTES_MAX;
+use crate::limits::{DECODED_BYTES_MAX, FRAME_TEXT_BYTES_MAX};
 use crate::line::{Event, Origin, day_of, own_id};
 use crate::outcome::Context;
 use crate::redact::{Mask, masked};
@@ -348,8 +348,8 @@ pub fn is_frame(text: &[u8]) -> bool {
     text.starts_with(b"{\"twosec_frame\":")
 }
 
-/// Rows for which there is room at once; only a frame of somebody else holds more.
-const ROWS_LIKELY_MAX: usize = 1 << 14;
+/// Rows for which there is room at once. A row of an access log has some 200 bytes.
+const ROWS_LIKELY_MAX: usize = FRAME_TEXT_BYTES_MAX / 64;
 
 /// Opens a frame that has been unpacked: its events with their ids.
 ///
@@ -369,6 +369,10 @@ pub fn read(text: &[u8]) -> Result<(Header, Vec<(EventId, Event)>), FrameError> 
             next = event.offset.saturating_add(event.length).saturating_add(1);
         }
         events.push((id, event));
+    }
+    // Blank rows are none.
+    if events.len() < events.capacity() / 2 {
+        events.shrink_to_fit();
     }
     Ok((header, events))
 }

@@ -45,7 +45,8 @@ impl Packing {
 
     /// Unpacks all of `record`, to at most `most` bytes.
     pub fn unpack(self, record: &[u8], most: usize) -> Result<Vec<u8>, UnpackError> {
-        let mut text = Vec::with_capacity(self.likely_bytes(record).min(most));
+        let likely = self.told_bytes(record).unwrap_or_else(|| record.len().saturating_mul(8));
+        let mut text = Vec::with_capacity(likely.min(most));
         let mut rest = record;
         while !rest.is_empty() {
             self.unpack_one(&mut rest, most, &mut text).map_err(|cause| UnpackError::Damaged(self.name(), cause))?;
@@ -56,13 +57,11 @@ impl Packing {
         Ok(text)
     }
 
-    /// What `record` probably unpacks to. A lie costs no more than room that is asked for in vain.
-    fn likely_bytes(self, record: &[u8]) -> usize {
-        match (self, record.last_chunk()) {
-            // A member ends with its length unpacked (RFC 1952, section 2.3.1, ISIZE).
-            (Packing::Gzip, Some(length)) => u32::from_le_bytes(*length) as usize,
-            _ => record.len().saturating_mul(8),
-        }
+    /// What `record` says that it unpacks to: the last member of gzip ends with its length (RFC 1952,
+    /// section 2.3.1, ISIZE). It may lie.
+    pub fn told_bytes(self, record: &[u8]) -> Option<usize> {
+        let length = record.last_chunk().filter(|_| self == Packing::Gzip)?;
+        Some(u32::from_le_bytes(*length) as usize)
     }
 
     /// Unpacks the first member or frame of `rest`, and stops a byte beyond `most`.

@@ -23,7 +23,7 @@ resource "aws_iam_role" "alerts" {
 resource "aws_iam_role_policy" "alerts" {
   name   = "alerts"
   role   = aws_iam_role.alerts.id
-  policy = templatefile("${path.module}/iam/alerts.json.tftpl", merge(local.policy_values, { topic = aws_sns_topic.alarms.arn }))
+  policy = templatefile("${path.module}/iam/alerts.json.tftpl", merge(local.policy_values, { topic = aws_sns_topic.alarms.arn, region = local.region }))
 }
 
 resource "aws_sns_topic_subscription" "mail" {

@@ -325,12 +325,16 @@ variable "agent_package" {
 }
 
 variable "geoip_files" {
-  description = "Paths of MaxMind databases on this machine (GeoLite2 Country, ASN, City: .mmdb), of which the agent tells where clients are. They are put into S3, and the host fetches them when it is made. Without them documents have no `source.geo` and `source.as`."
+  description = "Paths of MaxMind databases on this machine (GeoLite2 Country and ASN: .mmdb), of which the agent tells where clients are. They are put into S3, and the host fetches them when it is made. City, which stands in memory twice while it is replaced, wants a higher MemoryHigh of the agent's unit. Without them documents have no `source.geo` and `source.as`."
   type        = list(string)
   default     = []
   validation {
     condition     = alltrue([for path in var.geoip_files : can(regex("^[A-Za-z0-9._-]+\\.mmdb$", basename(path)))])
     error_message = "Give paths of .mmdb files."
+  }
+  validation {
+    condition     = length(distinct([for path in var.geoip_files : basename(path)])) == length(var.geoip_files)
+    error_message = "Each file wants a name of its own."
   }
 }
 

@@ -137,13 +137,12 @@ fn units(bytes: usize) -> usize {
     bytes.div_ceil(UNIT).max(1)
 }
 
-/// What a record may take when it is open. gzip tells at its end what it unpacks to (RFC 1952,
-/// ISIZE); who lies there gets one record opened that is larger, and no more than the decoder takes.
+/// What a record may take when it is open. Who lies about what it unpacks to gets one record opened
+/// that is larger, and no more than the decoder takes.
 fn opened(data: &[u8]) -> usize {
-    let text = match (Packing::of(data), data.last_chunk()) {
-        (Some(Packing::Gzip), Some(size)) => (u32::from_le_bytes(*size) as usize).max(data.len()),
-        (Some(_), _) => DECODED_BYTES_MAX,
-        (None, _) => data.len(),
+    let text = match Packing::of(data) {
+        Some(packing) => packing.told_bytes(data).map_or(DECODED_BYTES_MAX, |told| told.max(data.len())),
+        None => data.len(),
     };
     text.min(DECODED_BYTES_MAX) * OPENED
 }

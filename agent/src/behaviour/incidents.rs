@@ -428,9 +428,7 @@ fn score(incident: &Incident) -> u8 {
 fn text(field: &[u8]) -> String {
     // An escape has up to four bytes.
     let sent = unescape(&field[..field.len().min(4 * TEXT_BYTES_MAX)]);
-    let mut text = String::from_utf8_lossy(&sent[..sent.len().min(TEXT_BYTES_MAX)]).into_owned();
-    while text.len() > TEXT_BYTES_MAX {
-        text.pop();
-    }
+    let mut text = String::from_utf8_lossy(&sent).into_owned();
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
     text
 }

@@ -130,6 +130,9 @@ fn an_incident_names_paths_and_tools_as_documents_do() {
     let incident = host.the_incident();
     assert_eq!(incident.targets, [("/café\"".to_owned(), 1)]);
     assert_eq!(incident.user_agents, ["\"Mozilla/5.0"]);
+    let mut host = Host::new();
+    host.sees(0, &get(ACTOR, format!(r"/{}\xf0\x9f\x98\x80?id=1%27+union+select+1,2--+-", "a".repeat(252))));
+    assert_eq!(host.the_incident().targets, [(format!("/{}", "a".repeat(252)), 1)]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::disk::{Disk, SegmentId};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tokio_util::sync::CancellationToken;
 
 /// What goes wrong at one of the disk's writing calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,8 @@ struct State {
     calls: usize,
     fault: Option<(usize, Fault)>,
     is_dead: bool,
+    /// Cancelled by the next sync.
+    told: Option<CancellationToken>,
 }
 
 impl State {
@@ -48,6 +51,11 @@ impl Memory {
     /// Goes wrong at writing call `at`, counted from 0.
     pub fn fail_at(&self, at: usize, fault: Fault) {
         self.state().fault = Some((at, fault));
+    }
+
+    /// Cancels `told` in the next sync.
+    pub fn tell_at_sync(&self, told: CancellationToken) {
+        self.state().told = Some(told);
     }
 
     /// From now on, so many bytes fit.
@@ -151,6 +159,7 @@ impl Disk for Memory {
     fn sync(&self, segment: SegmentId) -> io::Result<()> {
         let (mut state, done, ended) = self.call(8);
         let length = state.segments.get(&segment).map(Vec::len).ok_or(io::ErrorKind::NotFound)?;
+        state.told.take().iter().for_each(CancellationToken::cancel);
         if done > 0 {
             state.synced.insert(segment, length);
         }

@@ -530,8 +530,8 @@ impl Spool {
 
     /// Tidies up whenever something has changed, until `done`, and then once more.
     pub async fn keep_tidy(self: Arc<Spool>, done: CancellationToken) {
-        let (mut saved, mut end) = (None::<Instant>, Place::default());
-        while !done.is_cancelled() {
+        let (mut saved, mut end, mut is_done) = (None::<Instant>, Place::default(), false);
+        while !is_done {
             tokio::select! {
                 () = self.changed.notified() => tokio::select! {
                     () = tokio::time::sleep(TIDY_EVERY) => {}
@@ -540,9 +540,11 @@ impl Spool {
                 },
                 () = done.cancelled() => {}
             }
+            // Asked once a round: what is cancelled while the disk works has a round of its own.
+            is_done = done.is_cancelled();
             let needs = self.needs(&mut end);
             let is_late = saved.is_none_or(|saved| saved.elapsed() >= SAVE_EVERY);
-            let save = done.is_cancelled() || needs.cursor && is_late;
+            let save = is_done || needs.cursor && is_late;
             if save || needs.disk {
                 let spool = Arc::clone(&self);
                 tokio::task::spawn_blocking(move || spool.tidy(save)).await.expect("tidying up does not panic");
@@ -956,6 +958,24 @@ mod tests {
         assert!(again.is_shipped(), "an agent that dies young does not send all again");
         done.cancel();
         tidy.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_far_is_written_down_at_the_end_also_when_that_comes_in_the_middle_of_tidying() {
+        let disk = Memory::default();
+        let (spool, done) = (Arc::new(open(&disk).spool), CancellationToken::new());
+        let tidy = tokio::spawn(Arc::clone(&spool).keep_tidy(done.clone()));
+        append(&spool, 0).unwrap();
+        assert_eq!(ship(&spool), [0]);
+        while disk.kept(CURSOR).unwrap().is_none() {
+            tokio::time::sleep(TIDY_EVERY / 2).await;
+        }
+        disk.tell_at_sync(done);
+        append(&spool, 1).unwrap();
+        append(&spool, 2).unwrap();
+        spool.settled(spool.next().unwrap().unwrap().place);
+        tidy.await.unwrap();
+        assert_eq!(ship(&open(&disk).spool), [2]);
     }
 
     #[test]

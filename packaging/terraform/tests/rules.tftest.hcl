@@ -143,7 +143,7 @@ run "defaults" {
   }
   assert {
     condition     = toset(flatten([for s in jsondecode(aws_iam_role_policy.agent.policy).Statement : s.Action])) == toset(["kinesis:ListShards", "kinesis:PutRecords", "s3:GetObject"])
-    error_message = "the agent writes one stream and fetches its package"
+    error_message = "the agent writes one stream and fetches its package and databases"
   }
 
   # ---- the task

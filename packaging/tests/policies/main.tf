@@ -17,6 +17,7 @@ locals {
     subject    = "repo:2sec/2sec:environment:release"
     service    = "ecs-tasks.amazonaws.com"
     account    = local.account
+    region     = "eu-central-1"
     name       = "twosec"
     roles      = ["arn:aws:iam::${local.account}:role/twosec-processor"]
   }

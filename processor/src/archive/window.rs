@@ -19,8 +19,8 @@ use std::sync::Arc;
 /// `available()` yet).
 const GZIP_LEVEL: Compression = Compression::new(3);
 
-/// Bytes of lines that are packed at once: as many as a core has near it.
-const PIECE_BYTES: usize = 64 << 10;
+/// From so many bytes of lines on they are packed: as many as a core has near it.
+const PIECE_BYTES: usize = 32 << 10;
 
 /// Objects hold records of one minute of arrival.
 pub const MINUTE: Millis = 60_000;
@@ -149,9 +149,9 @@ impl Window {
         self.first.get_or_insert_with(|| (record.sequence.clone(), record.arrival));
         self.last = Some((record.sequence.clone(), record.arrival));
         self.records += 1;
-        let mut text = Vec::with_capacity(PIECE_BYTES);
+        let mut text = Vec::with_capacity(2 * PIECE_BYTES);
         rows(record, &mut text, |text| {
-            if text.len() >= PIECE_BYTES / 2 {
+            if text.len() >= PIECE_BYTES {
                 self.pack(text);
                 text.clear();
             }
@@ -298,4 +298,39 @@ fn raw(record: &Decoded, data: &[u8], reason: &str, part: Option<usize>, out: &m
 
 fn line_feeds(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Unreadable;
+    use event::line::Host;
+    use event::{Event, Format, HostKey};
+    use flate2::read::MultiGzDecoder;
+
+    #[test]
+    fn a_record_of_many_lines_is_archived_line_by_line() {
+        let life = HostKey::derive("h").life("/x", b"first");
+        let host = Host { id: "h".into(), name: "h".into() };
+        let origin = Arc::new(Origin::new(host, "/x", life, Format::Auto));
+        let lengths = (0..200).map(|n| 900 + n).chain([3 * PIECE_BYTES, 1]);
+        let events = lengths.enumerate().map(|(at, length)| {
+            let event = Event::new(Arc::clone(&origin), 1_000_000 * at as u64, vec![b'a' + (at % 26) as u8; length], 7);
+            (event.id(&event.parsed()), event)
+        });
+        let events: Vec<_> = events.collect();
+        let unreadable = vec![Unreadable { data: Bytes::from("x"), reason: "an example".into(), part: None }];
+        let mut expected = Vec::new();
+        events.iter().for_each(|(id, event)| event.archive(*id, &origin.to_json(), &mut expected));
+        let content = Content { events, unreadable, is_control: false };
+        let mut window = Window::after(None);
+        window.push(&Decoded { sequence: SequenceNumber::new("7").unwrap(), arrival: 7, content });
+        let (summary, object) = window.close("s", "shard-0").unwrap();
+        let mut text = Vec::new();
+        MultiGzDecoder::new(&object.bytes[..]).read_to_end(&mut text).unwrap();
+        let lines = &text[text.iter().position(|byte| *byte == b'\n').unwrap() + 1..];
+        assert!(lines.starts_with(&expected), "{} bytes", lines.len());
+        assert_eq!((summary.lines, line_feeds(lines)), (203, 203));
+        assert_eq!(summary.crc32, format!("{:08x}", crc32fast::hash(lines)));
+    }
 }

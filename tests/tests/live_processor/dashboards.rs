@@ -195,7 +195,7 @@ async fn every_panel_and_every_monitor_finds_something_in_the_sample() {
     let world = World::with(1, proxy::Faults::default()).await;
     assert_eq!(world.report(&["setup"]).await.0, Some(0));
     world.fill().await;
-    // Detectors of Security Analytics find fields by the names of Sigma's rules.
+    // The names of Sigma's rules are aliases.
     let by_alias = json!({"query": {"query_string": {"query": r"c-uri:*union* AND sc-status:200 AND cs-method:GET"}}});
     let answer = world.ask(&format!("{}-2*/_search", world.name), by_alias).await;
     assert!(answer["hits"]["total"]["value"].as_u64() > Some(0), "{answer}");
