@@ -721,6 +721,7 @@ mod tests {
     use super::memory::{Fault, Memory};
     use super::*;
     use crate::tail::{Life, Witness};
+    use tokio::task::JoinHandle;
 
     const LIMITS: Limits = Limits { max_bytes: 16 << 10, on_full: OnFull::Stop };
 
@@ -944,16 +945,22 @@ mod tests {
         assert_eq!(spool.needs(&mut end), Needs { cursor: false, disk: false, disk_later: false });
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_first_frames_to_arrive_are_written_down_at_once() {
-        let disk = Memory::default();
-        let (spool, done) = (Arc::new(open(&disk).spool), CancellationToken::new());
+    /// A spool that is kept tidy, and has written down that frame 0 arrived.
+    async fn kept_tidy(disk: &Memory) -> (Arc<Spool>, CancellationToken, JoinHandle<()>) {
+        let (spool, done) = (Arc::new(open(disk).spool), CancellationToken::new());
         let tidy = tokio::spawn(Arc::clone(&spool).keep_tidy(done.clone()));
         append(&spool, 0).unwrap();
         assert_eq!(ship(&spool), [0]);
         while disk.kept(CURSOR).unwrap().is_none() {
             tokio::time::sleep(TIDY_EVERY / 2).await;
         }
+        (spool, done, tidy)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_frames_to_arrive_are_written_down_at_once() {
+        let disk = Memory::default();
+        let (_spool, done, tidy) = kept_tidy(&disk).await;
         let again = open(&disk).spool;
         assert!(again.is_shipped(), "an agent that dies young does not send all again");
         done.cancel();
@@ -963,13 +970,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn how_far_is_written_down_at_the_end_also_when_that_comes_in_the_middle_of_tidying() {
         let disk = Memory::default();
-        let (spool, done) = (Arc::new(open(&disk).spool), CancellationToken::new());
-        let tidy = tokio::spawn(Arc::clone(&spool).keep_tidy(done.clone()));
-        append(&spool, 0).unwrap();
-        assert_eq!(ship(&spool), [0]);
-        while disk.kept(CURSOR).unwrap().is_none() {
-            tokio::time::sleep(TIDY_EVERY / 2).await;
-        }
+        let (spool, done, tidy) = kept_tidy(&disk).await;
         disk.tell_at_sync(done);
         append(&spool, 1).unwrap();
         append(&spool, 2).unwrap();
