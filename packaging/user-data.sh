@@ -160,7 +160,8 @@ for address in "${databases[@]}"; do
         database="$state/geoip/${address##*/}"
         install -d "$state/geoip"
         # Near its end it says what it is (MaxMind DB File Format Specification, "Database Metadata").
-        if fetch "$address" "$database.new" >>"$log" 2>&1 && tail -c 131072 "$database.new" | LC_ALL=C grep -qaF MaxMind.com; then
+        if fetch "$address" "$database.new" >>"$log" 2>&1 &&
+            [ "$(tail -c 131072 "$database.new" | LC_ALL=C grep -caF MaxMind.com)" != 0 ]; then
             chmod 0644 "$database.new"
             mv "$database.new" "$database"
         else
