@@ -91,24 +91,27 @@ fn bounded(text: &[u8]) -> &[u8] {
 /// Undoes `%41`, `%u0041` and, where asked, `+`. A percent sign that starts no code
 /// stays, as servers keep it.
 fn percent(text: &[u8], plus: bool) -> Option<Vec<u8>> {
-    let first = if plus { memchr::memchr2(b'%', b'+', text) } else { memchr::memchr(b'%', text) }?;
+    if plus { memchr::memchr2(b'%', b'+', text) } else { memchr::memchr(b'%', text) }?;
+    let is_code = |byte: &u8| *byte == b'%' || plus && *byte == b'+';
     let mut out = Vec::with_capacity(text.len());
-    out.extend_from_slice(&text[..first]);
-    let mut rest = &text[first..];
+    let mut rest = text;
     let mut changed = false;
-    while let [byte, after @ ..] = rest {
+    while let Some(at) = rest.iter().position(is_code) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
         let used = match percent_code(rest) {
             Some((code, used)) => push(&mut out, code, used),
-            None if plus && *byte == b'+' => push(&mut out, Code::Byte(b' '), 1),
+            None if rest[0] == b'+' => push(&mut out, Code::Byte(b' '), 1),
             None => {
-                out.push(*byte);
-                rest = after;
+                out.push(b'%');
+                rest = &rest[1..];
                 continue;
             }
         };
         changed = true;
         rest = &rest[used..];
     }
+    out.extend_from_slice(rest);
     changed.then(|| overlong(&out).unwrap_or(out))
 }
 
@@ -143,7 +146,9 @@ fn hex_char(digits: &[u8], count: usize) -> Option<char> {
 /// Folds UTF-8 that spends more bytes than it needs: `C0 AF` is a slash to a careless
 /// decoder and nothing to a careful filter.
 fn overlong(text: &[u8]) -> Option<Vec<u8>> {
-    text.iter().find(|b| matches!(b, 0xc0 | 0xc1 | 0xe0 | 0xf0))?;
+    if text.is_ascii() || !text.iter().any(|b| matches!(b, 0xc0 | 0xc1 | 0xe0 | 0xf0)) {
+        return None;
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     let mut changed = false;

@@ -19,6 +19,7 @@ pub mod drop_in;
 mod allow;
 mod wildcard;
 mod known;
+mod literals;
 mod shell;
 mod sql;
 mod html;
@@ -36,12 +37,10 @@ pub use rules::{Rule, RuleError};
 
 use crate::attack::{Attack, Category, Field};
 use crate::format::Access;
-use aho_corasick::Anchored;
-use aho_corasick::automaton::Automaton;
-use aho_corasick::nfa::contiguous::NFA;
 use allow::Allow;
 use decode::{Form, Layers};
 use known::Known;
+use literals::Literals;
 use memchr::memmem;
 use rules::RuleSet;
 use std::ops::Range;
@@ -69,8 +68,7 @@ pub struct Classifier {
     ruleset: String,
     /// Strongest first.
     rules: Vec<Rule>,
-    literals: NFA,
-    of_literal: Vec<RuleSet>,
+    literals: Literals,
     /// For each field, the rules that look at it.
     of_field: [RuleSet; FIELDS],
     /// For each category, its rules.
@@ -180,24 +178,16 @@ impl Classifier {
 
     fn with(ruleset: String, mut rules: Vec<Rule>, allows: Vec<Allow>) -> Classifier {
         rules.sort_by_key(|rule| std::cmp::Reverse((rule.score, rule.confidence)));
-        let mut texts: Vec<&str> = Vec::new();
-        let mut of_literal: Vec<RuleSet> = Vec::new();
         let mut of_field = [RuleSet::default(); FIELDS];
         let mut of_category = [RuleSet::default(); Category::ALL.len()];
         for (at, rule) in rules.iter().enumerate() {
-            for literal in &rule.literals {
-                let place = texts.iter().position(|known| known == literal).unwrap_or(texts.len());
-                if place == texts.len() {
-                    texts.push(literal);
-                    of_literal.push(RuleSet::default());
-                }
-                of_literal[place].insert(at);
-            }
             rule.fields.iter().for_each(|field| of_field[*field as usize].insert(at));
             of_category[rule.category as usize].insert(at);
         }
-        let literals = automaton(&texts);
-        Classifier { ruleset, rules, literals, of_literal, of_field, of_category, allows, known: Known::default() }
+        let numbered = rules.iter().enumerate();
+        let literals =
+            Literals::new(numbered.flat_map(|(at, rule)| rule.literals.iter().map(move |text| (&**text, at))));
+        Classifier { ruleset, rules, literals, of_field, of_category, allows, known: Known::default() }
     }
 
     /// Version of the rules, such as `2026.11.1`.
@@ -288,7 +278,7 @@ impl Classifier {
     /// Asks the rules whose literals are in one text.
     fn ask_about<'r, W: Witness<'r>>(&'r self, place: Place<'_>, walk: &mut Walk<'_, W>) {
         let wanted = self.of_field[place.view.field as usize];
-        let candidates = self.candidates(place.text).common(wanted);
+        let candidates = self.literals.rules_in(place.text).common(wanted);
         let has_forms = decode::has_forms(place.text);
         let shell = Form::Shell.of(place.text);
         if candidates.is_empty() && !has_forms && shell.is_none() {
@@ -298,24 +288,9 @@ impl Classifier {
         let others = [Form::Spaced, Form::Joined].into_iter().filter(|_| has_forms);
         let others = others.filter_map(|form| Some((form, form.of(place.text)?)));
         for (form, text) in others.chain(shell.map(|text| (Form::Shell, text))) {
-            let candidates = self.candidates(&text).common(wanted);
+            let candidates = self.literals.rules_in(&text).common(wanted);
             self.ask(candidates, &Place { form, text: &text, ..place }, &text, walk);
         }
-    }
-
-    fn candidates(&self, text: &[u8]) -> RuleSet {
-        let start = self.literals.start_state(Anchored::No).expect("the automaton was built for searches anywhere");
-        let mut rules = RuleSet::default();
-        let mut state = start;
-        for &byte in text {
-            state = self.literals.next_state(Anchored::No, state, byte);
-            if self.literals.is_special(state) && self.literals.is_match(state) {
-                for at in 0..self.literals.match_len(state) {
-                    rules.extend(self.of_literal[self.literals.match_pattern(state, at).as_usize()]);
-                }
-            }
-        }
-        rules
     }
 
     /// Asks each candidate about `lower`, which is `place.text` in lower case, the strongest
@@ -372,6 +347,7 @@ impl Classifier {
 fn is_plain(view: &View<'_>) -> bool {
     match view.field {
         Field::Query => view.text.iter().all(u8::is_ascii_digit),
+        Field::Referer if view.parameter.is_some() => view.text.iter().all(u8::is_ascii_digit),
         Field::QueryKey => view.text.len() < 12 && view.text.iter().all(u8::is_ascii_alphanumeric),
         _ => false,
     }
@@ -382,20 +358,10 @@ fn is_plain(view: &View<'_>) -> bool {
 fn comes_again(view: &View<'_>) -> bool {
     match view.field {
         Field::UserAgent | Field::Path => true,
-        Field::Referer => view.parameter.is_none(),
+        Field::Referer => view.parameter.is_none() || view.text.len() < 16,
         Field::Query | Field::QueryKey => view.text.len() < 16,
         Field::Method | Field::RequestLine | Field::User | Field::Header | Field::Url => false,
     }
-}
-
-/// Linked states rather than a table: with a thousand literals a table takes 6 MB, falls
-/// out of the processor's cache and is no faster.
-fn automaton(literals: &[&str]) -> NFA {
-    NFA::builder()
-        .dense_depth(2)
-        .ascii_case_insensitive(true)
-        .build(literals)
-        .expect("a few thousand short literals fit an automaton")
 }
 
 impl Rule {

@@ -5,7 +5,7 @@
 //! the caret of cmd.exe). This undoes such clothes, so that rules need not know them.
 
 use crate::limits::VIEW_BYTES_MAX;
-use memchr::memchr;
+use memchr::{memchr, memchr3};
 
 /// Files and programs that patterns are held against. The first that fits is meant.
 const KNOWN: [&[u8]; 26] = [
@@ -60,33 +60,22 @@ pub fn read(text: &[u8]) -> Option<Vec<u8>> {
     (out != text).then_some(out)
 }
 
-/// Whether a text has what ends or begins a command, and what a shell undoes. Every text is
-/// asked, so each byte costs one look into a table.
+/// Whether a text has what a shell undoes, and what ends or begins a command.
 fn may_be_command(text: &[u8]) -> bool {
-    text.iter().fold(0, |marks, byte| marks | MARKS[*byte as usize]) == BEGINS | DRESSED
+    is_dressed(text) && text.iter().any(|byte| begins_command(*byte))
 }
 
-/// What ends or begins a command.
-const BEGINS: u8 = 1;
+/// Bytes that a shell undoes: quotes, escapes, variables, patterns, and the first of a character that
+/// nobody sees. By threes, as they are looked for: every text is asked.
+const UNDONE: [[u8; 3]; 3] = [[b'\'', b'"', b'\\'], [b'$', b'?', b'*'], [b'{', b'^', 0xe2]];
 
-/// What a shell undoes.
-const DRESSED: u8 = 2;
+fn is_dressed(text: &[u8]) -> bool {
+    UNDONE.iter().any(|[a, b, c]| memchr3(*a, *b, *c, text).is_some())
+}
 
-const MARKS: [u8; 256] = marks();
-
-const fn marks() -> [u8; 256] {
-    let mut marks = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        if matches!(byte as u8, b';' | b'|' | b'&' | b'`' | b'\n' | b'$' | b'{' | b'<' | b'/') {
-            marks[byte] |= BEGINS;
-        }
-        if matches!(byte as u8, b'\'' | b'"' | b'\\' | b'$' | b'?' | b'*' | b'{' | b'^' | 0xe2) {
-            marks[byte] |= DRESSED;
-        }
-        byte += 1;
-    }
-    marks
+/// Whether a byte ends or begins a command.
+fn begins_command(byte: u8) -> bool {
+    matches!(byte, b';' | b'|' | b'&' | b'`' | b'\n' | b'$' | b'{' | b'<' | b'/')
 }
 
 /// Takes one thing off the text, and puts what the shell makes of it. Returns the bytes
