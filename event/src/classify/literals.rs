@@ -7,7 +7,7 @@
 //! the state that knows better. A table for all would take megabytes and be no faster.
 
 use super::rules::RuleSet;
-use std::collections::VecDeque;
+use std::iter;
 
 /// Letters behind the root up to which a state has a row in the table.
 const TABLE_DEPTH: u32 = 2;
@@ -28,7 +28,7 @@ pub struct Literals {
     /// The others, from the first that has no row.
     far: Vec<Far>,
     edges: Vec<Edge>,
-    /// For each state the place in `sets`, of those where a literal ends.
+    /// For each state the place of its rules in `sets`.
     set_of: Vec<u32>,
     sets: Vec<RuleSet>,
 }
@@ -48,18 +48,95 @@ struct Edge {
     step: u32,
 }
 
-/// A state while the automaton is made.
-#[derive(Default)]
+/// A state while the automaton is made. Small, for a user's rules may make a million. A 0 is the root
+/// as the state that knows better, and none elsewhere: the root is nobody's child, and its set is
+/// that of no rules.
+#[derive(Debug, Clone, Copy, Default)]
 struct Node {
     depth: u32,
-    children: Vec<(u8, usize)>,
-    fail: usize,
-    rules: RuleSet,
+    class: u8,
+    first_child: u32,
+    sibling: u32,
+    fail: u32,
+    set: u32,
 }
 
-impl Node {
-    fn child(&self, class: u8) -> Option<usize> {
-        self.children.iter().find(|child| child.0 == class).map(|child| child.1)
+/// Nodes by their numbers, the root first, and the sets of rules that they name.
+struct Tree {
+    nodes: Vec<Node>,
+    sets: Vec<RuleSet>,
+}
+
+impl Tree {
+    fn new() -> Tree {
+        Tree { nodes: vec![Node::default()], sets: vec![RuleSet::default()] }
+    }
+
+    fn children(&self, of: u32) -> impl Iterator<Item = u32> + '_ {
+        let node = |at: u32| (at != 0).then_some(at);
+        iter::successors(node(self.nodes[of as usize].first_child), move |at| node(self.nodes[*at as usize].sibling))
+    }
+
+    fn child(&self, of: u32, class: u8) -> Option<u32> {
+        self.children(of).find(|child| self.nodes[*child as usize].class == class)
+    }
+
+    fn insert(&mut self, literal: impl Iterator<Item = u8>, rule: usize) {
+        let mut at = 0;
+        for class in literal {
+            at = self.child(at, class).unwrap_or_else(|| {
+                let new = self.nodes.len() as u32;
+                let parent = &mut self.nodes[at as usize];
+                let node = Node { depth: parent.depth + 1, class, sibling: parent.first_child, ..Node::default() };
+                parent.first_child = new;
+                self.nodes.push(node);
+                new
+            });
+        }
+        let node = &mut self.nodes[at as usize];
+        if node.set == 0 {
+            node.set = self.sets.len() as u32;
+            self.sets.push(RuleSet::default());
+        }
+        self.sets[node.set as usize].insert(rule);
+    }
+
+    /// Gives each node the one that knows better and the rules of that one, and returns all nodes in
+    /// the order of their depth.
+    fn link(&mut self) -> Vec<u32> {
+        let mut order = Vec::with_capacity(self.nodes.len());
+        order.push(0);
+        for next in 0..self.nodes.len() {
+            let at = order[next];
+            order.extend(self.children(at));
+            let mut child = self.nodes[at as usize].first_child;
+            while child != 0 {
+                let fail = self.better(at, self.nodes[child as usize].class);
+                let inherited = self.nodes[fail as usize].set;
+                let node = &mut self.nodes[child as usize];
+                node.fail = fail;
+                match node.set {
+                    0 => node.set = inherited,
+                    own => {
+                        let rules = self.sets[inherited as usize];
+                        self.sets[own as usize].extend(rules);
+                    }
+                }
+                child = node.sibling;
+            }
+        }
+        order
+    }
+
+    /// The state for the longest end of `at` and one more byte that is not `at`'s own child.
+    fn better(&self, mut at: u32, class: u8) -> u32 {
+        while at != 0 {
+            at = self.nodes[at as usize].fail;
+            if let Some(found) = self.child(at, class) {
+                return found;
+            }
+        }
+        0
     }
 }
 
@@ -67,52 +144,43 @@ impl Literals {
     /// The automaton for literals, none of them empty, each with the place of a rule that has it.
     pub fn new<'t>(literals: impl Iterator<Item = (&'t str, usize)> + Clone) -> Literals {
         let (classes, class_count) = classes(literals.clone());
-        let mut nodes = vec![Node::default()];
+        let mut tree = Tree::new();
         for (literal, rule) in literals {
-            let mut at = 0;
-            for byte in literal.bytes() {
-                let class = classes[byte as usize];
-                at = nodes[at].child(class).unwrap_or_else(|| {
-                    let (new, depth) = (nodes.len(), nodes[at].depth + 1);
-                    nodes.push(Node { depth, ..Node::default() });
-                    nodes[at].children.push((class, new));
-                    new
-                });
-            }
-            nodes[at].rules.insert(rule);
+            tree.insert(literal.bytes().map(|byte| classes[usize::from(byte)]), rule);
         }
-        let order = link(&mut nodes);
-        Literals::of(classes, class_count, &nodes, &order)
+        let order = tree.link();
+        Literals::of(classes, class_count, tree, &order)
     }
 
     /// Writes the nodes down in the order of their depth.
-    fn of(classes: [u8; 256], class_count: usize, nodes: &[Node], order: &[usize]) -> Literals {
-        let mut numbers = vec![0; nodes.len()];
-        order.iter().enumerate().for_each(|(number, node)| numbers[*node] = number as u32);
-        let step = |node: usize| numbers[node] | if nodes[node].rules.is_empty() { 0 } else { ENDS };
-        let table_states = order.iter().take_while(|node| nodes[**node].depth <= TABLE_DEPTH).count();
+    fn of(classes: [u8; 256], class_count: usize, tree: Tree, order: &[u32]) -> Literals {
+        let mut numbers = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(number, node)| numbers[*node as usize] = number as u32);
+        let node = |at: u32| &tree.nodes[at as usize];
+        let step = |at: u32| numbers[at as usize] | if node(at).set == 0 { 0 } else { ENDS };
+        let table_states = order.iter().take_while(|at| node(**at).depth <= TABLE_DEPTH).count();
         let mut table = vec![0; table_states * class_count];
-        let (mut far, mut edges, mut set_of, mut sets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (number, node) in order.iter().map(|node| &nodes[*node]).enumerate() {
-            set_of.push(sets.len() as u32);
-            sets.extend((!node.rules.is_empty()).then_some(node.rules));
-            let own = node.children.iter().map(|(class, child)| (*class, step(*child)));
+        let (mut far, mut edges) = (Vec::with_capacity(order.len() - table_states + 1), Vec::new());
+        for (number, &at) in order.iter().enumerate() {
+            let fail = numbers[node(at).fail as usize];
+            let own = tree.children(at).map(|child| Edge { class: node(child).class, step: step(child) });
             if number >= table_states {
-                far.push(Far { edges: edges.len() as u32, fail: numbers[node.fail] });
-                edges.extend(own.map(|(class, step)| Edge { class, step }));
+                far.push(Far { edges: edges.len() as u32, fail });
+                edges.extend(own);
                 continue;
             }
             // Where it has no step of its own, the state that knows better has one: it is nearer to
             // the root, so its row is there.
             let row = number * class_count;
             if number > 0 {
-                let better = numbers[node.fail] as usize * class_count;
+                let better = fail as usize * class_count;
                 table.copy_within(better..better + class_count, row);
             }
-            own.for_each(|(class, step)| table[row + usize::from(class)] = step);
+            own.for_each(|edge| table[row + usize::from(edge.class)] = edge.step);
         }
         far.push(Far { edges: edges.len() as u32, fail: 0 });
-        Literals { classes, class_count, table, table_states, far, edges, set_of, sets }
+        let set_of = order.iter().map(|at| node(*at).set).collect();
+        Literals { classes, class_count, table, table_states, far, edges, set_of, sets: tree.sets }
     }
 
     /// The rules that have a literal in `text`.
@@ -156,33 +224,6 @@ fn classes<'t>(literals: impl Iterator<Item = (&'t str, usize)>) -> ([u8; 256], 
     (classes, count)
 }
 
-/// Gives each node the one that knows better and the rules of that one, and returns all nodes in the
-/// order of their depth.
-fn link(nodes: &mut [Node]) -> Vec<usize> {
-    let mut order = Vec::with_capacity(nodes.len());
-    let mut waiting = VecDeque::from([0]);
-    while let Some(at) = waiting.pop_front() {
-        order.push(at);
-        for (class, child) in nodes[at].children.clone() {
-            let mut better = at;
-            let fail = loop {
-                if better == 0 {
-                    break 0;
-                }
-                better = nodes[better].fail;
-                if let Some(found) = nodes[better].child(class) {
-                    break found;
-                }
-            };
-            nodes[child].fail = fail;
-            let rules = nodes[fail].rules;
-            nodes[child].rules.extend(rules);
-            waiting.push_back(child);
-        }
-    }
-    order
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn all_255_bytes_that_differ_in_more_than_case_are_told_apart() {
+    fn bytes_that_differ_in_more_than_case_are_told_apart() {
         let texts: Vec<String> =
             (0..=0x7f).filter(|b: &u8| !b.is_ascii_uppercase()).map(|b| char::from(b).into()).collect();
         let literals: Vec<&str> = texts.iter().map(String::as_str).chain(["é", "ü", "日"]).collect();

@@ -69,6 +69,8 @@ pub struct Classifier {
     /// Strongest first.
     rules: Vec<Rule>,
     literals: Literals,
+    /// The digits of the shortest number that a rule looks for.
+    numbers_from: usize,
     /// For each field, the rules that look at it.
     of_field: [RuleSet; FIELDS],
     /// For each category, its rules.
@@ -187,7 +189,10 @@ impl Classifier {
         let numbered = rules.iter().enumerate();
         let literals =
             Literals::new(numbered.flat_map(|(at, rule)| rule.literals.iter().map(move |text| (&**text, at))));
-        Classifier { ruleset, rules, literals, of_field, of_category, allows, known: Known::default() }
+        let numbers =
+            rules.iter().flat_map(|rule| &rule.literals).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        let numbers_from = numbers.map(String::len).min().unwrap_or(usize::MAX);
+        Classifier { ruleset, rules, literals, numbers_from, of_field, of_category, allows, known: Known::default() }
     }
 
     /// Version of the rules, such as `2026.11.1`.
@@ -238,7 +243,7 @@ impl Classifier {
             return;
         }
         walk.witness.view(&view);
-        if is_plain(&view) {
+        if self.is_plain(&view) {
             return walk.witness.layer(0, view.text);
         }
         if W::THOROUGH || !comes_again(&view) {
@@ -256,6 +261,18 @@ impl Classifier {
         // asks for more than this part may match the next time.
         if was_clean && walk.settled.is_empty() && !walk.depends {
             self.known.keep(name);
+        }
+    }
+
+    /// Whether a part cannot hold an attack: a number as a value, unless a rule looks for such a one,
+    /// and letters and digits as a key. This is what most parts of most lines are.
+    fn is_plain(&self, view: &View<'_>) -> bool {
+        let is_number = || view.text.len() < self.numbers_from && view.text.iter().all(u8::is_ascii_digit);
+        match view.field {
+            Field::Query => is_number(),
+            Field::Referer => view.parameter.is_some() && is_number(),
+            Field::QueryKey => view.text.len() < 12 && view.text.iter().all(u8::is_ascii_alphanumeric),
+            _ => false,
         }
     }
 
@@ -339,17 +356,6 @@ impl Classifier {
         if !W::THOROUGH && *doubt * 100.0 <= f64::from(100 - ENOUGH) {
             walk.settled.extend(self.of_category[rule.category as usize]);
         }
-    }
-}
-
-/// Whether a part cannot hold an attack, whatever the rules: a number as a value, letters
-/// and digits as a key. This is what most parts of most lines are.
-fn is_plain(view: &View<'_>) -> bool {
-    match view.field {
-        Field::Query => view.text.iter().all(u8::is_ascii_digit),
-        Field::Referer if view.parameter.is_some() => view.text.iter().all(u8::is_ascii_digit),
-        Field::QueryKey => view.text.len() < 12 && view.text.iter().all(u8::is_ascii_alphanumeric),
-        _ => false,
     }
 }
 

@@ -36,6 +36,19 @@ fn a_value_that_was_clean_under_one_name_is_judged_anew_under_another() {
 }
 
 #[test]
+fn a_number_is_looked_at_where_a_rule_looks_for_one_as_long() {
+    let found = |target: &str, referer: &str| {
+        let line = line(target.as_bytes(), referer.as_bytes(), b"Mozilla/5.0");
+        let attack = CLASSIFIER.classify(Format::Combined.parse(&line).access().unwrap());
+        attack.is_some_and(|attack| attack.categories().contains(&Category::Ssrf))
+    };
+    // 169.254.169.254 as one number: where a cloud keeps the keys of its machines.
+    assert!(found("/img?url=2852039166", "-"));
+    assert!(found("/", "http://shop.example/p?url=2852039166"));
+    assert!(!found("/img?url=2852039167", "http://shop.example/p?url=1718000000000"));
+}
+
+#[test]
 fn an_attack_is_found_however_it_is_written() {
     let cases = [
         ("/?id=1' or '1'='1", "sqli"),
