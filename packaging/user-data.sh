@@ -215,6 +215,10 @@ else
 fi
 until_ok "it did not become active" systemctl is-active --quiet twosec-agent.service
 
+# What is attacked is not started before somebody watches.
+begin "waiting for the agent to be well"
+until_ok "something stands in its way (twosec-agent status)" twosec-agent status
+
 # ---- DVWA -----------------------------------------------------------------------------------
 
 # Starts a container unless it runs already with these very arguments.
@@ -229,7 +233,7 @@ container() { # name, arguments...
 }
 
 if [ "${TWOSEC_DVWA:-no}" = yes ]; then
-    : "${TWOSEC_DVWA_IMAGE:?}" "${TWOSEC_MARIADB_IMAGE:?}"
+    [ -n "${TWOSEC_DVWA_IMAGE:-}" ] && [ -n "${TWOSEC_MARIADB_IMAGE:-}" ] || fail "TWOSEC_DVWA_IMAGE or TWOSEC_MARIADB_IMAGE is missing"
     begin "installing Docker"
     if ! command -v docker >/dev/null; then
         if [ "$kind" = deb ]; then
@@ -286,7 +290,5 @@ ROTATE
     systemctl enable --now twosec-docker-logs@dvwa.service twosec-docker-logs@dvwa-db.service >>"$log" 2>&1
 fi
 
-begin "waiting for the agent to be well"
-until_ok "something stands in its way (twosec-agent status)" twosec-agent status
 trap - ERR
 say "OK $(twosec-agent --version), stream $stream"

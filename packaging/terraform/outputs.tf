@@ -74,7 +74,7 @@ output "host_instance" {
 }
 
 output "monthly_cost_usd" {
-  description = "Estimate by list price in us-east-1, without traffic, requests, log volume and archive: 5 GB of logs a month add about one dollar, 30 GB about two."
+  description = "Estimate by list price in us-east-1, without traffic, requests, log volume and archive: 30 GB of logs a month add less than a dollar."
   value = merge(
     { for part, usd in local.costs : part => format("%.2f", usd) },
     { sum = format("%.2f", sum(values(local.costs))) },
@@ -95,7 +95,8 @@ output "next_commands" {
       ]),
     ],
     var.processor_image_digest != null ? [] : [
-      "# 2. The image: build and push it, then apply its digest:",
+      "# 2. The image: build and push it (from the top of the repository), then apply its digest, with the variables of before:",
+      "aws ecr get-login-password | skopeo login --username AWS --password-stdin ${split("/", aws_ecr_repository.processor.repository_url)[0]}",
       "packaging/image/build VERSION out arm64=PROGRAM && packaging/image/build --push out ${aws_ecr_repository.processor.repository_url}:VERSION && terraform apply -var processor_image_digest=$(cat out/image.digest)",
     ],
     [
@@ -112,7 +113,7 @@ output "next_commands" {
       "# How the host's installation went, and a shell on it:",
       "aws ec2 get-console-output --latest --instance-id ${aws_instance.host[0].id} --output text | grep TWOSEC-USERDATA",
       "aws ssm start-session --target ${aws_instance.host[0].id}",
-      "# DVWA on http://localhost:8080, whoever dvwa_allowed_cidrs names:",
+      "# DVWA for those whom dvwa_allowed_cidrs names: http://${aws_instance.host[0].public_ip}/. For everybody else who may use Session Manager, on http://localhost:8080:",
       "aws ssm start-session --target ${aws_instance.host[0].id} --document-name AWS-StartPortForwardingSession --parameters portNumber=80,localPortNumber=8080",
     ] : [],
   ))

@@ -3,7 +3,6 @@
 locals {
   search_endpoint = "https://${aws_opensearch_domain.this.endpoint}"
   # The processor proves who it is by its role; people by the domain's own users, or their role.
-  search_roles = concat([aws_iam_role.processor.arn, aws_iam_role.operator.arn], var.search_master_arn == null ? [] : [var.search_master_arn])
 }
 
 resource "aws_iam_service_linked_role" "search" {
@@ -88,7 +87,8 @@ resource "aws_opensearch_domain_policy" "this" {
   domain_name = aws_opensearch_domain.this.domain_name
   access_policies = templatefile("${path.module}/iam/domain.json.tftpl", {
     domain = local.arn.domain
-    roles  = local.search_roles
+    roles  = [aws_iam_role.processor.arn, aws_iam_role.operator.arn]
+    master = var.search_master_arn == null ? "" : var.search_master_arn
     in_vpc = var.search_in_vpc
     cidrs  = var.search_allowed_cidrs
   })

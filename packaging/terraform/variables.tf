@@ -420,7 +420,7 @@ variable "processor_arch" {
 }
 
 variable "processor_cpu" {
-  description = "CPU of a task in units of 1/1024: 256 reads one full shard."
+  description = "CPU of a task in units of 1/1024: 256 is enough for some thousand lines a second, 2048 for a full shard."
   type        = number
   default     = 256
   validation {

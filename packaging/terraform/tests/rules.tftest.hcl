@@ -93,8 +93,8 @@ run "defaults" {
     error_message = "the host's disk is encrypted"
   }
   assert {
-    condition     = length(aws_s3_bucket_server_side_encryption_configuration.this) == 2
-    error_message = "both buckets are encrypted"
+    condition     = length(aws_s3_bucket_server_side_encryption_configuration.this) == 2 && one(aws_ecr_repository.processor.encryption_configuration).encryption_type == "AES256"
+    error_message = "both buckets and the repository are encrypted"
   }
 
   # ---- the host
@@ -229,6 +229,17 @@ run "with_everything" {
   assert {
     condition     = jsondecode(aws_iam_role.release[0].assume_role_policy).Statement[0].Condition == { StringEquals = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:2sec/2sec:environment:release" } }
     error_message = "only this repository in this environment may release, word for word"
+  }
+  assert {
+    condition = alltrue([
+      for s in jsondecode(aws_iam_role_policy.release[0].policy).Statement :
+      alltrue([for action in flatten([s.Action]) : !strcontains(action, "*")]) && (s.Resource != "*" || s.Action == "ecr:GetAuthorizationToken")
+    ])
+    error_message = "the release role has no wildcard, and each of its statements names its resource"
+  }
+  assert {
+    condition     = alltrue([for bucket in aws_s3_bucket_server_side_encryption_configuration.this : one(one(bucket.rule).apply_server_side_encryption_by_default).sse_algorithm == "aws:kms"])
+    error_message = "with a key of one's own, both buckets are encrypted with it"
   }
   assert {
     condition     = endswith(jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].image, "@sha256:0000000000000000000000000000000000000000000000000000000000000000")

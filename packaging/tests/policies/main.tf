@@ -21,13 +21,14 @@ locals {
     name       = "twosec"
     roles      = ["arn:aws:iam::${local.account}:role/twosec-processor"]
   }
-  bare = merge(local.values, { kms_key = "", consumer = "", secrets = [], in_vpc = false, cidrs = [] })
+  bare = merge(local.values, { kms_key = "", consumer = "", secrets = [], in_vpc = false, cidrs = [], master = "" })
   full = merge(local.values, {
     kms_key  = "arn:aws:kms:eu-central-1:${local.account}:key/0f0f0f0f-0000-4000-8000-000000000000"
     consumer = "processor"
     secrets  = ["arn:aws:secretsmanager:eu-central-1:${local.account}:secret:mask-AbCdEf"]
     in_vpc   = true
     cidrs    = ["198.51.100.0/24"]
+    master   = "arn:aws:iam::${local.account}:role/admin"
   })
   templates = fileset("${path.module}/../../terraform/iam", "*.json.tftpl")
 }

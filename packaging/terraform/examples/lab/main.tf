@@ -3,7 +3,7 @@
 #
 #   export AWS_REGION=eu-central-1 TF_VAR_search_master_password=...
 #   terraform init
-#   terraform apply -var my_ip=198.51.100.7 -var agent_package=../../../../out/twosec-agent_0.1.0_arm64.rpm
+#   terraform apply -var my_ip=198.51.100.7 -var agent_package=../../../../out/twosec-agent-0.1.0-1.aarch64.rpm
 
 terraform {
   required_version = ">= 1.9"
