@@ -83,7 +83,7 @@ const RULES_EXAMPLES: &str = "\
 Exit codes: 0 all is well, 1 something is wrong.
 
 A drop-in file, such as /etc/twosec/rules.d/shop.toml:
-  disable = [\"scanner-curl\"]                 rules that are switched off; `xss-*` for several
+  disable = [\"scanner-attack-tool\"]          rules that are switched off; `xss-*` for several
 
   [[allow]]                                    what is no attack although a rule matches
   about = \"Our reports take SQL.\"

@@ -365,7 +365,9 @@ struct AgentFields<'a> {
 
 #[derive(Serialize)]
 struct Rule<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     id: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     category: Vec<Category>,
     ruleset: &'a str,
 }
@@ -546,7 +548,7 @@ fn source<'a>(
         log: log(event, error, php.as_ref()),
         process: error.and_then(process),
         agent: agent(&origin.agent),
-        rule: event.attack.as_ref().map(|attack| rule(attack, &origin.ruleset)),
+        rule: rule(event, access.is_some()),
         threat: suspicion.map(|s| Threat { framework: "MITRE ATT&CK", technique: threat_of(&s.categories) }),
         attack: suspicion.map(attack_fields),
         error: gap(event).or_else(|| odd(parsed)).or_else(|| error.map(|e| error_fields(e, php))),
@@ -854,9 +856,16 @@ fn other_fields<'a>(parsed: &Parsed<'a>) -> BTreeMap<Cow<'a, str>, Cow<'a, str>>
     }
 }
 
-fn rule<'a>(attack: &'a Attack, ruleset: &'a str) -> Rule<'a> {
-    let id = attack.findings.iter().map(|finding| finding.rule.as_str()).collect();
-    Rule { id, category: attack.categories(), ruleset }
+/// The rules that matched; and of each request by which rules it was judged.
+fn rule(event: &Event, is_request: bool) -> Option<Rule<'_>> {
+    let (attack, ruleset) = (event.attack.as_ref(), &*event.origin.ruleset);
+    let findings = attack.map_or(&[][..], |attack| &attack.findings);
+    let was_judged = attack.is_some() || is_request && !ruleset.is_empty();
+    was_judged.then(|| Rule {
+        id: findings.iter().map(|finding| finding.rule.as_str()).collect(),
+        category: attack.map(Attack::categories).unwrap_or_default(),
+        ruleset,
+    })
 }
 
 fn threat_of(categories: &[Category]) -> Technique {
@@ -980,6 +989,21 @@ mod tests {
 
     fn body(document: &Document) -> Value {
         serde_json::from_slice(&document.body).unwrap()
+    }
+
+    #[test]
+    fn a_request_tells_by_which_rules_it_was_judged_whether_they_found_anything_or_not() {
+        let told = |line: &[u8], ruleset: &str| {
+            let mut event = event(line);
+            Arc::make_mut(&mut event.origin).ruleset = ruleset.into();
+            body(&Document::of(&event))["rule"].clone()
+        };
+        let request = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "-""#;
+        assert_eq!(told(request, "2026.11.1"), json!({"ruleset": "2026.11.1"}));
+        assert_eq!(told(request, ""), Value::Null, "whoever sent it judged nothing");
+        let error =
+            b"[Mon Nov 16 08:00:25.123456 2026] [core:error] [pid 7] [client 192.0.2.7:40000] AH00126: Invalid URI";
+        assert_eq!(told(error, "2026.11.1"), Value::Null, "what is no request is not judged");
     }
 
     #[test]

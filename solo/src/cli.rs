@@ -134,9 +134,9 @@ struct IncidentsArgs {
     /// Print the actors as the body of AWS WAF's CreateIPSet; `ipv4` or `ipv6`.
     #[arg(long, value_name = "VERSION", conflicts_with = "networks")]
     waf_ip_set: Option<IpVersion>,
-    /// Incidents at most.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    /// Incidents at most, the newest; all of them where it is not given.
+    #[arg(long)]
+    limit: Option<usize>,
     /// The folder given to `twosec FILE`.
     #[arg(long, value_name = "DIR", default_value = "twosec-data")]
     data: PathBuf,
@@ -289,7 +289,7 @@ fn open_index(data: &Path) -> anyhow::Result<Arc<LocalIndex>> {
 }
 
 fn incidents(args: &IncidentsArgs) -> anyhow::Result<()> {
-    let incidents = open_index(&args.data)?.incidents(args.limit).incidents;
+    let incidents = open_index(&args.data)?.incidents(args.limit.unwrap_or(usize::MAX)).incidents;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut networks = BTreeSet::new();
     for incident in &incidents {

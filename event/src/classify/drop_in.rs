@@ -4,7 +4,7 @@
 //! which requests are no attack although a rule matches:
 //!
 //! ```toml
-//! disable = ["scanner-nikto", "ssti-*"]
+//! disable = ["scanner-attack-tool", "ssti-*"]
 //!
 //! [[allow]]
 //! about = "Our reports take SQL from those who are logged in."

@@ -71,6 +71,9 @@ fn an_attack_is_found_however_it_is_written() {
 fn the_rules_that_ship_are_valid() {
     let rules = rules::read(rules::EMBEDDED).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(rules.len(), CLASSIFIER.rules().len());
+    for rule in &rules {
+        assert!(rule.examples.iter().any(|example| !example.matches), "{} says what it is not about", rule.id);
+    }
 }
 
 #[test]
