@@ -1,5 +1,6 @@
 //! What an operator wrote, and what it means once it has been checked.
 
+use crate::behaviour;
 use crate::enrich::EnrichSettings;
 use crate::host;
 use crate::httpd::Httpd;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, RwLock};
@@ -34,6 +36,9 @@ const DOCKER: &str = "docker";
 const REQUEST_BYTES_MIN: u64 = 1 << 20;
 const REQUEST_BYTES_MAX: u64 = 10 << 20;
 
+/// Clients that may be watched at once: fewer are forgotten before they have done anything.
+const SOURCES: RangeInclusive<usize> = 1_000..=1_000_000;
+
 /// `agent.toml`, as written.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +54,8 @@ pub struct Config {
     pub enrich: EnrichConfig,
     #[serde(default)]
     pub rules: RulesConfig,
+    #[serde(default)]
+    pub behaviour: BehaviourConfig,
     #[serde(default)]
     pub redact: RedactConfig,
     #[serde(default)]
@@ -202,6 +209,31 @@ fn is_of_a_key(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_-".contains(&byte)
 }
 
+/// `[behaviour]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BehaviourConfig {
+    /// How many clients are watched at once for what no single line shows, such as scans
+    /// and guessed passwords. Of more, those that rest longest are forgotten.
+    pub sources: usize,
+}
+
+impl Default for BehaviourConfig {
+    fn default() -> BehaviourConfig {
+        BehaviourConfig { sources: behaviour::Limits::default().sources }
+    }
+}
+
+impl BehaviourConfig {
+    fn check(&self) -> Result<behaviour::Limits, ConfigError> {
+        if !SOURCES.contains(&self.sources) {
+            let text = format!("`behaviour.sources` is {}: use 1000 to 1000000 (default 50000)", self.sources);
+            return Err(ConfigError::Value(text));
+        }
+        Ok(behaviour::Limits { sources: self.sources, ..behaviour::Limits::default() })
+    }
+}
+
 /// `[spool]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -265,6 +297,7 @@ pub struct Settings {
     pub enrich: EnrichSettings,
     /// The folder of the user's own rules.
     pub rules: Option<PathBuf>,
+    pub behaviour: behaviour::Limits,
     pub redact: RedactSettings,
     /// The folder for the spool and dead letters.
     pub state: PathBuf,
@@ -386,6 +419,7 @@ impl Config {
             format,
             enrich: self.enrich.check()?,
             rules: Some(self.rules.check()?),
+            behaviour: self.behaviour.check()?,
             redact: self.redact.check()?,
             state: self.spool.path.clone(),
             spool: self.spool.check()?,
@@ -681,6 +715,19 @@ mod tests {
                 format!("`metrics.cloudwatch_namespace` is `{name}`: {why}")
             );
         }
+    }
+
+    #[test]
+    fn as_many_clients_are_watched_as_the_configuration_says_and_not_too_few_or_too_many() {
+        let with = |sources: usize| {
+            format!(
+                "[stream]\nname = 's'\n[behaviour]\nsources = {sources}\n[[file]]\npath = '/var/log/apache2/access.log'\n"
+            )
+        };
+        let config: Config = toml::from_str(&with(2_000)).unwrap();
+        assert_eq!(config.behaviour.check().unwrap().sources, 2_000);
+        assert!(refusal(&with(10)).starts_with("`behaviour.sources` is 10: use 1000 to"), "{}", refusal(&with(10)));
+        assert!(refusal(&with(2_000_000)).starts_with("`behaviour.sources` is 2000000"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::status::Status;
 use crate::stream::{LocalStream, SHARD};
 use crate::summary::{self, Summary};
 use crate::trouble::Trouble;
+use agent::behaviour;
 use agent::enrich::EnrichSettings;
 use agent::host;
 use agent::lock::{Lock, LockError};
@@ -201,6 +202,7 @@ fn agent_settings(plan: &Plan) -> Result<Settings, RunError> {
         format: RecordFormat::Frame,
         enrich: plan.enrich.clone(),
         rules: plan.rules.clone(),
+        behaviour: behaviour::Limits::default(),
         redact: if plan.keep_secrets { RedactSettings::nothing() } else { RedactSettings::default() },
         files: plan.files.clone(),
         state: plan.data.join("agent"),

@@ -197,6 +197,12 @@ impl Engine {
         Engine { key: Key::of(host), state }
     }
 
+    /// Watches as many sources from now on as `limits` say.
+    pub fn limit(&mut self, limits: Limits) {
+        self.state.sources.limit(limits.sources);
+        self.state.networks.limit(limits.sources / 8);
+    }
+
     /// Looks at one line.
     pub fn observe(&mut self, seen: &Seen<'_>) -> Told {
         match seen.line {

@@ -55,18 +55,21 @@ pub struct Observer {
 
 impl Observer {
     /// An observer that has seen nothing.
-    pub fn new(host: &str, now: Instant) -> Observer {
-        let engine = Engine::new(host, Limits::default());
+    pub fn new(host: &str, limits: Limits, now: Instant) -> Observer {
+        let engine = Engine::new(host, limits);
         Observer { engine, seen_to: BTreeMap::new(), last: None, seen: now, caught_up: now }
     }
 
     /// Goes on from a state that was [saved](Observer::save) and the frames written since. A
     /// state that this program does not read is as none.
-    pub fn restore(host: &str, state: &[u8], frames: Vec<Bytes>, now: Instant) -> Observer {
-        let mut observer = Observer::new(host, now);
+    pub fn restore(host: &str, limits: Limits, state: &[u8], frames: Vec<Bytes>, now: Instant) -> Observer {
+        let mut observer = Observer::new(host, limits, now);
         if !state.is_empty() {
             match serde_json::from_reader(GzDecoder::new(state)) {
-                Ok(Kept { engine, seen_to }) => (observer.engine, observer.seen_to) = (engine, seen_to),
+                Ok(Kept { mut engine, seen_to }) => {
+                    engine.limit(limits);
+                    (observer.engine, observer.seen_to) = (engine, seen_to);
+                }
                 Err(cause) => tracing::warn!(%cause, "what was known of behaviour cannot be read; it is learned anew"),
             }
         }
@@ -184,12 +187,12 @@ mod tests {
     #[test]
     fn a_line_that_waited_for_its_frame_when_the_state_was_saved_is_not_counted_twice() {
         let now = Instant::now();
-        let mut observer = Observer::new("h", now);
+        let mut observer = Observer::new("h", Limits::default(), now);
         see(&mut observer, 1, 0);
         see(&mut observer, 2, 0);
         // The frame of the first life begins a segment; that of the second is lost with the agent.
         let state = observer.save();
-        let mut again = Observer::restore("h", &state, Vec::new(), now);
+        let mut again = Observer::restore("h", Limits::default(), &state, Vec::new(), now);
         assert_eq!(see(&mut again, 2, 0), Told::default());
         see(&mut again, 2, 1_000);
         let incidents: Vec<_> = again.catch_up();

@@ -46,6 +46,11 @@ impl<V> Recent<V> {
         Recent { young: Map::default(), old: Map::default(), most: most.max(2) }
     }
 
+    /// Keeps at most `most` entries from now on. What is too many is forgotten as keys come.
+    pub fn limit(&mut self, most: usize) {
+        self.most = most.max(2);
+    }
+
     /// What is known of `key`, without that counting as asked for.
     pub fn peek(&self, key: u64) -> Option<&V> {
         self.young.get(&key).or_else(|| self.old.get(&key))
@@ -107,6 +112,15 @@ mod tests {
         }
         assert_eq!(recent.peek(0), Some(&999));
         assert_eq!(recent.peek(1), None);
+    }
+
+    #[test]
+    fn what_is_too_many_after_a_restart_with_less_room_is_forgotten_as_keys_come() {
+        let mut recent = Recent::of(100);
+        (0..100).for_each(|key| _ = recent.entry(key, || 0));
+        recent.limit(4);
+        (100..104).for_each(|key| _ = recent.entry(key, || 0));
+        assert!(recent.len() <= 4, "{recent:?}");
     }
 
     proptest! {

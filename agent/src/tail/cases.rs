@@ -78,6 +78,7 @@ impl Rig {
             format: RecordFormat::Frame,
             rules: None,
             enrich: self.enrich.clone(),
+            behaviour: Default::default(),
             redact: self.redact.clone(),
             files: [file].into_iter().chain(self.others.iter().cloned().map(FileSettings::new)).collect(),
             state: self.path("state"),
@@ -97,7 +98,7 @@ impl Rig {
         let inspector = Inspector {
             classifier: Arc::clone(&CLASSIFIER),
             enrichment,
-            observer: Observer::new("case", Instant::now()),
+            observer: Observer::new("case", settings.behaviour, Instant::now()),
             redaction,
         };
         let desk = Desk::new(settings, inspector, spool, opened.known);

@@ -120,6 +120,7 @@ impl World {
             format: RecordFormat::Frame,
             rules: None,
             enrich: Default::default(),
+            behaviour: Default::default(),
             redact: Default::default(),
             files: vec![FileSettings {
                 format: Format::Common,
@@ -139,7 +140,7 @@ impl World {
         let inspector = Inspector {
             classifier: Arc::clone(&CLASSIFIER),
             enrichment,
-            observer: Observer::new("case", Instant::now()),
+            observer: Observer::new("case", settings.behaviour, Instant::now()),
             redaction: Redaction::none(),
         };
         let desk = Desk::new(settings, inspector, Arc::new(opened.spool), opened.known);

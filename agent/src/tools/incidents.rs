@@ -1,7 +1,7 @@
 //! `twosec-agent incidents`: what a log holds, an incident each.
 
 use super::{Bench, Reading, each_line};
-use crate::behaviour::{Observer, Place};
+use crate::behaviour::{Limits, Observer, Place};
 use crate::redaction::{RedactSettings, Redaction};
 use crate::tail::RawLine;
 use event::address::network;
@@ -54,7 +54,7 @@ struct Watch {
 impl Watch {
     fn new(bench: Bench) -> Watch {
         Watch {
-            observer: Observer::new(&bench.host.id, Instant::now()),
+            observer: Observer::new(&bench.host.id, Limits::default(), Instant::now()),
             // The masks are compared with each other alone, and nobody sees them.
             redaction: Redaction::new(&RedactSettings::default(), [0; KEY_BYTES]),
             bench,
