@@ -114,8 +114,16 @@ pub(super) fn excerpt(text: &[u8], at: Range<usize>) -> String {
     {
         return plain.to_owned();
     }
-    let printable = |char: char| if char.is_control() { '\u{fffd}' } else { char };
     String::from_utf8_lossy(&text[start..end]).chars().map(printable).take(EXCERPT_CHARS_MAX).collect()
+}
+
+/// All of a text, safe to print.
+pub(super) fn whole(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().map(printable).collect()
+}
+
+fn printable(char: char) -> char {
+    if char.is_control() { '\u{fffd}' } else { char }
 }
 
 /// On the wire: `[view, layer, form, start, end]`.

@@ -24,6 +24,9 @@ pub struct Explanation {
     pub verdict: Option<Attack>,
 }
 
+/// Characters of a layer that people are shown.
+const SHOWN_CHARS_MAX: usize = 240;
+
 /// A part of the request with its layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Seen {
@@ -95,7 +98,7 @@ impl<'r> Witness<'r> for Notes<'r> {
 
     fn layer(&mut self, _layer: u8, text: &[u8]) {
         let seen = self.views.last_mut().expect("a layer follows its view");
-        seen.layers.push(excerpt(text, 0..0));
+        seen.layers.push(evidence::whole(text));
     }
 
     fn passed(&mut self, rule: &Rule, place: &Place<'_>, why: Passed) {
@@ -203,7 +206,11 @@ impl Explanation {
         for seen in &self.views {
             writeln!(f, "  {}", place_name(seen.field, seen.parameter.as_deref()))?;
             for (layer, text) in (0..).zip(&seen.layers) {
-                writeln!(f, "    {:<20} {text}", depth(layer))?;
+                write!(f, "    {:<20} {}", depth(layer), text.chars().take(SHOWN_CHARS_MAX).collect::<String>())?;
+                match text.chars().count().saturating_sub(SHOWN_CHARS_MAX) {
+                    0 => writeln!(f),
+                    more => writeln!(f, "… ({more} characters more; `--json` shows them)"),
+                }?;
             }
         }
         Ok(())

@@ -36,6 +36,15 @@ fn a_value_that_was_clean_under_one_name_is_judged_anew_under_another() {
 }
 
 #[test]
+fn an_explanation_shows_a_layer_whole_and_people_its_beginning() {
+    let line = line(format!("/?q={}%3Cscript%3E", "a".repeat(400)).as_bytes(), b"-", b"Mozilla/5.0");
+    let explanation = CLASSIFIER.explain(Format::Combined.parse(&line).access().unwrap());
+    let layer = explanation.views.iter().find_map(|seen| seen.layers.last().filter(|text| text.ends_with("<script>")));
+    assert_eq!(layer.map(String::len), Some(408));
+    assert!(explanation.to_string().contains("… (168 characters more; `--json` shows them)"), "{explanation}");
+}
+
+#[test]
 fn a_number_is_looked_at_where_a_rule_looks_for_one_as_long() {
     let found = |target: &str, referer: &str| {
         let line = line(target.as_bytes(), referer.as_bytes(), b"Mozilla/5.0");
