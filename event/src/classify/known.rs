@@ -67,3 +67,18 @@ impl Known {
         &self.names[name as usize % self.names.len()].0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_texts_that_share_their_places_the_oldest_is_forgotten() {
+        let known = Known::default();
+        let sets = (KNOWN_MAX / PLACES) as u64;
+        let name = |number: u64| 7 + number * sets;
+        (0..=PLACES as u64).for_each(|number| known.keep(name(number)));
+        assert!(!known.holds(name(0)));
+        assert!((1..=PLACES as u64).all(|number| known.holds(name(number))));
+    }
+}

@@ -73,8 +73,8 @@ impl Tree {
     }
 
     fn children(&self, of: u32) -> impl Iterator<Item = u32> + '_ {
-        let node = |at: u32| (at != 0).then_some(at);
-        iter::successors(node(self.nodes[of as usize].first_child), move |at| node(self.nodes[*at as usize].sibling))
+        let some = |at: u32| (at != 0).then_some(at);
+        iter::successors(some(self.nodes[of as usize].first_child), move |at| some(self.nodes[*at as usize].sibling))
     }
 
     fn child(&self, of: u32, class: u8) -> Option<u32> {
