@@ -269,9 +269,9 @@ fn observe(
     read: Millis,
 ) -> Observed {
     let attack = verdict.zip(shown.access()).map(|(verdict, access)| verdict.attack(access));
-    let Told { outcome, categories, incidents, .. } = observer.see(place, shown, client, attack.as_ref(), read);
+    let Told { outcome, categories, incident, incidents } = observer.see(place, shown, client, attack.as_ref(), read);
     let own = attack.zip(shown.access()).map(|(attack, access)| outcome_of_findings(&attack.findings, access));
-    let context = Context { outcome: outcome.filter(|outcome| own.as_ref() != Some(outcome)), categories };
+    let context = Context { outcome: outcome.filter(|outcome| own.as_ref() != Some(outcome)), categories, incident };
     Observed { context: (!context.is_empty()).then_some(context), incidents }
 }
 

@@ -459,11 +459,18 @@ struct Ours<'a> {
     /// The log that holds the same line.
     #[serde(skip_serializing_if = "Option::is_none")]
     duplicate_of: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incident: Option<IncidentField>,
     /// What ECS has no fields for.
     #[serde(skip_serializing_if = "Option::is_none")]
     cloud: Option<OtherCloud<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<SourceFields<'a>>,
+}
+
+#[derive(Serialize)]
+struct IncidentField {
+    id: EventId,
 }
 
 #[derive(Serialize)]
@@ -564,6 +571,7 @@ fn source<'a>(
             modsecurity: error.map(modsecurity).unwrap_or_default(),
             redacted: redact::secrets(shown),
             duplicate_of: event.duplicate_of.as_deref(),
+            incident: event.context.as_ref().and_then(|context| context.incident).map(|id| IncidentField { id }),
             cloud: origin.cloud.as_ref().and_then(other_cloud),
             source: source_fields(event, parsed),
         },

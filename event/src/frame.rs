@@ -31,6 +31,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -166,14 +167,15 @@ pub struct Line<'a> {
     pub incident: Option<&'a Incident>,
 }
 
-/// Whether a row needs nothing but the line itself, and a verdict.
+/// Whether a row needs nothing but the line itself, a verdict and an incident.
 fn tells_all(line: &Line<'_>) -> bool {
     let has_more = line.cut
         || line.gap.is_some()
         || line.incident.is_some()
         || line.duplicate_of.is_some()
         || line.client.is_some();
-    let has_more = has_more || line.context.is_some() || !line.masks.is_empty();
+    let has_more = has_more || !line.masks.is_empty();
+    let has_more = has_more || line.context.is_some_and(|context| context.incident_alone().is_none());
     line.tells_time && line.length == line.line.len() as u64 && !has_more
 }
 
@@ -184,7 +186,7 @@ fn is_plain(line: &[u8]) -> bool {
 
 /// Writes what [`push_row`] would write for most lines, without a look at each byte: of
 /// printable ASCII, JSON escapes two characters.
-fn push_plain(line: &[u8], verdict: Option<&Verdict<'_>>, out: &mut Vec<u8>) {
+fn push_plain(line: &[u8], verdict: Option<&Verdict<'_>>, incident: Option<EventId>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"line\":\"");
     let mut written = 0;
     for at in memchr::memchr2_iter(b'"', b'\\', line) {
@@ -210,6 +212,9 @@ fn push_plain(line: &[u8], verdict: Option<&Verdict<'_>>, out: &mut Vec<u8>) {
             }
         }
         out.extend_from_slice(b"]]]]");
+    }
+    if let Some(incident) = incident {
+        write!(out, ",\"context\":{{\"incident\":\"{incident}\"}}").expect("memory takes what is written");
     }
     out.push(b'}');
 }
@@ -266,7 +271,7 @@ impl Body {
         }
         let follows = line.offset == self.next || self.ends.is_empty();
         if follows && tells_all(&line) && is_plain(line.line) {
-            push_plain(line.line, line.attack, &mut self.text);
+            push_plain(line.line, line.attack, line.context.and_then(|context| context.incident), &mut self.text);
         } else {
             push_row(&line, follows, &mut self.text);
         }
@@ -612,15 +617,17 @@ mod tests {
         fn a_plain_line_is_written_as_any_other(line in r#"[ -~"\\]{0,60}"#, spots: Vec<(u16, u8, u16, u16)>, hit: bool) {
             let rule = rule();
             let mut verdict = verdict(&rule);
+            let incident = spots.first().map(|spot| EventId([spot.1; 16]));
+            let context = Context { incident, ..Context::default() };
             for (view, layer, start, end) in spots {
                 verdict.hits.push(Hit { rule: &rule, spot: Spot { view, layer, form: Form::Joined, start, end } });
             }
             let line = Line {
                 length: line.len() as u64, line: line.as_bytes(), time: 7, tells_time: true,
-                attack: hit.then_some(&verdict), ..Line::default()
+                attack: hit.then_some(&verdict), context: incident.map(|_| &context), ..Line::default()
             };
             let (mut plain, mut row) = (Vec::new(), Vec::new());
-            push_plain(line.line, line.attack, &mut plain);
+            push_plain(line.line, line.attack, incident, &mut plain);
             push_row(&line, true, &mut row);
             prop_assert!(is_plain(line.line) && tells_all(&line));
             prop_assert_eq!(plain, row);

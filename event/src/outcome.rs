@@ -6,6 +6,7 @@
 
 use crate::attack::{Category, Field, Finding};
 use crate::format::Access;
+use crate::id::EventId;
 use crate::incident::Outcome;
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +20,21 @@ pub struct Context {
     /// What it is a part of, such as a series of passwords.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<Category>,
+    /// The incident that it belongs to. It may never be told of: a few findings of low severity
+    /// are not worth it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<EventId>,
 }
 
 impl Context {
     /// Whether nothing is told.
     pub fn is_empty(&self) -> bool {
         *self == Context::default()
+    }
+
+    /// The incident, where nothing else is told.
+    pub fn incident_alone(&self) -> Option<EventId> {
+        self.incident.filter(|_| self.outcome.is_none() && self.categories.is_empty())
     }
 }
 

@@ -194,7 +194,8 @@ mod tests {
         let attack = verdict.and_then(|verdict| Some(verdict.attack(Format::Combined.parse(&shown).access()?)));
         let kept = if masks_archive { shown.clone() } else { line.clone() };
         let masks = if masks_archive { Vec::new() } else { masks };
-        let context = Context { outcome: Some((Outcome::LikelySucceeded, "a test".into())), categories: Vec::new() };
+        let outcome = Some((Outcome::LikelySucceeded, "a test".into()));
+        let context = Context { outcome, ..Context::default() };
         let event = Event {
             attack,
             masks,

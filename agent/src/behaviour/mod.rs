@@ -32,7 +32,7 @@ use recent::Recent;
 use request::{Attempt, Request};
 use serde::{Deserialize, Serialize, Serializer};
 use sizes::{Compared, Sizes};
-use source::{Found, Kind, Logins, Shared, Source};
+use source::{Found, Kind, Logins, Scan, Shared, Source};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -124,7 +124,7 @@ pub struct Told {
     pub outcome: Option<(Outcome, String)>,
     /// Categories of what it shows together with others, beyond its own verdict.
     pub categories: Vec<Category>,
-    /// The incident that it belongs to.
+    /// The incident that it belongs to, told of or not.
     pub incident: Option<EventId>,
     /// Incidents of which there is something new to tell.
     pub incidents: Vec<Incident>,
@@ -156,6 +156,9 @@ struct Snapshot {
     sources: Recent<Source>,
     /// Tries at logins by network and user agent, and by session.
     networks: Recent<Logins>,
+    /// Paths that a network's addresses asked for in vain.
+    #[serde(default)]
+    scans: Recent<Scan>,
     sizes: Recent<Sizes>,
     /// Hashes of names of this site, and links from there.
     hosts: Vec<(u64, u32)>,
@@ -186,6 +189,7 @@ impl Engine {
             host: host.to_owned(),
             sources: Recent::of(limits.sources),
             networks: Recent::of(limits.sources / 8),
+            scans: Recent::of(limits.sources / 8),
             sizes: Recent::of(limits.paths),
             hosts: Vec::new(),
             links: 0,
@@ -201,6 +205,7 @@ impl Engine {
     pub fn limit(&mut self, limits: Limits) {
         self.state.sources.limit(limits.sources);
         self.state.networks.limit(limits.sources / 8);
+        self.state.scans.limit(limits.sources / 8);
     }
 
     /// Looks at one line.
@@ -254,10 +259,17 @@ impl Engine {
         let is_sql = |attack: &Attack| attack.findings.iter().any(|finding| finding.category == Category::Sqli);
         source.note(request, attempt, attack.is_some_and(|attack| !is_sql(attack)), (self.key, seen.at), &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
+        let is_vain = found.is_empty() && source.is_vain(request);
         if request.changes() {
             found.extend(self.forgery(request, loads_pages, seen.at));
         }
         let mut is_of_network = false;
+        if is_vain && client.is_ipv4() {
+            let (first, _) = network(client);
+            let scan = self.state.scans.entry(self.key.hash(&of_source(first)), Scan::default);
+            found.extend(scan.miss_of_network(request, self.key.hash(&octets(client)), seen.at));
+            is_of_network = !found.is_empty();
+        }
         // Users of one network log in, too, but from a page of the site, or with an application
         // that says so.
         let is_bare =
@@ -300,7 +312,7 @@ impl Engine {
         access: &Access<'_>,
         request: &Request<'_>,
         attack: Option<&Attack>,
-        found: Vec<Found>,
+        mut found: Vec<Found>,
         is_of_network: bool,
     ) -> Told {
         let line = attack.map_or(&[][..], |attack| &attack.findings);
@@ -314,6 +326,10 @@ impl Engine {
         if found.is_empty() && self.is_at_home(client, request, line, seen.at) {
             return told;
         }
+        if let Some(first) = line.first() {
+            let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
+            found.extend(source.attack(request, first.category, seen.at));
+        }
         let behaviour = &found[..];
         let (path, agent) = (request.path, request.agent);
         let (event, at) = (seen.place.id(), seen.at);
@@ -326,7 +342,8 @@ impl Engine {
             let half = Half { at, client, categories, outcome: outcome.0, sentence: String::new() };
             remember(&mut self.state.attacks, half, JOINED_MAX);
         }
-        let categories = found.iter().map(|found| found.category).collect();
+        // What a tool sends is told by its own findings.
+        let categories = found.iter().filter(|found| found.kind != Kind::Tool).map(|found| found.category).collect();
         Told { categories, incident: Some(incident), incidents, ..told }
     }
 

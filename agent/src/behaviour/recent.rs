@@ -79,6 +79,12 @@ impl<V> Recent<V> {
     }
 }
 
+impl<V> Default for Recent<V> {
+    fn default() -> Recent<V> {
+        Recent::of(0)
+    }
+}
+
 impl<V: Serialize> Serialize for Recent<V> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         (self.most, sorted(&self.young), sorted(&self.old)).serialize(to)

@@ -21,13 +21,24 @@ const SCAN_PATHS: u32 = 15;
 const SCAN_PATHS_OF_ROBOTS: u32 = 100;
 const SCAN_WINDOW: Millis = 5 * MINUTE;
 
+/// Those of a scan that takes its time, within [`MEMORY`].
+const SLOW_SCAN_PATHS: u32 = 40;
+
+/// Those of a network whose addresses take turns, each of which asks for little else.
+const NETWORK_SCAN_PATHS: u32 = 30;
+const NETWORK_SCAN_PATHS_OF_ROBOTS: u32 = 100;
+
+/// Attacks within [`TOOL_WINDOW`]: faster than anybody types.
+const TOOL_ATTACKS: u32 = 10;
+const TOOL_WINDOW: Millis = 10 * SECOND;
+
 /// Different passwords in queries, and tries at logins, one soon after the other.
 const PASSWORDS: u32 = 5;
 const TRIES: u32 = 8;
 const TRY_GAP: Millis = 5 * MINUTE;
 const TRY_PACE: Millis = 20 * SECOND;
 
-/// Tries of one network whose addresses take turns.
+/// Tries of one network whose addresses take turns, and how many addresses that are.
 const TRIES_OF_NETWORK: u32 = 12;
 const ADDRESSES_OF_NETWORK: u32 = 3;
 
@@ -79,6 +90,7 @@ pub enum Kind {
     Unfinished,
     Flood,
     Errors,
+    Tool,
 }
 
 impl Kind {
@@ -94,12 +106,13 @@ impl Kind {
             Kind::Unfinished => "behaviour-slow-requests",
             Kind::Flood => "behaviour-flood",
             Kind::Errors => "behaviour-error-log",
+            Kind::Tool => "behaviour-tool",
         }
     }
 
     pub fn category(self) -> Category {
         match self {
-            Kind::Scan => Category::Recon,
+            Kind::Scan | Kind::Tool => Category::Recon,
             Kind::Logins => Category::Bruteforce,
             Kind::Numbers => Category::Idor,
             Kind::Conditions | Kind::Errors => Category::Sqli,
@@ -111,7 +124,7 @@ impl Kind {
 
     pub fn score(self) -> u8 {
         match self {
-            Kind::Scan => 60,
+            Kind::Scan | Kind::Tool => 60,
             Kind::Numbers | Kind::Forgery | Kind::Flood | Kind::Unfinished => 65,
             Kind::Logins | Kind::Conditions | Kind::Errors => 75,
             Kind::Upload => 90,
@@ -224,6 +237,10 @@ pub struct Source {
     flood: Flood,
     #[serde(rename = "m", default, skip_serializing_if = "is_default")]
     scan: Option<Box<Scan>>,
+    #[serde(rename = "s", default, skip_serializing_if = "is_default")]
+    slow_scan: Option<Box<Scan>>,
+    #[serde(rename = "t", default, skip_serializing_if = "is_default")]
+    attacks: Option<Box<Run>>,
     #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     logins: Option<Box<Logins>>,
     #[serde(rename = "p", default, skip_serializing_if = "is_default")]
@@ -257,13 +274,52 @@ struct Flood {
     assets: u32,
 }
 
+/// Paths that are not there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Scan {
+pub struct Scan {
     run: Run,
     paths: Different,
     /// Requests of the same time that were no misses.
     #[serde(default, skip_serializing_if = "is_zero")]
     others: u32,
+    /// Of a network, who asked.
+    #[serde(default, skip_serializing_if = "Different::is_empty")]
+    addresses: Different,
+}
+
+impl Scan {
+    /// Forgets what is older than `window`.
+    fn forget(scan: &mut Option<Box<Scan>>, at: Millis, window: Millis) {
+        if scan.as_ref().is_some_and(|scan| scan.run.is_over(at, window)) {
+            *scan = None;
+        }
+    }
+
+    fn miss(&mut self, path: u64, at: Millis) {
+        self.run.note(at);
+        self.paths.note(path);
+    }
+
+    /// Whether it is a scan: of so many paths, and of little else.
+    fn is_one(&self, paths: u32) -> bool {
+        self.run.is_told() || self.paths.count() >= paths && self.run.lines >= self.others
+    }
+
+    /// Notes a path that one of a network's addresses missed.
+    pub fn miss_of_network(&mut self, request: &Request<'_>, address: u64, at: Millis) -> Option<Found> {
+        if self.run.is_over(at, SCAN_WINDOW) {
+            *self = Scan::default();
+        }
+        self.miss(request.hash, at);
+        self.addresses.note(address);
+        let least = if request.is_robot() { NETWORK_SCAN_PATHS_OF_ROBOTS } else { NETWORK_SCAN_PATHS };
+        let is_one = self.addresses.count() >= ADDRESSES_OF_NETWORK && self.is_one(least);
+        is_one.then(|| self.run.tell(Kind::Scan, |lines| asks_in_vain(lines, ", from several addresses of one network")))
+    }
+}
+
+fn asks_in_vain(lines: u32, how: &str) -> String {
+    format!("asks for many paths that are not there or forbidden, {lines} times{how}")
 }
 
 /// Tries at logins, one soon after the other.
@@ -395,29 +451,47 @@ impl Source {
 
     /// A page's missing images come with the page as their referer, and are left out.
     fn miss(&mut self, request: &Request<'_>, at: Millis) -> Option<Found> {
-        let is_miss = request.is_miss() && !(request.is_asset && request.referer.is_some());
-        if self.scan.as_ref().is_some_and(|scan| scan.run.is_over(at, SCAN_WINDOW)) {
-            self.scan = None;
-        }
-        if !is_miss {
-            if let Some(scan) = &mut self.scan {
-                scan.others += 1;
+        Scan::forget(&mut self.scan, at, SCAN_WINDOW);
+        Scan::forget(&mut self.slow_scan, at, MEMORY);
+        if !is_vain(request) {
+            for scan in [&mut self.scan, &mut self.slow_scan].into_iter().flatten() {
+                scan.others = scan.others.saturating_add(1);
             }
             return None;
         }
-        let scan = self.scan.get_or_insert_default();
-        scan.run.note(at);
-        scan.paths.note(request.hash);
-        let paths = scan.paths.count();
-        let most = || if request.is_robot() { SCAN_PATHS_OF_ROBOTS } else { SCAN_PATHS };
-        if !scan.run.is_told() && (paths < SCAN_PATHS || paths < most() || scan.run.lines < scan.others) {
+        let (scan, slow) = (self.scan.get_or_insert_default(), self.slow_scan.get_or_insert_default());
+        scan.miss(request.hash, at);
+        slow.miss(request.hash, at);
+        let is_robot = request.is_robot();
+        let guise = if request.is_browser() { ", though the user agent is a browser's" } else { "" };
+        if scan.is_one(if is_robot { SCAN_PATHS_OF_ROBOTS } else { SCAN_PATHS }) {
+            // What is told of now need not be told of as a slow scan, too.
+            slow.run.told = slow.run.lines;
+            return Some(scan.run.tell(Kind::Scan, |lines| asks_in_vain(lines, &format!(" in a row{guise}"))));
+        }
+        let is_slow = !is_robot && slow.is_one(SLOW_SCAN_PATHS);
+        is_slow.then(|| slow.run.tell(Kind::Scan, |lines| asks_in_vain(lines, &format!(" within the hour{guise}"))))
+    }
+
+    /// Whether a request asked in vain, as most of this source do.
+    pub fn is_vain(&self, request: &Request<'_>) -> bool {
+        is_vain(request) && self.scan.as_ref().is_some_and(|scan| scan.run.lines > scan.others)
+    }
+
+    /// Notes an attack of a category, and tells whether a tool sends them.
+    pub fn attack(&mut self, request: &Request<'_>, category: Category, at: Millis) -> Option<Found> {
+        let run = self.attacks.get_or_insert_default();
+        if run.is_over(at, TOOL_WINDOW) {
+            **run = Run { written: run.written, ..Run::begin(at) };
+        }
+        run.note(at);
+        if run.lines < TOOL_ATTACKS.max(run.written.saturating_mul(2)) {
             return None;
         }
         let guise = if request.is_browser() { ", though the user agent is a browser's" } else { "" };
-        let told = scan.run.tell(Kind::Scan, |lines| {
-            format!("asks for many paths that are not there or forbidden, {lines} times in a row{guise}")
-        });
-        Some(told)
+        let sentence = |attacks| format!("is a tool: sends {attacks} attacks within seconds{guise}");
+        // The attacks are counted already.
+        Some(Found { category, lines: 0, ..run.tell(Kind::Tool, sentence) })
     }
 
     fn leave_unfinished(&mut self, at: Millis) -> Option<Found> {
@@ -512,6 +586,10 @@ impl Source {
     pub fn is_past(&self, now: Millis) -> bool {
         now.saturating_sub(self.last) > MEMORY
     }
+}
+
+fn is_vain(request: &Request<'_>) -> bool {
+    request.is_miss() && !(request.is_asset && request.referer.is_some())
 }
 
 impl Flood {

@@ -178,6 +178,66 @@ fn paths_that_are_not_there_are_a_scan_when_they_are_many() {
 }
 
 #[test]
+fn a_scan_that_takes_its_time_is_a_scan() {
+    let missing = |n: i64| Line { status: 404, ..get(ACTOR, format!("/x{n}")) };
+    let mut host = Host::new();
+    host.sees_all(0, 60, (0..28).map(missing));
+    assert_eq!(host.incidents().len(), 0);
+    host.sees_all(28 * 60, 60, (28..55).map(missing));
+    let incident = host.the_incident();
+    assert_eq!((incident.categories[&Category::Recon], incident.first_seen), (55, NOON));
+    assert!(incident.behaviour[0].contains("within the hour"), "{:?}", incident.behaviour);
+    // Those of a fast one are counted once.
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..60).map(missing));
+    host.sees_all(600, 60, (60..70).map(missing));
+    assert_eq!(host.the_incident().categories[&Category::Recon], 70);
+}
+
+#[test]
+fn a_scan_by_addresses_of_one_network_that_take_turns_is_one_of_that_network() {
+    let missing = |n: i64| Line { status: 404, ..get(&format!("192.0.2.{}", n % 5), format!("/x{n}")) };
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..60).map(missing));
+    let incident = host.the_incident();
+    assert_eq!((incident.actor.as_str(), incident.categories[&Category::Recon]), ("192.0.2.0/24", 60));
+    assert!(incident.behaviour[0].ends_with("from several addresses of one network"), "{:?}", incident.behaviour);
+    // An office whose people find most of what they ask for, and one link that is dead.
+    let people = |n: i64| {
+        let target = if n % 3 == 0 { "/dead".to_owned() } else { format!("/page/{n}") };
+        Line { status: if n % 3 == 0 { 404 } else { 200 }, ..get(&format!("192.0.2.{}", n % 20), target) }
+    };
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..300).map(people));
+    assert_eq!(host.incidents().len(), 0);
+}
+
+#[test]
+fn a_tool_is_told_by_its_pace_whatever_its_user_agent_says() {
+    let attack = |n: i64| get(ACTOR, format!("/item?id={n}%27+union+select+1,2--+-"));
+    let mut host = Host::new();
+    host.sees_all(0, 3, (0..200).map(attack));
+    assert!(host.the_incident().behaviour.is_empty(), "a person at work");
+    let mut host = Host::new();
+    (0..200).for_each(|n| _ = host.sees(n / 5, &attack(n)));
+    let incident = host.the_incident();
+    assert_eq!(incident.behaviour, ["is a tool: sends 40 attacks within seconds, though the user agent is a browser's"]);
+    assert_eq!(incident.categories, [(Category::Sqli, 200)].into(), "what it is made of is counted once");
+    assert!(host.told.iter().all(|told| told.categories.is_empty()));
+}
+
+#[test]
+fn what_an_older_agent_knew_is_known() {
+    let mut host = Host::new();
+    host.sees(0, &get(ACTOR, "/item?id=1%27+union+select+1,2--+-"));
+    let mut state = serde_json::to_value(&host.engine).unwrap();
+    state.as_object_mut().unwrap().remove("scans").expect("it came later");
+    let mut engine: Engine = serde_json::from_value(state).unwrap();
+    engine.limit(Limits::default());
+    assert!(engine.incidents().eq(host.engine.incidents()));
+}
+
+#[test]
 fn a_crawler_with_old_links_a_page_with_missing_images_and_a_monitor_are_no_scans() {
     let mut host = Host::new();
     let robot = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";

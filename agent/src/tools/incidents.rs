@@ -116,6 +116,6 @@ fn as_json(incident: &Incident, lines: &[u64]) -> serde_json::Result<Value> {
     value["targets"] = incident.targets.iter().map(|(path, count)| json!({"path": path, "count": count})).collect();
     value["lines"] = json!(lines);
     let fields = value.as_object_mut().expect("an incident is an object");
-    ["actor", "first_seen", "last_seen", "is_over", "revision"].iter().for_each(|key| _ = fields.remove(*key));
+    ["actor", "first_seen", "last_seen"].iter().for_each(|key| _ = fields.remove(*key));
     Ok(value)
 }

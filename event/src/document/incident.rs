@@ -80,6 +80,7 @@ struct Ours<'a> {
 
 #[derive(Serialize)]
 struct Fields<'a> {
+    id: EventId,
     revision: u32,
     requests: u64,
     findings: u64,
@@ -141,6 +142,7 @@ fn source<'a>(event: &'a Event, incident: &'a Incident) -> Source<'a> {
         related: ip.map(|ip| Related { ip: [ip] }),
         twosec: Ours {
             incident: Fields {
+                id: incident.id,
                 revision: incident.revision,
                 requests: incident.requests,
                 findings: incident.findings,

@@ -141,9 +141,16 @@ struct Ours {
     #[serde(default)]
     duplicate_of: Option<String>,
     #[serde(default)]
+    incident: Option<IncidentField>,
+    #[serde(default)]
     cloud: Option<OtherCloud>,
     #[serde(default)]
     source: Option<SourceFields>,
+}
+
+#[derive(Deserialize)]
+struct IncidentField {
+    id: EventId,
 }
 
 #[derive(Deserialize)]
@@ -185,7 +192,8 @@ pub fn read(json: &str) -> Option<Event> {
     let cloud = told.cloud.map(|fields| cloud(fields, told.twosec.cloud, told.labels));
     let peer = told.twosec.source.as_ref().and_then(|source| source.peer);
     let (ip, facts) = facts(told.source, told.twosec.source);
-    let context = told.attack.as_ref().map(context);
+    let incident = told.twosec.incident.map(|incident| incident.id);
+    let context = Context { incident, ..told.attack.as_ref().map(context).unwrap_or_default() };
     let attack = told.attack.filter(|attack| !attack.findings.is_empty());
     let origin = Origin {
         host: told.host,
@@ -202,7 +210,7 @@ pub fn read(json: &str) -> Option<Event> {
         length,
         cut: told.twosec.cut_from.is_some(),
         attack: attack.map(|attack| Attack { score: attack.score, findings: attack.findings }),
-        context: context.map(Box::new),
+        context: (!context.is_empty()).then(|| Box::new(context)),
         client: peer.and(ip),
         source: (!facts.is_empty()).then(|| Arc::new(facts)),
         duplicate_of: told.twosec.duplicate_of,
@@ -220,6 +228,7 @@ fn context(attack: &AttackFields) -> Context {
     Context {
         outcome: Some((attack.outcome, attack.outcome_reason.clone())),
         categories: attack.categories.iter().copied().filter(|category| !is_found(category)).collect(),
+        incident: None,
     }
 }
 
@@ -306,7 +315,7 @@ mod tests {
             ..Cloud::default()
         });
         let outcome = Some((Outcome::LikelySucceeded, "its answer was larger than usual".to_owned()));
-        event.context = Some(Box::new(Context { outcome, categories: vec![Category::Bruteforce] }));
+        event.context = Some(Box::new(Context { outcome, categories: vec![Category::Bruteforce], incident: Some(EventId([3; 16])) }));
         event.attack = Some(Attack {
             score: 90,
             findings: vec![Finding {
