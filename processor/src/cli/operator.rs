@@ -66,6 +66,11 @@ pub struct SetupArgs {
     /// given more than once.
     #[arg(long = "writer", value_name = "ARN")]
     writers: Vec<String>,
+    /// One that may search and look at dashboards, and change nothing (security role PREFIX-reader).
+    /// May be given more than once. Dashboards asks for OpenSearch's own role
+    /// `opensearch_dashboards_user` as well: map it there.
+    #[arg(long = "reader", value_name = "ARN")]
+    readers: Vec<String>,
     /// OpenSearch Dashboards, to put dashboards into; without it, the setting `dashboards_url`,
     /// and without that nothing is sent there.
     #[arg(long, value_name = "URL")]
@@ -103,6 +108,7 @@ pub fn set_up(args: &SetupArgs) -> anyhow::Result<ExitCode> {
         period: config.index_period()?,
         retention_days: args.retention_days,
         writers: args.writers.clone(),
+        readers: args.readers.clone(),
         alerts: config.alerts()?,
     };
     let report = run(async {

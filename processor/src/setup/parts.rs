@@ -22,8 +22,10 @@ pub struct Wanted {
     pub period: IndexPeriod,
     /// Days after which a line's index may be deleted; without them none ever is.
     pub retention_days: Option<u32>,
-    /// Roles of IAM that may index. Without any, nothing of the security plugin is touched.
+    /// Roles of IAM that may index. Without any, no role for that is touched.
     pub writers: Vec<String>,
+    /// Those that may look, as the writers are named.
+    pub readers: Vec<String>,
     /// Who is told of what worked, and of silence. Without it there is no monitor.
     pub alerts: Option<Channel>,
 }
@@ -139,7 +141,10 @@ impl Wanted {
         let mut parts = vec![self.fields(), self.own(), self.template()];
         parts.extend(self.retention_days.map(|days| self.policy(days)));
         if !self.writers.is_empty() {
-            parts.extend([self.role(), self.mapping()]);
+            parts.extend([self.writer(), self.mapping("writer", &self.writers)]);
+        }
+        if !self.readers.is_empty() {
+            parts.extend([self.reader(), self.mapping("reader", &self.readers)]);
         }
         parts.extend(self.alerts.iter().flat_map(|channel| alerts::parts(self, channel)));
         parts
@@ -205,7 +210,7 @@ impl Wanted {
     }
 
     /// What `_bulk` with `create` and `index` needs, and no more: no search, no deletion.
-    fn role(&self) -> Part {
+    fn writer(&self) -> Part {
         let name = format!("{}-writer", self.prefix);
         let actions =
             ["create_index", "indices:admin/mapping/put", "indices:data/write/bulk*", "indices:data/write/index"];
@@ -217,9 +222,22 @@ impl Wanted {
         security("role", "roles", &name, body)
     }
 
-    fn mapping(&self) -> Part {
-        let name = format!("{}-writer", self.prefix);
-        security("role mapping", "rolesmapping", &name, json!({"backend_roles": self.writers}))
+    /// What searches, and dashboards that all share, need (OpenSearch, "Default action groups" and
+    /// "Create role"): no change of anything.
+    fn reader(&self) -> Part {
+        let name = format!("{}-reader", self.prefix);
+        let body = json!({
+            "description": "2SeC: searches events and incidents, and looks at the dashboards of the global tenant",
+            "cluster_permissions": ["cluster_composite_ops_ro"],
+            "index_permissions": [{"index_patterns": [format!("{}-*", self.prefix)], "allowed_actions": ["read"]}],
+            "tenant_permissions": [{"tenant_patterns": ["global_tenant"], "allowed_actions": ["kibana_all_read"]}],
+        });
+        security("role", "roles", &name, body)
+    }
+
+    fn mapping(&self, role: &str, who: &[String]) -> Part {
+        let name = format!("{}-{role}", self.prefix);
+        security("role mapping", "rolesmapping", &name, json!({"backend_roles": who}))
     }
 }
 

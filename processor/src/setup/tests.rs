@@ -114,6 +114,7 @@ fn wanted() -> Wanted {
         period: IndexPeriod::Day,
         retention_days: Some(90),
         writers: vec!["arn:aws:iam::123456789012:role/processor".into()],
+        readers: Vec::new(),
         alerts: None,
     }
 }
@@ -206,12 +207,30 @@ async fn what_is_no_opensearch_or_too_old_is_refused_before_anything_is_written(
 }
 
 #[tokio::test]
-async fn without_writers_and_days_only_templates_are_put() {
+async fn without_roles_and_days_only_templates_are_put() {
     let domain = Fake::new();
     set_up(&domain, &Wanted { retention_days: None, writers: Vec::new(), ..wanted() }, false).await.unwrap();
     let expected =
         ["/_component_template/twosec-fields", "/_component_template/twosec-custom", "/_index_template/twosec"];
     assert_eq!(domain.puts(), expected);
+}
+
+#[tokio::test]
+async fn who_looks_may_search_and_change_nothing() {
+    let domain = Fake::new();
+    let analysts = "arn:aws:iam::123456789012:role/analysts".to_owned();
+    let wanted = Wanted { retention_days: None, writers: Vec::new(), readers: vec![analysts.clone()], ..wanted() };
+    set_up(&domain, &wanted, false).await.unwrap();
+    let kept = domain.kept.lock().unwrap().clone();
+    let role = &kept["/_plugins/_security/api/roles/twosec-reader"];
+    let allowed = |at: &str| role.pointer(at).cloned().unwrap();
+    assert_eq!(allowed("/cluster_permissions"), json!(["cluster_composite_ops_ro"]));
+    let indices = json!([{"index_patterns": ["twosec-*"], "allowed_actions": ["read"]}]);
+    assert_eq!(allowed("/index_permissions"), indices);
+    assert_eq!(allowed("/tenant_permissions/0/allowed_actions"), json!(["kibana_all_read"]));
+    let mapping = &kept["/_plugins/_security/api/rolesmapping/twosec-reader"];
+    assert_eq!(mapping["backend_roles"], json!([analysts]));
+    assert!(!kept.keys().any(|path| path.contains("writer")));
 }
 
 #[tokio::test]

@@ -56,7 +56,8 @@ impl World {
     async fn not_told(&self) -> Vec<String> {
         let alerts = Some(Channel::Known("on-call".into()));
         let period = IndexPeriod::Day;
-        let wanted = Wanted { prefix: self.name.clone(), period, retention_days: None, writers: Vec::new(), alerts };
+        let (writers, readers) = (Vec::new(), Vec::new());
+        let wanted = Wanted { prefix: self.name.clone(), period, retention_days: None, writers, readers, alerts };
         let mut found = Vec::new();
         for part in wanted.parts().iter().filter(|part| part.what.starts_with("monitor")) {
             let search = &part.body["inputs"][0]["search"];
@@ -150,7 +151,7 @@ impl Panel {
         let field = |it: &Value| json!({it["type"].as_str().unwrap(): {"field": it["params"]["field"]}});
         let named = |it: &Value| it["id"].as_str().unwrap().to_owned();
         let measures: Map<String, Value> = self.measures().map(|it| (named(it), field(it))).collect();
-        self.buckets().rev().fold(json!(measures), |inner, bucket| {
+        self.buckets().rev().fold(json!(measures), |mut inner, bucket| {
             let params = &bucket["params"];
             let mut outer = field(bucket);
             match bucket["type"].as_str().unwrap() {
@@ -159,8 +160,18 @@ impl Panel {
                     outer["terms"]["order"] = json!({by: params["order"]});
                     outer["terms"]["size"] = params["size"].clone();
                 }
-                "date_histogram" => outer["date_histogram"]["fixed_interval"] = json!("1h"),
-                "geohash_grid" => outer["geohash_grid"]["precision"] = params["precision"].clone(),
+                // Dashboards turns `auto` into the interval that makes 50 to 100 bars of the time
+                // that is looked at, here a day.
+                "date_histogram" => {
+                    outer["date_histogram"]["fixed_interval"] = json!("30m");
+                    outer["date_histogram"]["time_zone"] = json!("UTC");
+                    outer["date_histogram"]["min_doc_count"] = params["min_doc_count"].clone();
+                }
+                // `useGeocentroid` asks for the middle of each cell's places as well.
+                "geohash_grid" => {
+                    outer["geohash_grid"]["precision"] = params["precision"].clone();
+                    inner["centre"] = json!({"geo_centroid": {"field": params["field"]}});
+                }
                 other => panic!("{}: {other}", self.id),
             }
             outer["aggs"] = inner;
@@ -179,6 +190,9 @@ impl Panel {
             if at["doc_count"].as_u64().unwrap_or(0) == 0 {
                 return Some(format!("no value of {}", bucket["params"]["field"]));
             }
+        }
+        if at.get("centre").is_some_and(|centre| centre["location"]["lat"].as_f64().is_none()) {
+            return Some(format!("no place in {at}"));
         }
         let is_told = |it: &&Value| at[it["id"].as_str().unwrap()]["value"].as_f64().is_some_and(|value| value > 0.0);
         if let Some(silent) = self.measures().find(|it| !is_told(it)) {
