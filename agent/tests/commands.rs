@@ -4,10 +4,23 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn agent(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_twosec-agent")).args(args).output().expect("the program starts")
+}
+
+/// The same, with `input` on standard input.
+fn asked(args: &[&str], input: &str) -> Output {
+    let program = Command::new(env!("CARGO_BIN_EXE_twosec-agent"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut program = program.expect("the program starts");
+    program.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("it reads");
+    program.wait_with_output().expect("it ends")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -148,10 +161,41 @@ fn the_incidents_of_a_log_name_their_lines() {
     assert_eq!(incident["categories"]["sqli"], 2);
     assert_eq!(incident["outcome"], "failed");
     assert_eq!(incident["lines"], serde_json::json!([1, 3]));
+    assert_eq!((&incident["revision"], &incident["is_over"]), (&serde_json::json!(2), &serde_json::json!(false)));
     assert_eq!(text(&agent(&["incidents", "--networks", &log]).stdout), "192.0.2.7/32\n");
     let set: serde_json::Value =
         serde_json::from_slice(&agent(&["incidents", "--waf-ip-set", "ipv4", &log]).stdout).unwrap();
     assert_eq!(set["Addresses"], serde_json::json!(["192.0.2.7/32"]));
+}
+
+#[test]
+fn an_explanation_shows_each_layer_what_matched_and_what_did_not_reach_the_bar() {
+    let twice = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?id=1%2527%2520union%2520select%25201,2--%2520- HTTP/1.1" 200 5 "-" "curl/8""#;
+    let told = asked(&["explain", "--rules", "/nowhere", "--json"], &format!("{twice}\nno line of a log\n"));
+    assert_eq!(told.status.code(), Some(0));
+    let told = text(&told.stdout);
+    let told: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [attack, odd] = &told[..] else { panic!("{told:?}") };
+    let view = attack["views"].as_array().unwrap().iter().find(|view| view["parameter"] == "id").unwrap();
+    let layers = ["1%2527%2520union%2520select%25201,2--%2520-", "1%27%20union%20select%201,2--%20-", "1' union select 1,2-- -"];
+    assert_eq!(view["layers"], serde_json::json!(layers));
+    let matched = attack["matched"].as_array().unwrap();
+    assert!(matched.iter().any(|hit| hit["rule"] == "sqli-union-select" && hit["layer"] == 2), "{matched:?}");
+    assert!(!attack["passed"].as_array().unwrap().is_empty(), "rules that saw a word of theirs and found no more");
+    assert!(odd["reason"].is_string());
+    // For people; colours are for terminals, and a pipe is none.
+    let told = text(&agent(&["explain", "--rules", "/nowhere", twice]).stdout);
+    assert!(told.contains("sqli-union-select") && told.contains("1' union select 1,2-- -"), "{told}");
+    assert!(!told.contains('\x1b'));
+}
+
+#[test]
+fn the_attacks_of_a_log_are_told_as_a_table() {
+    let told = asked(&["explain", "--rules", "/nowhere", "--tsv", "-"], ATTACKS);
+    assert_eq!(text(&told.stdout), "1\tsqli\n3\tsqli\n");
+    let missing = agent(&["explain", "--tsv", "/nowhere/access.log"]);
+    assert_ne!(missing.status.code(), Some(0));
+    assert!(text(&missing.stderr).contains("/nowhere/access.log"), "{missing:?}");
 }
 
 #[test]

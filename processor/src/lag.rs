@@ -14,17 +14,29 @@ pub struct ShardLag {
     archive: Option<Millis>,
     /// Arrival of the oldest record that was read and is not indexed, at the latest.
     index: Option<Millis>,
+    /// Bytes of records that were read here.
+    bytes: u64,
 }
 
 impl ShardLag {
     /// A shard whose archive ends at `sequence`, and whose index may be behind that.
     pub fn begun(sequence: Option<SequenceNumber>, index: Option<Millis>) -> ShardLag {
-        ShardLag { read_to: sequence, behind: 0, archive: None, index }
+        ShardLag { read_to: sequence, index, ..ShardLag::default() }
     }
 
     /// A read has been answered.
     pub fn page(&mut self, behind: Millis) {
         self.behind = behind;
+    }
+
+    /// So much has been read.
+    pub fn took(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// Bytes that have been read here.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// A record has been read.

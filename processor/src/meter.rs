@@ -273,7 +273,10 @@ impl Meter {
     pub(crate) fn record(&self, shard: &str, record: &Record) {
         self.records.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(record.data.len() as u64, Ordering::Relaxed);
-        self.of_shard(shard, |lag| lag.read(&record.sequence, record.arrival));
+        self.of_shard(shard, |lag| {
+            lag.read(&record.sequence, record.arrival);
+            lag.took(record.data.len());
+        });
     }
 
     pub(crate) fn archived(&self, shard: &str, tail: &Tail) {
@@ -453,6 +456,11 @@ impl Meter {
     /// Shards that are read here, and how far they have come.
     pub fn lags(&self) -> BTreeMap<String, ShardLag> {
         self.shards().clone()
+    }
+
+    /// What is known of a shard that is read here.
+    pub fn lag(&self, shard: &str) -> Option<ShardLag> {
+        self.shards().get(shard).cloned()
     }
 
     /// Requests to the index that may be under way now.

@@ -7,7 +7,7 @@ use crate::setup::Channel;
 use event::classify::{Classifier, DropIn};
 use event::document::{IndexNames, IndexPeriod};
 use event::redaction::KEY_BYTES;
-use event::time::DAY_MILLIS;
+use event::time::{DAY_MILLIS, parse_rfc3339_offset};
 use event::{Day, Format, Millis, RedactSettings, Redaction, Zone};
 use serde::Deserialize;
 use std::io::{self, Read};
@@ -62,7 +62,7 @@ pub struct Config {
     pub index_from: Option<String>,
     /// Last such day. `TWOSEC_INDEX_UNTIL`
     pub index_until: Option<String>,
-    /// Where a new stream is begun: `TRIM_HORIZON` (default) or `LATEST`. `TWOSEC_START`
+    /// Where a new stream is begun: `TRIM_HORIZON` (default), `LATEST`, or a time of RFC 3339. `TWOSEC_START`
     pub start: Option<String>,
     /// Reads by enhanced fan-out as the stream's consumer of this name, which is registered where
     /// it is missing: 2 MB/s a shard that no other reader shares, at AWS's price for it. Default:
@@ -555,7 +555,9 @@ fn start(value: &Option<String>, now: Millis) -> Result<StartAt, ConfigError> {
     match value.as_deref() {
         None | Some("TRIM_HORIZON") => Ok(StartAt::TrimHorizon),
         Some("LATEST") => Ok(StartAt::AtTimestamp(now)),
-        Some(other) => Err(refused("start", other, "use TRIM_HORIZON or LATEST")),
+        Some(other) => parse_rfc3339_offset(other)
+            .map(StartAt::AtTimestamp)
+            .ok_or_else(|| refused("start", other, "use TRIM_HORIZON, LATEST or a time such as 2026-11-16T08:00:00Z")),
     }
 }
 
@@ -682,6 +684,16 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_can_be_read_from_a_time_on() {
+        for text in ["2026-11-16T08:00:25Z", "2026-11-16T09:00:25+01:00"] {
+            let (settings, _) = config(&format!("start = \"{text}\"")).check("w".into(), 7).unwrap();
+            assert_eq!(settings.start, StartAt::AtTimestamp(1_794_816_025_000));
+        }
+        let told = config("start = \"yesterday\"").check("w".into(), 7).unwrap_err().to_string();
+        assert!(told.contains("use TRIM_HORIZON, LATEST or a time such as"), "{told}");
+    }
+
+    #[test]
     fn other_producers_lines_are_masked_as_the_agent_masks_unless_told_otherwise() {
         let (settings, _) = config("").check("w".into(), 7).unwrap();
         assert_eq!((settings.redact, settings.redact_key), (RedactSettings::default(), None));
@@ -704,7 +716,7 @@ mod tests {
                 Config::default(),
                 "`stream` is missing: set it in the configuration, or TWOSEC_STREAM in the environment",
             ),
-            (config("start = \"NOW\""), "`start` is `NOW`: use TRIM_HORIZON or LATEST"),
+            (config("start = \"NOW\""), "`start` is `NOW`: use TRIM_HORIZON, LATEST or a time such as 2026-11-16T08:00:00Z"),
             (config("index_prefix = \"A\""), "`index_prefix` is `A`: use lower-case letters, digits, `-`, `_` and `.`"),
             (config("index_period = \"week\""), "`index_period` is `week`: use day or month"),
             (config("index_from = \"16.11.\""), "`index_from` is `16.11.`: write a day such as 2026-11-16"),

@@ -31,6 +31,11 @@ pub struct Row {
     pub arrived: Option<String>,
     /// How long ago that was. A stream into which nothing is put grows old, too.
     pub age_seconds: Option<u64>,
+    /// How far archive and index are behind the stream, as the owner wrote with its last renewal.
+    pub archive_lag_seconds: Option<u64>,
+    pub index_lag_seconds: Option<u64>,
+    /// What it reads in a second.
+    pub bytes_per_second: Option<u64>,
     /// The shards that it was split or merged from.
     pub parents: Vec<String>,
 }
@@ -44,13 +49,17 @@ impl Report {
 }
 
 fn row(lease: Lease, now: Millis) -> Row {
-    let age = lease.checkpoint_arrival.map(|at| now.saturating_sub(at).max(0) as u64 / 1000);
+    let seconds = |millis: Option<Millis>| millis.map(|millis| millis.max(0) as u64 / 1_000);
+    let age = seconds(lease.checkpoint_arrival.map(|at| now.saturating_sub(at)));
     Row {
         checkpoint: lease.checkpoint.to_string(),
         indexed_through: lease.indexed_through.to_string(),
         is_index_in_step: is_in_step(&lease.checkpoint, &lease.indexed_through),
         arrived: lease.checkpoint_arrival.map(rfc3339),
         age_seconds: age,
+        archive_lag_seconds: seconds(lease.standing.archive_lag),
+        index_lag_seconds: seconds(lease.standing.index_lag),
+        bytes_per_second: lease.standing.bytes_per_second,
         shard: lease.key,
         owner: lease.owner,
         handoff_to: lease.handoff_to,
@@ -85,9 +94,16 @@ impl fmt::Display for Row {
         let index = if self.is_index_in_step { "index in step" } else { "index behind" };
         let asks = self.handoff_to.as_ref().map_or_else(String::new, |worker| format!(" (asked for it: {worker})"));
         writeln!(f, "{}  {owner}{asks}  {age}  {index}", self.shard)?;
-        writeln!(f, "  archived  {}", self.checkpoint)?;
-        writeln!(f, "  indexed   {}", self.indexed_through)
+        if let Some(bytes) = self.bytes_per_second {
+            writeln!(f, "  reads     {:.1} KB a second", bytes as f64 / 1_024.0)?;
+        }
+        writeln!(f, "  archived  {}{}", self.checkpoint, behind(self.archive_lag_seconds))?;
+        writeln!(f, "  indexed   {}{}", self.indexed_through, behind(self.index_lag_seconds))
     }
+}
+
+fn behind(lag: Option<u64>) -> String {
+    lag.map_or_else(String::new, |seconds| format!(", {} behind", span(seconds)))
 }
 
 /// A length of time in the unit that a reader takes in at once.
@@ -103,6 +119,7 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leases::Standing;
     use crate::receive::{SequenceNumber, Shard};
 
     fn lease(shard: &str, archived: Checkpoint, indexed: Checkpoint) -> Lease {
@@ -123,6 +140,7 @@ mod tests {
             owner: Some("task-7".into()),
             handoff_to: Some("task-9".into()),
             checkpoint_arrival: Some(1_794_830_400_000),
+            standing: Standing { bytes_per_second: Some(1_536), archive_lag: Some(61_400), index_lag: Some(0) },
             ..lease("shard-1", at(42), at(41))
         };
         let report = Report::of(
@@ -130,11 +148,12 @@ mod tests {
             1_794_830_523_000,
         );
         let expected = "shard-0  nobody  nothing archived  index in step\n  archived  TRIM_HORIZON\n  indexed   TRIM_HORIZON\n\
-                        shard-1  task-7 (asked for it: task-9)  2 min ago  index behind\n  archived  42\n  indexed   41\n";
+                        shard-1  task-7 (asked for it: task-9)  2 min ago  index behind\n  reads     1.5 KB a second\n  archived  42, 61 s behind\n  indexed   41, 0 s behind\n";
         assert_eq!(report.to_string(), expected);
         let json = serde_json::to_value(&report.shards[1]).unwrap();
         assert_eq!(json["arrived"], "2026-11-16T12:00:00.000Z");
         assert_eq!((&json["indexedThrough"], &json["age_seconds"]), (&"41".into(), &123.into()));
+        assert_eq!((&json["archive_lag_seconds"], &json["index_lag_seconds"]), (&61.into(), &0.into()));
     }
 
     #[test]

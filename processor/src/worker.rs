@@ -79,6 +79,7 @@ pub async fn run(
         lease: lease.clone(),
         failover: settings.failover,
         lost: lost.clone(),
+        meter: services.meter.clone(),
     };
     let work = async {
         let decoder = Decoder::new(&settings, &lease.key, lease.stream_created, services.meter.clone());

@@ -149,8 +149,13 @@ impl Sink {
     }
 }
 
-const CREATED: &str = r#"{"create":{"status":201}}"#;
-const INDEXED: &str = r#"{"index":{"status":201}}"#;
+/// What OpenSearch answers to an action that it has done.
+fn done(action: &[u8]) -> String {
+    let name = if action.starts_with(b"{\"create\"") { "create" } else { "index" };
+    let action = std::str::from_utf8(action).expect("JSON is text");
+    let (_, id) = action.split_once(r#""_id":""#).expect("each action names its document");
+    format!(r#"{{"{name}":{{"_id":"{}","status":201}}}}"#, &id[..32])
+}
 
 async fn take(State(taken): State<Arc<Taken>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     taken.bytes.fetch_add(body.len(), Ordering::SeqCst);
@@ -163,8 +168,7 @@ async fn take(State(taken): State<Arc<Taken>>, headers: HeaderMap, body: Bytes) 
     let actions: Vec<&[u8]> = text.split(|byte| *byte == b'\n').step_by(2).filter(|line| !line.is_empty()).collect();
     let lines = actions.iter().filter(|action| action.starts_with(b"{\"create\"")).count();
     taken.documents.fetch_add(lines, Ordering::SeqCst);
-    let items: Vec<_> =
-        actions.iter().map(|action| if action.starts_with(b"{\"create\"") { CREATED } else { INDEXED }).collect();
+    let items: Vec<_> = actions.into_iter().map(done).collect();
     let items = items.join(",");
     ([("content-type", "application/json")], format!(r#"{{"took":1,"errors":false,"items":[{items}]}}"#))
 }

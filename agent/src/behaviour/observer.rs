@@ -26,12 +26,15 @@ const CATCH_UP: Duration = Duration::from_secs(60);
 struct Saved<'a> {
     engine: &'a Engine,
     seen_to: &'a BTreeMap<LifeId, u64>,
+    last: Option<Millis>,
 }
 
 #[derive(Deserialize)]
 struct Kept {
     engine: Engine,
     seen_to: BTreeMap<LifeId, u64>,
+    #[serde(default)]
+    last: Option<Millis>,
 }
 
 /// gzip's level for the state: it is written while lines wait.
@@ -66,9 +69,9 @@ impl Observer {
         let mut observer = Observer::new(host, limits, now);
         if !state.is_empty() {
             match serde_json::from_reader(GzDecoder::new(state)) {
-                Ok(Kept { mut engine, seen_to }) => {
+                Ok(Kept { mut engine, seen_to, last }) => {
                     engine.limit(limits);
-                    (observer.engine, observer.seen_to) = (engine, seen_to);
+                    (observer.engine, observer.seen_to, observer.last) = (engine, seen_to, last);
                 }
                 Err(cause) => tracing::warn!(%cause, "what was known of behaviour cannot be read; it is learned anew"),
             }
@@ -156,7 +159,7 @@ impl Observer {
 
     /// The state, for [`Observer::restore`].
     pub fn save(&self) -> Bytes {
-        let saved = Saved { engine: &self.engine, seen_to: &self.seen_to };
+        let saved = Saved { engine: &self.engine, seen_to: &self.seen_to, last: self.last };
         let text = serde_json::to_vec(&saved).expect("plain data turns into JSON");
         Bytes::from(gzip(&text, LEVEL))
     }
@@ -197,5 +200,16 @@ mod tests {
         see(&mut again, 2, 1_000);
         let incidents: Vec<_> = again.catch_up();
         assert_eq!(incidents[0].findings, 3, "{incidents:#?}");
+    }
+
+    #[test]
+    fn an_incident_ends_though_no_line_comes_after_a_restart() {
+        let now = Instant::now();
+        let mut observer = Observer::new("h", Limits::default(), now);
+        see(&mut observer, 1, 0);
+        let mut again = Observer::restore("h", Limits::default(), &observer.save(), Vec::new(), now);
+        assert_eq!(again.pass(now + Duration::from_secs(29 * 60)).iter().filter(|one| one.is_over).count(), 0);
+        let told = again.pass(now + Duration::from_secs(30 * 60));
+        assert!(told.len() == 1 && told[0].is_over, "{told:#?}");
     }
 }

@@ -60,28 +60,40 @@ pub fn is_aggregate(record: &[u8]) -> bool {
     record.starts_with(&MAGIC)
 }
 
-/// The data of an aggregate's records, in order; at most `most`. Keys, hash keys and tags are
-/// passed over, and so are fields that later versions may add.
+/// What an aggregate holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts<'a> {
+    /// Its records, in order: the data of each, or the bytes of one in which none can be found.
+    pub records: Vec<Result<&'a [u8], &'a [u8]>>,
+    /// What stands behind them and cannot be taken apart, and why.
+    pub rest: Option<(&'a [u8], KplError)>,
+}
+
+/// An aggregate's records; at most `most`. Keys, hash keys and tags are passed over, and so are
+/// fields that later versions may add.
 ///
 /// # Errors
 /// KCL takes an aggregate with a wrong MD5 for a record as any other. We do not: it can be
-/// nothing but a damaged aggregate.
-pub fn records(record: &[u8], most: usize) -> Result<Vec<&[u8]>, KplError> {
+/// nothing but a damaged aggregate, of which nothing is sure.
+pub fn records(record: &[u8], most: usize) -> Result<Parts<'_>, KplError> {
     let body = record.strip_prefix(&MAGIC).ok_or(KplError::Message)?;
     let (message, digest) = body.split_last_chunk::<16>().ok_or(KplError::Digest)?;
     if <[u8; 16]>::from(Md5::digest(message)) != *digest {
         return Err(KplError::Digest);
     }
-    let (mut rest, mut found) = (message, Vec::new());
-    while !rest.is_empty() {
-        if let (RECORDS, record) = next_field(&mut rest)? {
-            if found.len() == most {
-                return Err(KplError::TooMany(most));
+    let (mut left, mut records) = (message, Vec::new());
+    while !left.is_empty() {
+        let before = left;
+        match next_field(&mut left) {
+            Ok((RECORDS, _)) if records.len() == most => {
+                return Ok(Parts { records, rest: Some((before, KplError::TooMany(most))) });
             }
-            found.push(data_of(record)?);
+            Ok((RECORDS, record)) => records.push(data_of(record).map_err(|_| record)),
+            Ok(_) => {}
+            Err(error) => return Ok(Parts { records, rest: Some((before, error)) }),
         }
     }
-    Ok(found)
+    Ok(Parts { records, rest: None })
 }
 
 fn data_of(mut record: &[u8]) -> Result<&[u8], KplError> {
@@ -138,26 +150,42 @@ mod tests {
         // and its data; a field 9 of 8 bytes and a field 100 of 4.
         let record = b"\x08\x01\x10\x00\x22\x03\x0a\x01t\x1a\x02ab";
         let message = [&b"\x0a\x01k\x0a\x01l\x12\x017\x1a\x0d"[..], record, b"\x4912345678\xa5\x061234"].concat();
-        assert_eq!(records(&sealed(&message), 9), Ok(vec![&b"ab"[..]]));
+        assert_eq!(records(&sealed(&message), 9), whole(&[b"ab"]));
+    }
+
+    /// All that was found, and nothing else.
+    fn whole<'a>(data: &[&'a [u8]]) -> Result<Parts<'a>, KplError> {
+        Ok(Parts { records: data.iter().map(|data| Ok(*data)).collect(), rest: None })
     }
 
     #[test]
     fn a_damaged_aggregate_is_told_from_a_good_one() {
         let good = aggregate(&[b"ab", b"c"], "k1");
-        assert_eq!(records(&good, 2), Ok(vec![&b"ab"[..], b"c"]));
-        assert_eq!(records(&good, 1), Err(KplError::TooMany(1)));
+        assert_eq!(records(&good, 2), whole(&[b"ab", b"c"]));
         for at in 4..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
             assert_eq!(records(&bad, 2), Err(KplError::Digest), "byte {at}");
         }
-        for message in
-            [&b"\x1a\x05\x08"[..], b"\x1a\x02\x08\x00", b"\x1b", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"]
-        {
-            assert_eq!(records(&sealed(message), 9), Err(KplError::Message), "{message:?}");
+        for message in [&b"\x1a\x05\x08"[..], b"\x1b", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"] {
+            let rest = Some((message, KplError::Message));
+            assert_eq!(records(&sealed(message), 9), Ok(Parts { records: Vec::new(), rest }), "{message:?}");
         }
         assert_eq!(records(&MAGIC, 9), Err(KplError::Digest));
-        assert_eq!(records(&sealed(b""), 9), Ok(vec![]));
+        assert_eq!(records(&sealed(b""), 9), whole(&[]));
+    }
+
+    #[test]
+    fn what_is_bad_in_an_aggregate_leaves_the_rest_as_it_is() {
+        let (first, empty, last) = (b"\x1a\x03\x1a\x01a", b"\x1a\x02\x08\x00", b"\x1a\x03\x1a\x01b");
+        let message = [&first[..], empty, last, b"\x1a\x7fcut"].concat();
+        let sealed = sealed(&message);
+        let parts = records(&sealed, 9).unwrap();
+        assert_eq!(parts.records, [Ok(&b"a"[..]), Err(&b"\x08\x00"[..]), Ok(b"b")]);
+        assert_eq!(parts.rest, Some((&b"\x1a\x7fcut"[..], KplError::Message)));
+        let few = records(&sealed, 1).unwrap();
+        let rest = [&empty[..], last, b"\x1a\x7fcut"].concat();
+        assert_eq!((few.records, few.rest), (vec![Ok(&b"a"[..])], Some((&rest[..], KplError::TooMany(1)))));
     }
 
     proptest! {
@@ -165,7 +193,7 @@ mod tests {
         fn what_was_aggregated_is_taken_apart_again(data in prop::collection::vec(any::<Vec<u8>>(), 0..9), key: String) {
             let parts: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
             let aggregate = aggregate(&parts, &key);
-            prop_assert_eq!(records(&aggregate, 9), Ok(parts));
+            prop_assert_eq!(records(&aggregate, 9), whole(&parts));
         }
 
         #[test]

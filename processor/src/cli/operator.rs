@@ -353,8 +353,9 @@ pub fn redrive(args: &RedriveArgs) -> anyhow::Result<ExitCode> {
 }
 
 const SHARDS_HELP: &str = "\
-A row for each shard: who reads it, how long ago the last archived record arrived, and up to
-which record it is archived and indexed.
+A row for each shard: who reads it, how long ago the last archived record arrived, how much is
+read, and up to which record it is archived and indexed, and how far that is behind the stream.
+What is behind, and how much is read, is as the owner has written it, some seconds ago.
 
 Exit codes: 0 told, 64 usage, 69 the lease table does not answer, 78 configuration.
 

@@ -8,7 +8,9 @@ use event::gzip::gzip;
 use event::limits::LINE_BYTES_MAX;
 use event::line::{Host, day_of};
 use event::redact::MASK;
+use event::time::DAY_MILLIS;
 use event::{Classifier, Day, Document, Encoding, Format, HostKey, Origin, RedactSettings};
+use md5::{Digest, Md5};
 use proptest::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::{Value, json};
@@ -235,9 +237,13 @@ fn a_subscriptions_record_is_lines_that_are_classified() {
     assert_eq!((undated.time, undated.day), (1_794_816_025_200, "2026-11-16".parse().ok()));
     let again = decoder().decode(Record {
         sequence: SequenceNumber::new("43").unwrap(),
-        ..record(subscription("DATA_MESSAGE", events))
+        ..record(subscription("DATA_MESSAGE", events.clone()))
     });
     assert_eq!(ids(&again), ids(&decoded), "CloudWatch delivers at least once");
+    // So what comes again on another day goes into the same index.
+    let tomorrow = Record { arrival: ARRIVAL + DAY_MILLIS, ..record(subscription("DATA_MESSAGE", events)) };
+    let days = |decoded: &Decoded| decoded.content.events.iter().map(|(_, event)| event.day).collect::<Vec<_>>();
+    assert_eq!(days(&decoder().decode(tomorrow)), days(&decoded));
     assert_eq!(document["event"]["id"], json!(id));
 }
 
@@ -414,6 +420,21 @@ fn a_damaged_aggregate_is_a_dead_letter_with_its_reason() {
     assert_eq!(reasons(&decoded), ["the KPL aggregate's MD5 is not that of its contents"]);
     assert_eq!(decoded.content.unreadable[0].data, bad);
     assert!(decoded.content.events.is_empty());
+}
+
+#[test]
+fn an_aggregate_that_breaks_off_counts_as_far_as_it_can_be_read() {
+    // Field 3 of the message is a record, whose own field 3 is its data.
+    let message = [&b"\x1a\x06\x1a\x04good"[..], b"\x1a\x02\x08\x00", b"\x1a\x05\x1a\x03too", b"\x1a\x7fcut"].concat();
+    let sealed = [&b"\xf3\x89\x9a\xc2"[..], &message, &Md5::digest(&message)].concat();
+    let decoded = decode(sealed);
+    let expected = [
+        "record 2 of the aggregate: it has no data",
+        "behind record 3 of the aggregate: the KPL aggregate is no protobuf message of records",
+    ];
+    assert_eq!(reasons(&decoded), expected);
+    let lines: Vec<_> = decoded.content.events.iter().map(|(_, event)| event.line.clone()).collect();
+    assert_eq!(lines, [b"good".to_vec(), b"too".to_vec()]);
 }
 
 #[test]

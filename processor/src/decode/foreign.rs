@@ -261,10 +261,13 @@ impl<'a> Reader<'a> {
         let whole = without_end(told.line);
         let at = origin.parse(cut(whole).as_bytes()).time().map(|own| own.at).or(told.time);
         let kept = kept.to_vec();
+        // What came twice belongs into one index: not the day of its arrival decides, but when it was
+        // read. Our own agent's lines are of the day of the line before, as in its frames.
+        let of_day = at.or(told.read.filter(|_| !told.is_ours));
         let mut event = Event {
             length: whole.len() as u64,
             cut: whole.len() > LINE_BYTES_MAX,
-            day: self.day_of(at, told.is_ours),
+            day: self.day_of(of_day, told.is_ours),
             masks,
             ..Event::new(Arc::clone(origin), self.lines, kept, at.or(told.read).unwrap_or(self.arrival))
         };

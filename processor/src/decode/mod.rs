@@ -15,7 +15,7 @@ use crate::meter::Meter;
 use crate::receive::{Record, SequenceNumber};
 use crate::settings::{ForeignSettings, Rules, Settings};
 use bytes::Bytes;
-use event::encoding::kpl;
+use event::encoding::kpl::{self, Parts};
 use event::frame;
 use event::limits::DECODED_BYTES_MAX;
 use event::unpack::Packing;
@@ -162,12 +162,21 @@ impl Decoder {
                 let unread = |reason| Unreadable { data: data.clone(), reason, part };
                 unreadable.extend(read(&data, part).err().map(unread));
             }
-            Some(Ok(records)) => {
-                for (at, part) in records.into_iter().enumerate() {
-                    if let Err(reason) = read(part, Some(at)) {
+            Some(Ok(Parts { records, rest })) => {
+                let behind = records.len();
+                for (at, record) in records.into_iter().enumerate() {
+                    let (bytes, opened) = match record {
+                        Ok(part) => (part, read(part, Some(at))),
+                        Err(bytes) => (bytes, Err("it has no data".to_owned())),
+                    };
+                    if let Err(reason) = opened {
                         let reason = format!("record {} of the aggregate: {reason}", at + 1);
-                        unreadable.push(Unreadable { data: data.slice_ref(part), reason, part: Some(at) });
+                        unreadable.push(Unreadable { data: data.slice_ref(bytes), reason, part: Some(at) });
                     }
+                }
+                if let Some((bytes, error)) = rest {
+                    let reason = format!("behind record {behind} of the aggregate: {error}");
+                    unreadable.push(Unreadable { data: data.slice_ref(bytes), reason, part: Some(behind) });
                 }
             }
             Some(Err(error)) => {

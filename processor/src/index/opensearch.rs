@@ -36,8 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request may take. OpenSearch itself gives up on a shard after a minute.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A status for each item keeps the answer in step with the request; errors say why.
-const FILTER: &str = "took,errors,items.*.status,items.*.error";
+/// A status and an id for each item keep the answer in step with the request; errors say why.
+const FILTER: &str = "took,errors,items.*._id,items.*.status,items.*.error";
 
 /// Headers of a request, beside those of the signature.
 type Headers = &'static [(&'static str, &'static str)];
@@ -223,7 +223,7 @@ impl Index for OpenSearch {
         let answer = self.send(Method::POST, &self.bulk, BULK, body).await?;
         let status = answer.status();
         let text = answer.bytes().await.map_err(transient)?;
-        if status.is_success() { read(&text, items.len()) } else { Err(refused(status, &text)) }
+        if status.is_success() { read(&text, items.iter().map(|item| item.document.id)) } else { Err(refused(status, &text)) }
     }
 
     /// Nothing to do: a document is in the domain's translog before it is answered, and
@@ -296,6 +296,8 @@ struct Answered {
 
 #[derive(Deserialize)]
 struct ItemAnswer {
+    #[serde(rename = "_id")]
+    id: EventId,
     status: u16,
     error: Option<ItemError>,
 }
@@ -308,14 +310,19 @@ struct ItemError {
     reason: Option<String>,
 }
 
-/// One verdict for each document. An answer that is cut short says nothing about any.
-fn read(answer: &[u8], sent: usize) -> Result<Vec<Verdict>, IndexError> {
+/// One verdict for each document that was `sent`. An answer that is cut short, or that is not in
+/// the request's order, says nothing about any.
+fn read(answer: &[u8], sent: impl ExactSizeIterator<Item = EventId>) -> Result<Vec<Verdict>, IndexError> {
     let answer: Answer = serde_json::from_slice(answer).map_err(transient)?;
     let items = answer.items;
-    if items.len() != sent {
-        return Err(transient(format!("the answer tells of {} documents of {sent}", items.len())));
+    if items.len() != sent.len() {
+        return Err(transient(format!("the answer tells of {} documents of {}", items.len(), sent.len())));
     }
-    items.iter().map(|item| verdict(&item.create)).collect()
+    let verdict = |(Answered { create: item }, id): (&Answered, EventId)| match item.id == id {
+        true => verdict(item),
+        false => Err(transient(format!("the answer tells of {} where {id} was sent", item.id))),
+    };
+    items.iter().zip(sent).map(verdict).collect()
 }
 
 fn verdict(item: &ItemAnswer) -> Result<Verdict, IndexError> {
@@ -483,7 +490,7 @@ mod tests {
 
     #[test]
     fn the_url_may_have_a_path_or_end_in_a_slash() {
-        let query = "filter_path=took%2Cerrors%2Citems.*.status%2Citems.*.error";
+        let query = "filter_path=took%2Cerrors%2Citems.*._id%2Citems.*.status%2Citems.*.error";
         for (url, bulk) in [
             ("https://search.example.com", "https://search.example.com/_bulk"),
             ("http://127.0.0.1:9200/", "http://127.0.0.1:9200/_bulk"),
@@ -500,11 +507,13 @@ mod tests {
         assert_eq!(error.to_string(), expected);
     }
 
+    const ID: EventId = EventId([1; 16]);
+
     /// The verdict on one item, answered as OpenSearch does.
     fn answered(status: u16, kind: &str, reason: &str) -> Result<Verdict, IndexError> {
         let error = if kind.is_empty() { "" } else { &format!(r#","error":{{"type":"{kind}","reason":"{reason}"}}"#) };
-        let answer = format!(r#"{{"took":3,"errors":true,"items":[{{"create":{{"status":{status}{error}}}}}]}}"#);
-        read(answer.as_bytes(), 1).map(|mut verdicts| verdicts.remove(0))
+        let answer = format!(r#"{{"took":3,"errors":true,"items":[{{"create":{{"_id":"{ID}","status":{status}{error}}}}}]}}"#);
+        read(answer.as_bytes(), [ID].into_iter()).map(|mut verdicts| verdicts.remove(0))
     }
 
     #[test]
@@ -579,10 +588,22 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_cut_short_settles_no_document() {
-        let answers = [r#"{"items":[{"create":{"status":201}}]}"#, r#"{"items":[{"create":{"sta"#, "", "{}"];
-        for answer in answers {
-            assert!(matches!(read(answer.as_bytes(), 2), Err(IndexError::Transient(_))), "{answer}");
+        let one = format!(r#"{{"items":[{{"create":{{"_id":"{ID}","status":201}}}}]}}"#);
+        for answer in [one.as_str(), r#"{"items":[{"create":{"sta"#, "", "{}"] {
+            let read = read(answer.as_bytes(), [ID, EventId([2; 16])].into_iter());
+            assert!(matches!(read, Err(IndexError::Transient(_))), "{answer}");
         }
+    }
+
+    #[test]
+    fn an_answer_in_another_order_settles_no_document() {
+        let other = EventId([2; 16]);
+        let of = |id: EventId, status: u16| format!(r#"{{"create":{{"_id":"{id}","status":{status}}}}}"#);
+        let answer = format!(r#"{{"items":[{},{}]}}"#, of(ID, 201), of(other, 429));
+        let verdicts = read(answer.as_bytes(), [ID, other].into_iter()).unwrap();
+        assert!(matches!(verdicts[..], [Verdict::Done { created: true }, Verdict::Retry(_)]), "{verdicts:?}");
+        let swapped = read(answer.as_bytes(), [other, ID].into_iter());
+        assert!(matches!(swapped, Err(IndexError::Transient(_))), "{swapped:?}");
     }
 
     #[test]
@@ -614,7 +635,7 @@ mod tests {
         let authorization = concat!(
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261123/eu-central-1/es/aws4_request, ",
             "SignedHeaders=content-encoding;content-type;host;x-amz-content-sha256;x-amz-date;x-amz-security-token, ",
-            "Signature=8ffcc939d5a0561b808b28d65b656fc702406f505d1fe29295245bf05846c278",
+            "Signature=d15a309942da8dfc1d596a2279f8b3e4a32f053684523cc4bd599dbee20e3941",
         );
         let expected = [
             ("authorization", authorization),

@@ -2,7 +2,7 @@
 //! Library, so that its tools can read them.
 
 use super::leader::Leader;
-use super::{Checkpoint, Lease, LeaseError, Leases, Swap};
+use super::{Checkpoint, Lease, LeaseError, Leases, Standing, Swap};
 use crate::aws::is_transient;
 use crate::receive::SequenceNumber;
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// The attributes that [`Leases::swap`] writes. All others of a row stay as they are.
-const ATTRIBUTES: [&str; 13] = [
+const ATTRIBUTES: [&str; 16] = [
     "leaseOwner",
     "leaseCounter",
     "handoffTo",
@@ -35,6 +35,9 @@ const ATTRIBUTES: [&str; 13] = [
     "checkpointArrivalMillis",
     "indexedThrough",
     "streamCreatedMillis",
+    "throughputKBps",
+    "archiveLagMillis",
+    "indexLagMillis",
 ];
 
 /// A row as DynamoDB writes it.
@@ -268,8 +271,24 @@ fn row(lease: &Lease) -> Row {
         ("checkpointArrivalMillis", lease.checkpoint_arrival.map(number)),
         ("indexedThrough", Some(string(&lease.indexed_through.to_string()))),
         ("streamCreatedMillis", lease.stream_created.map(number)),
+        ("throughputKBps", lease.standing.bytes_per_second.map(|bytes| number(format!("{:.4}", bytes as f64 / KB)))),
+        ("archiveLagMillis", lease.standing.archive_lag.map(number)),
+        ("indexLagMillis", lease.standing.index_lag.map(number)),
     ];
     attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// Bytes of a KB, as KCL counts them.
+const KB: f64 = 1_024.0;
+
+/// What a row tells of how its shard gets on. What cannot be read is left out: nothing depends on it.
+fn standing(row: &Row) -> Standing {
+    let read = |name| digits::<f64>(row, name).ok().flatten().filter(|number| *number >= 0.0);
+    Standing {
+        bytes_per_second: read("throughputKBps").map(|kb| (kb * KB).round() as u64),
+        archive_lag: read("archiveLagMillis").map(|millis| millis as Millis),
+        index_lag: read("indexLagMillis").map(|millis| millis as Millis),
+    }
 }
 
 fn start_at(checkpoint: &Checkpoint) -> Option<Millis> {
@@ -309,6 +328,7 @@ fn lease(row: &Row) -> Result<Lease, RowError> {
         starting_hash_key: text(row, "startingHashKey").unwrap_or_default().to_owned(),
         ending_hash_key: text(row, "endingHashKey").unwrap_or_default().to_owned(),
         stream_created: digits(row, "streamCreatedMillis")?,
+        standing: standing(row),
     })
 }
 
@@ -359,6 +379,7 @@ mod tests {
             starting_hash_key: "0".into(),
             ending_hash_key: "340282366920938463463374607431768211455".into(),
             stream_created: Some(1_795_000_000_000),
+            standing: Standing { bytes_per_second: Some(12_345), archive_lag: Some(900), index_lag: Some(0) },
         }
     }
 
@@ -370,6 +391,7 @@ mod tests {
             checkpoint_arrival: None,
             parents: Vec::new(),
             stream_created: None,
+            standing: Standing::default(),
             ..example()
         };
         for lease_in in [example(), bare] {
@@ -406,6 +428,9 @@ mod tests {
             ("checkpointArrivalMillis", number(1_795_392_000_123_i64)),
             ("indexedThrough", string("49590338271490256608559692538361571095921575989136588000")),
             ("streamCreatedMillis", number(1_795_000_000_000_i64)),
+            ("throughputKBps", number("12.0557")),
+            ("archiveLagMillis", number(900)),
+            ("indexLagMillis", number(0)),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
@@ -418,7 +443,11 @@ mod tests {
         let mut kcls = row(&example());
         kcls.insert("throughputKBps".into(), AttributeValue::N("12.5".into()));
         kcls.insert("pendingCheckpointState".into(), AttributeValue::Bool(true));
-        assert_eq!(lease(&kcls), Ok(example()));
+        let standing = Standing { bytes_per_second: Some(12_800), ..example().standing };
+        assert_eq!(lease(&kcls), Ok(Lease { standing, ..example() }));
+        // What others may write there is no reason to leave a row out.
+        kcls.insert("throughputKBps".into(), AttributeValue::N("-1E+3".into()));
+        assert_eq!(lease(&kcls).unwrap().standing.bytes_per_second, None);
     }
 
     #[test]

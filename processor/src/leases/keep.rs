@@ -1,6 +1,7 @@
 //! Keeps a lease that is held: renews it, writes the cursors into it, gives it back.
 
-use super::{Checkpoint, Lease, Leases, Swap};
+use super::{Checkpoint, Lease, Leases, Standing, Swap};
+use crate::meter::{Meter, now};
 use event::Millis;
 use event::pause::Pause;
 use std::sync::Arc;
@@ -105,6 +106,33 @@ pub struct Keeper {
     pub failover: Duration,
     /// Cancelled when the lease is no longer ours: all work on the shard must end.
     pub lost: CancellationToken,
+    /// Knows how the shard gets on.
+    pub meter: Arc<Meter>,
+}
+
+/// How fast a shard is read, evened out over some renewals.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When how many bytes had been read.
+    last: Option<(Instant, u64)>,
+    bytes_per_second: Option<f64>,
+}
+
+impl Pace {
+    /// Notes that `bytes` have been read by `at`.
+    fn note(&mut self, at: Instant, bytes: u64) -> Option<u64> {
+        let Some((since, before)) = self.last else {
+            self.last = Some((at, bytes));
+            return None;
+        };
+        let seconds = at.saturating_duration_since(since).as_secs_f64();
+        if seconds >= 1.0 {
+            let rate = bytes.saturating_sub(before) as f64 / seconds;
+            self.bytes_per_second = Some(self.bytes_per_second.map_or(rate, |known| (known + rate) / 2.0));
+            self.last = Some((at, bytes));
+        }
+        self.bytes_per_second.map(|rate| rate.round() as u64)
+    }
 }
 
 impl Keeper {
@@ -112,13 +140,15 @@ impl Keeper {
     /// the last ones down and gives the lease back.
     pub async fn run(self, mut cursors: watch::Receiver<Cursors>) {
         let mut held = Held { lease: self.lease.clone(), failover: self.failover, renewed: Instant::now() };
+        let mut pace = Pace::default();
         loop {
             let open = tokio::select! {
                 changed = cursors.changed() => changed.is_ok(),
                 () = tokio::time::sleep_until(held.due()) => true,
             };
-            let now = cursors.borrow_and_update().clone();
-            if !self.write(&mut held, &now, open).await {
+            let reached = cursors.borrow_and_update().clone();
+            let standing = self.standing(&mut pace).filter(|_| open).unwrap_or_default();
+            if !self.write(&mut held, &reached, standing, open).await {
                 return self.lost.cancel();
             }
             if !open {
@@ -127,12 +157,20 @@ impl Keeper {
         }
     }
 
+    /// How the shard gets on. Who does not read it does not know.
+    fn standing(&self, pace: &mut Pace) -> Option<Standing> {
+        let lag = self.meter.lag(&self.lease.key)?;
+        let (bytes_per_second, now) = (pace.note(Instant::now(), lag.bytes()), now());
+        let (archive_lag, index_lag) = (Some(lag.of_archive(now)), Some(lag.of_index(now)));
+        Some(Standing { bytes_per_second, archive_lag, index_lag })
+    }
+
     /// Writes the row, again and again while the table does not answer and the lease
     /// has not run out. False: it is lost.
-    async fn write(&self, held: &mut Held, cursors: &Cursors, keep: bool) -> bool {
+    async fn write(&self, held: &mut Held, cursors: &Cursors, standing: Standing, keep: bool) -> bool {
         let mut pause = Pause::default();
         loop {
-            let (next, asked) = (held.next(cursors, keep), Instant::now());
+            let (next, asked) = (Lease { standing, ..held.next(cursors, keep) }, Instant::now());
             // A call that hangs must leave time for another one.
             let call = tokio::time::timeout(self.failover / 3, self.leases.swap(&held.lease, &next)).await;
             match call {
@@ -162,7 +200,7 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::doubles::MemoryLeases;
-    use crate::receive::{SequenceNumber, Shard};
+    use crate::receive::{Record, SequenceNumber, Shard};
     use std::sync::atomic::Ordering;
     use tokio::task::JoinHandle;
 
@@ -173,6 +211,7 @@ mod tests {
         leases: Arc<MemoryLeases>,
         moved: watch::Sender<Cursors>,
         lost: CancellationToken,
+        meter: Arc<Meter>,
         keeper: JoinHandle<()>,
     }
 
@@ -184,8 +223,9 @@ mod tests {
         leases.rows.lock().unwrap().push(lease.clone());
         let (moved, cursors) = watch::channel(Cursors::of(&lease));
         let lost = CancellationToken::new();
-        let keeper = Keeper { leases: leases.clone(), lease, failover: FAILOVER, lost: lost.clone() };
-        Rig { leases, moved, lost, keeper: tokio::spawn(keeper.run(cursors)) }
+        let meter = Arc::<Meter>::default();
+        let keeper = Keeper { leases: leases.clone(), lease, failover: FAILOVER, lost: lost.clone(), meter: meter.clone() };
+        Rig { leases, moved, lost, meter, keeper: tokio::spawn(keeper.run(cursors)) }
     }
 
     impl Rig {
@@ -198,6 +238,26 @@ mod tests {
             self.moved.send_modify(|cursors| cursors.checkpoint = checkpoint.clone());
             checkpoint
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_tells_how_its_shard_gets_on_until_nobody_reads_it() {
+        let rig = rig();
+        let sequence = SequenceNumber::new("7").unwrap();
+        rig.meter.begun("shard-0", None, None);
+        rig.meter.page("shard-0", 60_000);
+        tokio::time::sleep(FAILOVER / 2).await;
+        let record = Record { sequence, arrival: now(), data: vec![0; 100_000].into() };
+        rig.meter.record("shard-0", &record);
+        tokio::time::sleep(FAILOVER / 2).await;
+        let standing = rig.row().standing;
+        assert_eq!((standing.archive_lag, standing.index_lag), (Some(60_000), Some(60_000)));
+        assert!(standing.bytes_per_second.is_some_and(|rate| (10_000..50_000).contains(&rate)), "{standing:?}");
+        let leases = rig.leases.clone();
+        drop(rig.moved);
+        rig.keeper.await.unwrap();
+        let given_back = leases.rows.lock().unwrap()[0].clone();
+        assert_eq!((given_back.owner, given_back.standing), (None, Standing::default()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -54,6 +54,19 @@ pub struct Lease {
     /// `streamCreatedMillis` (ours): a stream of the same name that was made anew has
     /// other sequence numbers, and this row must not be used for it.
     pub stream_created: Option<Millis>,
+    #[serde(default)]
+    pub standing: Standing,
+}
+
+/// How a shard gets on, as its owner wrote at the last renewal: for people, nothing is decided by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// `throughputKBps`, in bytes: what was read in a second lately.
+    pub bytes_per_second: Option<u64>,
+    /// `archiveLagMillis` (ours): how far the archive is behind the stream.
+    pub archive_lag: Option<Millis>,
+    /// `indexLagMillis` (ours): how far the index is.
+    pub index_lag: Option<Millis>,
 }
 
 impl Lease {
@@ -72,6 +85,7 @@ impl Lease {
             starting_hash_key: shard.starting_hash_key.clone(),
             ending_hash_key: shard.ending_hash_key.clone(),
             stream_created,
+            standing: Standing::default(),
         }
     }
 }

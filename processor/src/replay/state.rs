@@ -2,6 +2,8 @@
 //! goes on there.
 
 use super::{Reached, Replay};
+use event::Day;
+use event::document::{IndexNames, IndexPeriod};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -21,6 +23,9 @@ struct Arguments {
     from: Option<String>,
     to: Option<String>,
     index_prefix: String,
+    /// Which days have an index of their own, and for how long.
+    #[serde(default)]
+    index_days: String,
     /// The rules that judge the lines anew.
     rules: Option<String>,
 }
@@ -51,9 +56,19 @@ impl Arguments {
             from: replay.span.from.map(event::time::rfc3339),
             to: replay.span.to.map(event::time::rfc3339),
             index_prefix: replay.names.prefix.clone(),
+            index_days: days(&replay.names),
             rules: replay.rules.as_ref().map(|rules| rules.ruleset().to_owned()),
         }
     }
+}
+
+fn days(names: &IndexNames) -> String {
+    let period = match names.period {
+        IndexPeriod::Day => "day",
+        IndexPeriod::Month => "month",
+    };
+    let day = |day: Option<Day>| day.map_or_else(String::new, |day| day.to_string());
+    format!("{period} {}..{}", day(names.from), day(names.until))
 }
 
 impl StateFile {

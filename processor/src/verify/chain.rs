@@ -111,7 +111,8 @@ impl Promised {
     fn is_beyond(&self, end: &End) -> bool {
         match &self.record {
             Some(record) => end.record.as_ref() < Some(record),
-            None => end.arrival < self.arrival,
+            // The last object of a shard that held records says that it is the last.
+            None => end.arrival < self.arrival || self.arrival.is_some() && !end.is_final,
         }
     }
 }
@@ -125,6 +126,8 @@ struct End {
     key: Option<String>,
     /// What that object follows.
     after: Option<SequenceNumber>,
+    /// Whether it says that nothing follows.
+    is_final: bool,
 }
 
 /// A walk along the chain of one shard.
@@ -208,7 +211,7 @@ impl Walk {
             return Some(Finding::Added { key: head.key, why });
         }
         let (record, arrival) = (Some(head.last), Some(head.last_arrival));
-        self.end = Some(End { record, arrival, key: Some(head.key), after: head.prev });
+        self.end = Some(End { record, arrival, key: Some(head.key), after: head.prev, is_final: head.is_final });
         None
     }
 }
@@ -287,16 +290,20 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_shard_that_is_read_to_its_end_is_told_by_its_arrival() {
-        let told = |arrival| {
+    fn the_end_of_a_shard_that_is_read_to_its_end_is_told_by_its_arrival_and_its_last_object() {
+        let told = |arrival, has_last: bool| {
             let (mut walk, mut found) = (Walk::new("shard-0", false), Vec::new());
-            chain().into_iter().for_each(|head| walk.push(head, &mut found));
-            walk.finish(Some(&Promised { record: None, arrival: Some(arrival) }), &mut found);
+            let last = Head { is_final: true, ..head("z", 30, 31, 31) };
+            let last = has_last.then_some(Head { last_arrival: 30, ..last });
+            chain().into_iter().chain(last).for_each(|head| walk.push(head, &mut found));
+            walk.finish(Some(&Promised { record: None, arrival }), &mut found);
             texts(&found)
         };
-        assert_eq!(told(30), [""; 0]);
-        let expected = "missing   shard-0: what follows record 30 (of 1970-01-01T00:00:00.030Z), up to 1970-01-01T00:00:00.031Z, is in no object; the lease says that it was archived";
-        assert_eq!(told(31), [expected]);
+        assert_eq!(told(Some(30), true), [""; 0]);
+        assert_eq!(told(None, false), [""; 0], "a shard without a record has no object");
+        assert_eq!(told(Some(30), false).len(), 1, "the object that says that nothing follows is gone");
+        let expected = "missing   shard-0: what follows record 31 (of 1970-01-01T00:00:00.030Z), up to 1970-01-01T00:00:00.031Z, is in no object; the lease says that it was archived";
+        assert_eq!(told(Some(31), true), [expected]);
     }
 
     #[test]

@@ -218,7 +218,9 @@ fn put_all(cluster: &mut Cluster, text: &str) -> Option<Vec<Value>> {
             _ => return None,
         };
         let (index, id) = (action["_index"].as_str()?, action["_id"].as_str()?);
-        items.push(json!({ name: cluster.put(index, id, version, lines.next()?) }));
+        let mut answer = cluster.put(index, id, version, lines.next()?);
+        answer["_id"] = json!(id);
+        items.push(json!({ name: answer }));
     }
     Some(items)
 }
