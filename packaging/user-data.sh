@@ -48,10 +48,13 @@ begin() { step="$1"; say "now $step"; }
 
 # Tries until a command succeeds or time is up: networks are late on a new host.
 until_ok() { # what, command...
-    local what="$1" end=$((SECONDS + wait_s))
+    local what="$1" end=$((SECONDS + wait_s)) told=''
     shift
     until "$@" >>"$log" 2>&1; do
         [ "$SECONDS" -lt "$end" ] || fail "$what within $wait_s s; see $log"
+        # Once: whoever looks at the console sees for what the host waits.
+        [ -n "$told" ] || say "$what: trying again for $wait_s s"
+        told=yes
         sleep 3
     done
 }
@@ -147,8 +150,9 @@ else
 fi
 
 begin "configuring the agent"
-# Apache's logs, of the host or of a container. Group adm reads them, others do not.
-install -d -m 0750 -o root -g adm /var/log/apache2 /var/log/docker
+# Apache's logs, of the host or of a container. Group adm reads them, others do not. /var/log/docker
+# is the package's own.
+install -d -m 0750 -o root -g adm /var/log/apache2
 
 config=/etc/twosec/agent.toml
 # Who attacks is told without them, too, so one that does not come stops nothing: the one that was

@@ -10,25 +10,20 @@ locals {
   host_ami = var.host_ami != null ? var.host_ami : one(data.aws_ssm_parameter.ami[*].insecure_value)
 
   # user-data.sh is a plain script that reads its settings from the environment, so that it can
-  # be linted as it is and started by hand. Terraform only puts the settings before it.
-  user_data_settings = {
-    AWS_REGION            = local.region
-    TWOSEC_STREAM         = var.name
-    TWOSEC_FORMAT         = var.agent_format
-    TWOSEC_PACKAGE        = "s3://${local.artifacts_bucket}/${local.agent_key}"
-    TWOSEC_PACKAGE_SHA256 = local.agent_sha256
-    TWOSEC_GEOIP          = join(" ", [for object in aws_s3_object.geoip : "s3://${local.artifacts_bucket}/${object.key}"])
-    TWOSEC_DVWA           = var.dvwa_enabled ? "yes" : "no"
-    TWOSEC_DVWA_IMAGE     = var.dvwa_image
-    TWOSEC_MARIADB_IMAGE  = var.mariadb_image
-    # The security group decides who comes in.
-    TWOSEC_DVWA_BIND = "0.0.0.0"
-  }
-  user_data = join("\n", concat(
-    ["#!/bin/bash", "# Settings, then packaging/user-data.sh as it is."],
-    [for name, value in local.user_data_settings : "export ${name}='${replace(value, "'", "'\\''")}'"],
-    [file("${path.module}/../user-data.sh")],
-  ))
+  # be linted as it is and started by hand. The template only puts the settings before it; tests/boot
+  # boots hosts with what it makes.
+  user_data = templatefile("${path.module}/user-data.tftpl", {
+    region        = local.region
+    stream        = var.name
+    format        = var.agent_format
+    package       = "s3://${local.artifacts_bucket}/${local.agent_key}"
+    sha256        = local.agent_sha256
+    geoip         = [for object in aws_s3_object.geoip : "s3://${local.artifacts_bucket}/${object.key}"]
+    dvwa          = var.dvwa_enabled
+    dvwa_image    = var.dvwa_image
+    mariadb_image = var.mariadb_image
+    script        = file("${path.module}/../user-data.sh")
+  })
 }
 
 resource "aws_iam_role" "agent" {
