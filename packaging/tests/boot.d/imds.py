@@ -19,6 +19,7 @@ PAGES = {
     "meta-data/instance-id": "i-0123456789abcdef0",
     "meta-data/placement/region": "us-east-1",
     "meta-data/placement/availability-zone": "us-east-1a",
+    "meta-data/tags/instance/twosec-stream": "from-the-tag",
     "meta-data/iam/security-credentials/": "twosec-agent",
     "meta-data/iam/security-credentials/twosec-agent": json.dumps(CREDENTIALS),
     "dynamic/instance-identity/document": json.dumps(
