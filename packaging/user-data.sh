@@ -21,7 +21,9 @@
 #
 # Run again it changes only what differs. It ends with a line TWOSEC-USERDATA OK or
 # TWOSEC-USERDATA FAILED, on the console, in the journal and in the log below. DVWA comes last: a
-# host whose agent does not work runs nothing that is made to be attacked.
+# host whose agent does not work runs nothing that is made to be attacked. What it made itself stays
+# when the package is purged: containers, their password and the databases in /var/lib/twosec-install,
+# Apache's logs and their rotation, and its own log.
 set -Eeuo pipefail
 umask 022
 
