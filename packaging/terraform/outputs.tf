@@ -53,6 +53,11 @@ output "operator_role" {
   value       = aws_iam_role.operator.arn
 }
 
+output "setup_role" {
+  description = "The role of the task that sets up the domain; null for a public domain with a password, which a person sets up."
+  value       = one(aws_iam_role.setup[*].arn)
+}
+
 output "alerts_role" {
   description = "The role with which the domain tells the topic of alarms what its own monitors find (`twosec-processor setup --alerts-role`). Whoever sets that up by an IAM role must be allowed `iam:PassRole` on it."
   value       = aws_iam_role.alerts.arn
@@ -66,6 +71,17 @@ output "release_role" {
 output "deploy_role" {
   description = "AWS_DEPLOY_ROLE of the release workflow."
   value       = one(aws_iam_role.deploy[*].arn)
+}
+
+output "release_variables" {
+  description = "What the release workflow wants to know: variables of its environment on GitHub."
+  value = local.has_ci ? {
+    AWS_REGION       = local.region
+    AWS_RELEASE_ROLE = aws_iam_role.release[0].arn
+    AWS_DEPLOY_ROLE  = one(aws_iam_role.deploy[*].arn)
+    REPOSITORY       = aws_ecr_repository.processor.repository_url
+    ARTIFACTS_BUCKET = aws_s3_bucket.artifacts.bucket
+  } : null
 }
 
 output "host_instance" {
@@ -82,32 +98,50 @@ output "monthly_cost_usd" {
   )
 }
 
+locals {
+  # A task of its own, in the network of the service's tasks.
+  run_task = join(" ", [
+    "aws ecs run-task --region ${local.region} --cluster ${aws_ecs_cluster.this.name} --launch-type FARGATE",
+    "--network-configuration 'awsvpcConfiguration={subnets=[${join(",", local.task_nets)}],securityGroups=[${aws_security_group.processor.id}],assignPublicIp=${local.has_nat ? "DISABLED" : "ENABLED"}}'",
+  ])
+
+  what_setup_puts = "# Index templates, dashboards, monitors, and the processor's rights in the domain"
+  push_image = var.processor_image_digest != null ? [] : [
+    "# The image: build and push it (from the top of the repository), then apply its digest, with the variables of before:",
+    "aws ecr get-login-password | skopeo login --username AWS --password-stdin ${split("/", aws_ecr_repository.processor.repository_url)[0]}",
+    "packaging/image/build VERSION out arm64=PROGRAM && packaging/image/build --push out ${aws_ecr_repository.processor.repository_url}:VERSION && terraform apply -var processor_image_digest=$(cat out/image.digest)",
+  ]
+  # The task is the image's, so the image comes first.
+  set_up_by_task = concat(
+    local.push_image,
+    local.setup_signs && !local.setup_is_master ? [
+      "# ${coalesce(var.search_master_arn, "-")} lets in ${local.arn.role}-setup, once: in Dashboards under Security, Roles, as a backend role of all_access and of security_manager.",
+    ] : [],
+    ["${local.what_setup_puts}, by a task of its own:", "${local.run_task} --task-definition ${var.name}-setup"],
+  )
+  set_up_from_here = concat(
+    [
+      "${local.what_setup_puts} (waits for the password of ${var.search_master_user}):",
+      join(" ", [
+        "read -rs TWOSEC_OPENSEARCH_PASSWORD && export TWOSEC_OPENSEARCH_PASSWORD &&",
+        "TWOSEC_OPENSEARCH_URL=${local.search_endpoint} TWOSEC_INDEX_PREFIX=${var.index_prefix}",
+        "TWOSEC_OPENSEARCH_AUTH=basic TWOSEC_OPENSEARCH_USER=${var.search_master_user}",
+        "twosec-processor ${join(" ", local.setup_arguments)}",
+      ]),
+    ],
+    local.push_image,
+  )
+}
+
 output "next_commands" {
   description = "What to type next."
   value = join("\n", concat(
-    [
-      var.search_master_arn == null ? "# 1. Index templates, dashboards, monitors, and the processor's rights in the domain (waits for the password of ${var.search_master_user}):" : "# 1. Index templates, dashboards, monitors, and the processor's rights in the domain, as ${var.search_master_arn}:",
-      join(" ", [
-        var.search_master_arn == null ? "read -rs TWOSEC_OPENSEARCH_PASSWORD && export TWOSEC_OPENSEARCH_PASSWORD &&" : "AWS_REGION=${local.region}",
-        "TWOSEC_OPENSEARCH_URL=${local.search_endpoint} TWOSEC_INDEX_PREFIX=${var.index_prefix}",
-        var.search_master_arn == null ? "TWOSEC_OPENSEARCH_AUTH=basic TWOSEC_OPENSEARCH_USER=${var.search_master_user}" : "TWOSEC_OPENSEARCH_AUTH=sigv4",
-        "twosec-processor setup --retention-days 90 --dashboards-url ${local.search_endpoint}/_dashboards --writer ${aws_iam_role.processor.arn} --writer ${aws_iam_role.operator.arn} --alerts-to ${aws_sns_topic.alarms.arn} --alerts-role ${aws_iam_role.alerts.arn}",
-      ]),
-    ],
-    var.processor_image_digest != null ? [] : [
-      "# 2. The image: build and push it (from the top of the repository), then apply its digest, with the variables of before:",
-      "aws ecr get-login-password | skopeo login --username AWS --password-stdin ${split("/", aws_ecr_repository.processor.repository_url)[0]}",
-      "packaging/image/build VERSION out arm64=PROGRAM && packaging/image/build --push out ${aws_ecr_repository.processor.repository_url}:VERSION && terraform apply -var processor_image_digest=$(cat out/image.digest)",
-    ],
+    local.has_setup_task ? local.set_up_by_task : local.set_up_from_here,
     [
       "# Any other command of the processor, as a task of its own (here: check):",
-      join(" ", [
-        "aws ecs run-task --cluster ${aws_ecs_cluster.this.name} --launch-type FARGATE --task-definition ${aws_ecs_task_definition.operator.family}",
-        "--network-configuration 'awsvpcConfiguration={subnets=[${join(",", local.task_nets)}],securityGroups=[${aws_security_group.processor.id}],assignPublicIp=${local.has_nat ? "DISABLED" : "ENABLED"}}'",
-        "--overrides '{\"containerOverrides\":[{\"name\":\"processor\",\"command\":[\"check\"]}]}'",
-      ]),
+      "${local.run_task} --task-definition ${aws_ecs_task_definition.operator.family} --overrides '{\"containerOverrides\":[{\"name\":\"processor\",\"command\":[\"check\"]}]}'",
       "# What the processor says:",
-      "aws logs tail ${local.processor_log_group} --follow",
+      "aws logs tail ${local.processor_log_group} --region ${local.region} --follow",
     ],
     var.host_enabled ? [
       "# How the host's installation went, and a shell on it:",

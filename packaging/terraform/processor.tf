@@ -69,7 +69,7 @@ resource "aws_iam_role" "execution" {
 resource "aws_iam_role_policy" "execution" {
   name   = "execution"
   role   = aws_iam_role.execution.id
-  policy = templatefile("${path.module}/iam/execution.json.tftpl", merge(local.policy_values, { secrets = values(var.processor_secrets) }))
+  policy = templatefile("${path.module}/iam/execution.json.tftpl", merge(local.policy_values, { secrets = values(var.processor_secrets), parameters = [] }))
 }
 
 # What people may who run the processor's other commands (`replay`, `redrive`, `verify`,

@@ -1,8 +1,8 @@
 # The index: an OpenSearch domain. It is a view that can be rebuilt from the archive.
 
 locals {
-  search_endpoint = "https://${aws_opensearch_domain.this.endpoint}"
   # The processor proves who it is by its role; people by the domain's own users, or their role.
+  search_endpoint = "https://${aws_opensearch_domain.this.endpoint}"
 }
 
 resource "aws_iam_service_linked_role" "search" {
@@ -61,12 +61,12 @@ resource "aws_opensearch_domain" "this" {
 
   advanced_security_options {
     enabled                        = true
-    internal_user_database_enabled = var.search_master_arn == null
+    internal_user_database_enabled = local.has_password
 
     master_user_options {
-      master_user_arn      = var.search_master_arn
-      master_user_name     = var.search_master_arn == null ? var.search_master_user : null
-      master_user_password = var.search_master_arn == null ? var.search_master_password : null
+      master_user_arn      = local.setup_is_master ? aws_iam_role.setup[0].arn : var.search_master_arn
+      master_user_name     = local.has_password ? var.search_master_user : null
+      master_user_password = var.search_master_password
     }
   }
 
@@ -82,12 +82,15 @@ resource "aws_opensearch_domain" "this" {
 }
 
 # Apart from the domain: a policy that names roles must come after the roles, and a change of
-# it must not look like a change of the domain.
+# it must not look like a change of the domain. In the VPC it names none, for who is named must
+# sign, and people log in there by name and password: security groups and the domain's own roles
+# decide (OpenSearch Service, "Fine-grained access control").
 resource "aws_opensearch_domain_policy" "this" {
   domain_name = aws_opensearch_domain.this.domain_name
   access_policies = templatefile("${path.module}/iam/domain.json.tftpl", {
     domain = local.arn.domain
     roles  = [aws_iam_role.processor.arn, aws_iam_role.operator.arn]
+    setup  = local.setup_signs ? aws_iam_role.setup[*].arn : []
     master = var.search_master_arn == null ? "" : var.search_master_arn
     in_vpc = var.search_in_vpc
     cidrs  = var.search_allowed_cidrs

@@ -221,16 +221,26 @@ variable "search_client_security_groups" {
   description = "Security groups whose members may reach a domain in the VPC, such as that of a VPN or a bastion. The host with DVWA does not belong here: it is attacked."
   type        = list(string)
   default     = []
+  validation {
+    condition     = alltrue([for id in var.search_client_security_groups : can(regex("^sg-[0-9a-f]{8,17}$", id))])
+    error_message = "Write ids of security groups, such as sg-0123456789abcdef0."
+  }
 }
 
 variable "search_master_user" {
-  description = "Name of the domain's first user, who sets up roles and logs into Dashboards."
+  description = "Name of the domain's first user, who sets up roles and logs into Dashboards. It counts with search_master_password."
   type        = string
   default     = "twosec-admin"
+  validation {
+    # OpenSearch Service, "MasterUserOptions": 1 to 64 characters. A colon would end the name in HTTP
+    # basic authentication.
+    condition     = can(regex("^[A-Za-z0-9._@-]{1,64}$", var.search_master_user))
+    error_message = "Use 1 to 64 letters, digits, `.`, `_`, `@` or `-`."
+  }
 }
 
 variable "search_master_password" {
-  description = "His password. It stands in Terraform's state, so keep the state in an encrypted place; give it as TF_VAR_search_master_password. Either this or search_master_arn."
+  description = "Password of the domain's first user. It stands in Terraform's state, so keep the state in an encrypted place; give it as TF_VAR_search_master_password. For a domain in the VPC it lies in an SSM parameter (SecureString), from which the task that sets up the domain gets it. With neither this nor search_master_arn the role of that task is the domain's first user, and Dashboards needs a login of its own (SAML)."
   type        = string
   default     = null
   sensitive   = true
@@ -242,15 +252,30 @@ variable "search_master_password" {
     error_message = "Use 8 to 128 characters with a small letter, a capital, a digit and something else."
   }
   validation {
-    condition     = (var.search_master_password == null) != (var.search_master_arn == null)
-    error_message = "Give either search_master_password or search_master_arn."
+    condition     = var.search_master_password == null || var.search_master_arn == null
+    error_message = "The domain has one first user: give search_master_password or search_master_arn, not both."
   }
 }
 
 variable "search_master_arn" {
-  description = "An IAM role or user as the domain's first user, instead of a password. Dashboards then needs a login of its own (SAML or Cognito)."
+  description = "An IAM role or user as the domain's first user, instead of a password. Dashboards then needs a login of its own (SAML or Cognito), and whoever has this role lets in the role that sets up the domain (output next_commands)."
   type        = string
   default     = null
+  validation {
+    condition     = var.search_master_arn == null || can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/.+$", var.search_master_arn))
+    error_message = "Write the ARN of a role or user of IAM, not of a session (arn:aws:iam::123456789012:role/NAME)."
+  }
+}
+
+variable "index_retention_days" {
+  description = "Days after which an index is deleted, from when `twosec-processor setup` has run; the archive keeps the lines. 0 deletes none."
+  type        = number
+  default     = 90
+  validation {
+    # As `setup --retention-days`: an index is packed on its third day.
+    condition     = var.index_retention_days == 0 || (var.index_retention_days >= 4 && floor(var.index_retention_days) == var.index_retention_days)
+    error_message = "Use 0, or a whole number from 4."
+  }
 }
 
 variable "search_service_linked_role" {
@@ -292,6 +317,10 @@ variable "host_ami" {
   description = "Image of the host: Amazon Linux 2023, or Debian or Ubuntu. The default is the newest Amazon Linux 2023; a newer one does not replace a host that runs."
   type        = string
   default     = null
+  validation {
+    condition     = var.host_ami == null || can(regex("^ami-[0-9a-f]{8,17}$", var.host_ami))
+    error_message = "Write the id of an image, such as ami-0123456789abcdef0."
+  }
 }
 
 variable "host_disk_gib" {
@@ -535,12 +564,55 @@ variable "github_oidc_provider_arn" {
   description = "The account's OIDC provider for GitHub, where there is one already (an account has one at most)."
   type        = string
   default     = null
+  validation {
+    condition     = var.github_oidc_provider_arn == null || can(regex("^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/token\\.actions\\.githubusercontent\\.com$", var.github_oidc_provider_arn))
+    error_message = "Write the ARN of the provider of token.actions.githubusercontent.com."
+  }
+}
+
+variable "deploy_state" {
+  description = "Where the configuration that uses this module keeps its state: the bucket and the key of the backend `s3`, its dynamodb_table where it locks by one (else by a file in the bucket: use_lockfile), and the KMS key of the bucket where it has one of its own. With it a second role is made, with which the release workflow applies a new processor_image_digest, and nothing else. Without it somebody applies the digest by hand."
+  type = object({
+    bucket      = string
+    key         = string
+    lock_table  = optional(string)
+    kms_key_arn = optional(string)
+  })
+  default = null
+  validation {
+    condition     = var.deploy_state == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.deploy_state.bucket))
+    error_message = "The bucket is a name, not an ARN or a URL."
+  }
+  validation {
+    condition     = var.deploy_state == null || can(regex("^[^/*?$][^*?$]*$", var.deploy_state.key))
+    error_message = "The key is that of the backend, such as twosec/terraform.tfstate, without a slash before it and without patterns."
+  }
+  validation {
+    condition     = try(var.deploy_state.lock_table, null) == null || can(regex("^[A-Za-z0-9_.-]{3,255}$", var.deploy_state.lock_table))
+    error_message = "The lock_table is the name of a DynamoDB table."
+  }
+  validation {
+    condition     = try(var.deploy_state.kms_key_arn, null) == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.deploy_state.kms_key_arn))
+    error_message = "Write the ARN of a key (arn:aws:kms:...:key/...), not of an alias."
+  }
+  validation {
+    condition     = var.deploy_state == null || var.github_repository != null
+    error_message = "Nobody could take the role that deploys: give github_repository, too."
+  }
 }
 
 variable "deploy_policy_arns" {
-  description = "Policies for a second role, with which the release workflow applies this module. An apply reads and changes all that stands here, so which policy gives that is yours to say. Empty makes no such role: somebody applies the digest by hand."
+  description = "More policies for the role that deploys, such as for another backend of the state. Without deploy_state, too, they make that role."
   type        = list(string)
   default     = []
+  validation {
+    condition     = alltrue([for arn in var.deploy_policy_arns : can(regex("^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/.+$", arn))])
+    error_message = "Write ARNs of policies (arn:aws:iam::123456789012:policy/NAME)."
+  }
+  validation {
+    condition     = length(var.deploy_policy_arns) == 0 || var.github_repository != null
+    error_message = "Nobody could take the role that deploys: give github_repository, too."
+  }
 }
 
 # ---- alarms and budget ----------------------------------------------------------------------

@@ -34,6 +34,9 @@ mock_provider "aws" {
   mock_resource "aws_ecr_repository" {
     defaults = { repository_url = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/twosec-processor" }
   }
+  mock_resource "aws_ssm_parameter" {
+    defaults = { arn = "arn:aws:ssm:eu-central-1:123456789012:parameter/mock" }
+  }
   mock_resource "aws_opensearch_domain" {
     defaults = { endpoint = "search-twosec.eu-central-1.es.amazonaws.com" }
   }
@@ -118,14 +121,14 @@ run "defaults" {
   # ---- policies
   assert {
     condition = alltrue([
-      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy, aws_iam_role_policy.alerts.policy] :
+      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy, aws_iam_role_policy.setup_execution[0].policy, aws_iam_role_policy.alerts.policy] :
       alltrue([for s in jsondecode(policy).Statement : alltrue([for action in flatten([s.Action]) : !strcontains(action, "*")])])
     ])
     error_message = "no policy has a wildcard action"
   }
   assert {
     condition = alltrue([
-      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy, aws_iam_role_policy.alerts.policy] :
+      for policy in [aws_iam_role_policy.agent.policy, aws_iam_role_policy.processor.policy, aws_iam_role_policy.operator.policy, aws_iam_role_policy.execution.policy, aws_iam_role_policy.setup_execution[0].policy, aws_iam_role_policy.alerts.policy] :
       alltrue([for s in jsondecode(policy).Statement : s.Resource != "*" || s.Action == "ecr:GetAuthorizationToken"])
     ])
     error_message = "each statement names its resource; ECR's log-in alone knows none"
@@ -144,6 +147,44 @@ run "defaults" {
   assert {
     condition     = toset(flatten([for s in jsondecode(aws_iam_role_policy.agent.policy).Statement : s.Action])) == toset(["kinesis:ListShards", "kinesis:PutRecords", "s3:GetObject"])
     error_message = "the agent writes one stream and fetches its package and databases"
+  }
+
+  # ---- the domain's set-up, as a task
+  assert {
+    condition = (
+      jsondecode(aws_ecs_task_definition.setup[0].container_definitions)[0].secrets == [{ name = "TWOSEC_OPENSEARCH_PASSWORD", valueFrom = "arn:aws:ssm:eu-central-1:123456789012:parameter/mock" }]
+      && !strcontains(nonsensitive(aws_ecs_task_definition.setup[0].container_definitions), var.search_master_password)
+      && !strcontains(nonsensitive(output.next_commands), var.search_master_password)
+      && aws_ssm_parameter.search_master[0].type == "SecureString"
+    )
+    error_message = "the password comes to the task from an encrypted parameter, and stands in no task definition and no command"
+  }
+  assert {
+    condition     = length(aws_iam_role_policy.setup) == 0
+    error_message = "who calls by name and password needs no right of IAM"
+  }
+  assert {
+    condition = (
+      contains(flatten([for s in jsondecode(aws_iam_role_policy.setup_execution[0].policy).Statement : s.Action]), "ssm:GetParameters")
+      && !contains(flatten([for s in jsondecode(aws_iam_role_policy.execution.policy).Statement : s.Action]), "ssm:GetParameters")
+    )
+    error_message = "the password is handed to the task that sets up the domain, and to no other"
+  }
+  assert {
+    condition = jsondecode(aws_ecs_task_definition.setup[0].container_definitions)[0].command == [
+      "setup", "--retention-days", "90", "--dashboards-url", "https://search-twosec.eu-central-1.es.amazonaws.com/_dashboards",
+      "--writer", "arn:aws:iam::123456789012:role/mock", "--writer", "arn:aws:iam::123456789012:role/mock",
+      "--alerts-to", "arn:aws:sns:eu-central-1:123456789012:mock", "--alerts-role", "arn:aws:iam::123456789012:role/mock",
+    ]
+    error_message = "the task sets up all of it"
+  }
+  assert {
+    condition     = strcontains(output.next_commands, "aws ecs run-task --region eu-central-1 --cluster twosec ") && strcontains(output.next_commands, "--task-definition twosec-setup\n") && !strcontains(output.next_commands, "TWOSEC_OPENSEARCH_PASSWORD")
+    error_message = "a domain in the VPC is set up by a task: a laptop does not reach it"
+  }
+  assert {
+    condition     = [for s in jsondecode(aws_opensearch_domain_policy.this.access_policies).Statement : s.Principal.AWS] == ["*"]
+    error_message = "in the VPC nobody must sign who has a name and a password: security groups and the domain's own users decide"
   }
 
   # ---- the task
@@ -220,7 +261,8 @@ run "with_everything" {
     processor_count_max           = 4
     processor_secrets             = { TWOSEC_REDACT_KEY = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mask-AbCdEf" }
     github_repository             = "2sec/2sec"
-    deploy_policy_arns            = ["arn:aws:iam::123456789012:policy/deploy"]
+    deploy_state                  = { bucket = "states", key = "twosec.tfstate" }
+    deploy_policy_arns            = ["arn:aws:iam::123456789012:policy/more"]
     alarm_emails                  = ["soc@example.com"]
     budget_usd                    = 300
     search_client_security_groups = ["sg-0123456789abcdef0"]
@@ -236,6 +278,40 @@ run "with_everything" {
       alltrue([for action in flatten([s.Action]) : !strcontains(action, "*")]) && (s.Resource != "*" || s.Action == "ecr:GetAuthorizationToken")
     ])
     error_message = "the release role has no wildcard, and each of its statements names its resource"
+  }
+  assert {
+    condition = (
+      aws_iam_role.deploy[0].assume_role_policy == aws_iam_role.release[0].assume_role_policy
+      && alltrue([for s in jsondecode(aws_iam_role_policy.deploy[0].policy).Statement : alltrue([for action in flatten([s.Action]) : !strcontains(action, "*")])])
+      && { for s in jsondecode(aws_iam_role_policy.deploy[0].policy).Statement : s.Sid => s.Resource if contains(["FindState", "KeepState", "LockState", "RunIt"], s.Sid) } == {
+        FindState = "arn:aws:s3:::states"
+        KeepState = "arn:aws:s3:::states/twosec.tfstate"
+        LockState = "arn:aws:s3:::states/twosec.tfstate.tflock"
+        RunIt     = "arn:aws:ecs:eu-central-1:123456789012:service/twosec/twosec-processor"
+      }
+    )
+    error_message = "only this repository may deploy: the service's new image, with the state in its place"
+  }
+  assert {
+    condition = one([for s in jsondecode(aws_iam_role_policy.deploy[0].policy).Statement : s if s.Sid == "AsWhomTasksRun"]) == {
+      Sid       = "AsWhomTasksRun"
+      Effect    = "Allow"
+      Action    = "iam:PassRole"
+      Resource  = [for role in ["processor", "execution", "operator", "setup", "setup-execution"] : "arn:aws:iam::123456789012:role/twosec-${role}"]
+      Condition = { StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" } }
+    }
+    error_message = "who deploys hands the roles of tasks to ECS, and no role to anybody else"
+  }
+  assert {
+    condition = !anytrue([
+      for action in flatten([for s in jsondecode(aws_iam_role_policy.deploy[0].policy).Statement : s.Action if !contains(["KeepState", "LockState", "WatchTasks", "NameTheImage", "RunIt", "AsWhomTasksRun"], s.Sid)]) :
+      !can(regex("^[a-z0-9-]+:(Describe|Get|List|View|Deregister|Decrypt)", replace(action, "kms:GenerateDataKey", "kms:Decrypt")))
+    ])
+    error_message = "all else that it may is to read"
+  }
+  assert {
+    condition     = output.release_variables.AWS_DEPLOY_ROLE == aws_iam_role.deploy[0].arn && output.release_variables.REPOSITORY == aws_ecr_repository.processor.repository_url
+    error_message = "what the workflow wants to know is put out"
   }
   assert {
     condition     = alltrue([for bucket in aws_s3_bucket_server_side_encryption_configuration.this : one(one(bucket.rule).apply_server_side_encryption_by_default).sse_algorithm == "aws:kms"])
@@ -268,6 +344,76 @@ run "with_everything" {
   assert {
     condition     = [for rule in aws_vpc_security_group_ingress_rule.dvwa : rule.cidr_ipv4] == ["198.51.100.7/32"]
     error_message = "DVWA is open to whom it was opened for"
+  }
+}
+
+run "without_a_password_the_task_is_the_domains_first_user" {
+  command = apply
+  variables {
+    search_master_password = null
+    search_in_vpc          = false
+  }
+  assert {
+    condition = (
+      one(one(aws_opensearch_domain.this.advanced_security_options).master_user_options).master_user_arn == aws_iam_role.setup[0].arn
+      && !one(aws_opensearch_domain.this.advanced_security_options).internal_user_database_enabled
+    )
+    error_message = "the role of the set-up is the domain's master, and the domain has no users of its own"
+  }
+  assert {
+    condition     = contains(jsondecode(aws_ecs_task_definition.setup[0].container_definitions)[0].environment, { name = "TWOSEC_OPENSEARCH_AUTH", value = "sigv4" }) && jsondecode(aws_ecs_task_definition.setup[0].container_definitions)[0].secrets == [] && length(aws_ssm_parameter.search_master) == 0
+    error_message = "it signs, and there is no password"
+  }
+  assert {
+    condition = { for s in jsondecode(aws_opensearch_domain_policy.this.access_policies).Statement : s.Sid => s.Action } == {
+      SetUp = ["es:ESHttpGet", "es:ESHttpPost", "es:ESHttpPut"]
+      Roles = "es:ESHttpPost"
+    }
+    error_message = "a public domain lets in who signs: the set-up, and the processor's roles for _bulk alone"
+  }
+  assert {
+    condition = { for s in jsondecode(aws_iam_role_policy.setup[0].policy).Statement : s.Sid => s.Resource } == {
+      SetUp               = "arn:aws:es:eu-central-1:123456789012:domain/twosec/*"
+      NameTheRoleOfAlerts = "arn:aws:iam::123456789012:role/mock"
+    }
+    error_message = "the set-up may call the domain, hand it the role of alerts, and nothing else"
+  }
+  assert {
+    condition     = strcontains(output.next_commands, "--task-definition twosec-setup")
+    error_message = "it is set up by the task"
+  }
+}
+
+run "a_master_of_ones_own_lets_the_task_in" {
+  command = apply
+  variables {
+    search_master_password = null
+    search_master_arn      = "arn:aws:iam::123456789012:role/admin"
+  }
+  assert {
+    condition     = one(one(aws_opensearch_domain.this.advanced_security_options).master_user_options).master_user_arn == "arn:aws:iam::123456789012:role/admin"
+    error_message = "the domain's master is who was named"
+  }
+  assert {
+    condition     = strcontains(output.next_commands, "# arn:aws:iam::123456789012:role/admin lets in arn:aws:iam::123456789012:role/twosec-setup, once") && strcontains(output.next_commands, "--task-definition twosec-setup")
+    error_message = "and is told to let in the task"
+  }
+}
+
+run "a_public_domain_with_a_password_is_set_up_from_a_named_network" {
+  command = apply
+  variables {
+    search_in_vpc        = false
+    search_allowed_cidrs = ["198.51.100.0/24"]
+    index_retention_days = 0
+  }
+  assert {
+    condition     = length(aws_ecs_task_definition.setup) == 0 && length(aws_iam_role.setup) == 0 && length(aws_ssm_parameter.search_master) == 0
+    error_message = "no task, no role and no copy of the password are made for nothing"
+  }
+  assert {
+    condition     = strcontains(output.next_commands, "TWOSEC_OPENSEARCH_USER=twosec-admin twosec-processor setup --dashboards-url https://search-twosec") && !strcontains(output.next_commands, "twosec-setup")
+    error_message = "the command asks for the password, and nothing deletes indices where retention is 0"
   }
 }
 
@@ -347,12 +493,89 @@ run "a_health_check_needs_somebody_who_answers" {
   expect_failures = [var.processor_health_check]
 }
 
-run "somebody_runs_the_domain" {
+run "the_domain_has_one_first_user" {
+  command = plan
+  variables {
+    search_master_arn = "arn:aws:iam::123456789012:role/admin"
+  }
+  expect_failures = [var.search_master_password]
+}
+
+run "a_session_is_nobody_who_stays" {
   command = plan
   variables {
     search_master_password = null
+    search_master_arn      = "arn:aws:sts::123456789012:assumed-role/admin/me"
   }
-  expect_failures = [var.search_master_password]
+  expect_failures = [var.search_master_arn]
+}
+
+run "a_users_name_ends_before_a_colon" {
+  command = plan
+  variables {
+    search_master_user = "admin:"
+  }
+  expect_failures = [var.search_master_user]
+}
+
+run "a_name_is_no_security_group" {
+  command = plan
+  variables {
+    search_client_security_groups = ["vpn"]
+  }
+  expect_failures = [var.search_client_security_groups]
+}
+
+run "the_name_of_an_image_is_no_id" {
+  command = plan
+  variables {
+    host_ami = "debian-12"
+  }
+  expect_failures = [var.host_ami]
+}
+
+run "the_provider_is_githubs" {
+  command = plan
+  variables {
+    github_repository        = "2sec/2sec"
+    github_oidc_provider_arn = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com.example.com"
+  }
+  expect_failures = [var.github_oidc_provider_arn]
+}
+
+run "an_index_is_packed_before_it_is_deleted" {
+  command = plan
+  variables {
+    index_retention_days = 3
+  }
+  expect_failures = [var.index_retention_days]
+}
+
+run "the_place_of_the_state_is_one_object" {
+  command = plan
+  variables {
+    github_repository = "2sec/2sec"
+    deploy_state      = { bucket = "states", key = "*" }
+  }
+  expect_failures = [var.deploy_state]
+}
+
+run "nobody_deploys_from_nowhere" {
+  command = plan
+  variables {
+    deploy_state       = { bucket = "states", key = "twosec.tfstate" }
+    deploy_policy_arns = ["arn:aws:iam::123456789012:policy/deploy"]
+  }
+  expect_failures = [var.deploy_state, var.deploy_policy_arns]
+}
+
+run "a_policy_is_named_by_its_arn" {
+  command = plan
+  variables {
+    github_repository  = "2sec/2sec"
+    deploy_policy_arns = ["AdministratorAccess"]
+  }
+  expect_failures = [var.deploy_policy_arns]
 }
 
 run "a_weak_password_is_refused" {

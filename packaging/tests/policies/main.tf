@@ -20,21 +20,40 @@ locals {
     region     = "eu-central-1"
     name       = "twosec"
     roles      = ["arn:aws:iam::${local.account}:role/twosec-processor"]
+    setup      = ["arn:aws:iam::${local.account}:role/twosec-setup"]
+
+    alerts_role = "arn:aws:iam::${local.account}:role/twosec-alerts"
+    task_roles  = ["arn:aws:iam::${local.account}:role/twosec-processor", "arn:aws:iam::${local.account}:role/twosec-execution"]
+    arn = merge({ for service in ["cloudwatch", "dynamodb", "ec2", "ecs", "events", "logs", "sns", "ssm"] : service => "arn:aws:${service}:eu-central-1:${local.account}" }, {
+      autoscaling = "arn:aws:application-autoscaling:eu-central-1:${local.account}"
+      budgets     = "arn:aws:budgets::${local.account}"
+      iam         = "arn:aws:iam::${local.account}"
+      s3          = "arn:aws:s3::"
+      ssm_of_aws  = "arn:aws:ssm:eu-central-1:"
+    })
   }
-  bare = merge(local.values, { kms_key = "", consumer = "", secrets = [], in_vpc = false, cidrs = [], master = "" })
+  bare = merge(local.values, { kms_key = "", consumer = "", secrets = [], parameters = [], in_vpc = false, cidrs = [], master = "", state = null })
   full = merge(local.values, {
     kms_key  = "arn:aws:kms:eu-central-1:${local.account}:key/0f0f0f0f-0000-4000-8000-000000000000"
     consumer = "processor"
     secrets  = ["arn:aws:secretsmanager:eu-central-1:${local.account}:secret:mask-AbCdEf"]
-    in_vpc   = true
+    in_vpc   = false
     cidrs    = ["198.51.100.0/24"]
     master   = "arn:aws:iam::${local.account}:role/admin"
+
+    state      = { bucket = "states", key = "twosec/terraform.tfstate", lock_table = null, kms_key_arn = "arn:aws:kms:eu-central-1:${local.account}:key/1f1f1f1f-0000-4000-8000-000000000000" }
+    parameters = ["arn:aws:ssm:eu-central-1:${local.account}:parameter/twosec/search-master-password"]
   })
   templates = fileset("${path.module}/../../terraform/iam", "*.json.tftpl")
 }
 
 output "bare" {
   value = { for name in local.templates : trimsuffix(name, ".json.tftpl") => templatefile("${path.module}/../../terraform/iam/${name}", local.bare) }
+}
+
+# Where the state is locked by a table.
+output "locked" {
+  value = { deploy = templatefile("${path.module}/../../terraform/iam/deploy.json.tftpl", merge(local.bare, { state = { bucket = "states", key = "twosec.tfstate", lock_table = "locks", kms_key_arn = null } })) }
 }
 
 output "full" {

@@ -13,6 +13,8 @@ terraform {
       version = ">= 5.100, < 7.0"
     }
   }
+  # A release workflow that applies digests (deploy_state) needs the state where it finds it:
+  # backend "s3" { ... }
 }
 
 provider "aws" {
@@ -43,6 +45,23 @@ variable "processor_image_digest" {
   default     = null
 }
 
+variable "github_repository" {
+  description = "OWNER/NAME of the GitHub repository whose release workflow pushes the image and the packages; null makes no role for it."
+  type        = string
+  default     = null
+}
+
+variable "deploy_state" {
+  description = "Bucket and key of the backend above, and lock_table or kms_key_arn where it has them: with them a role is made, with which the release workflow applies the image's digest. null: you apply it."
+  type = object({
+    bucket      = string
+    key         = string
+    lock_table  = optional(string)
+    kms_key_arn = optional(string)
+  })
+  default = null
+}
+
 module "twosec" {
   source = "../.."
 
@@ -54,6 +73,9 @@ module "twosec" {
   search_in_vpc          = false
   search_allowed_cidrs   = ["${var.my_ip}/32"]
   search_master_password = var.search_master_password
+
+  github_repository = var.github_repository
+  deploy_state      = var.deploy_state
 
   # A lab is thrown away: `terraform destroy` takes archive and index with it.
   protect_data          = false
@@ -71,4 +93,9 @@ output "monthly_cost_usd" {
 
 output "dashboards_url" {
   value = module.twosec.dashboards_url
+}
+
+# Variables of the environment `release` on GitHub.
+output "release_variables" {
+  value = module.twosec.release_variables
 }

@@ -28,8 +28,9 @@ variable "kms_key_arn" {
 }
 
 variable "search_master_arn" {
-  description = "The IAM role whose people run the domain."
+  description = "The IAM role whose people run the domain; null leaves that to the role of the task that sets it up."
   type        = string
+  default     = null
 }
 
 variable "vpn_security_groups" {
@@ -41,6 +42,17 @@ variable "vpn_security_groups" {
 variable "github_repository" {
   description = "OWNER/NAME of the repository that releases."
   type        = string
+}
+
+variable "deploy_state" {
+  description = "Bucket and key of the backend above, and lock_table or kms_key_arn where it has them: with them a role is made, with which the release workflow applies the image's digest."
+  type = object({
+    bucket      = string
+    key         = string
+    lock_table  = optional(string)
+    kms_key_arn = optional(string)
+  })
+  default = null
 }
 
 variable "alarm_emails" {
@@ -86,6 +98,7 @@ module "twosec" {
   container_insights     = true
 
   github_repository = var.github_repository
+  deploy_state      = var.deploy_state
 
   alarm_emails = var.alarm_emails
   budget_usd   = 1500
@@ -103,6 +116,7 @@ output "agent_policy" {
   value = module.twosec.agent_policy
 }
 
-output "release_role" {
-  value = module.twosec.release_role
+# Variables of the environment `release` on GitHub.
+output "release_variables" {
+  value = module.twosec.release_variables
 }
