@@ -60,6 +60,12 @@ resource "aws_iam_role_policy" "processor" {
   policy = templatefile("${path.module}/iam/processor.json.tftpl", local.policy_values)
 }
 
+locals {
+  # A setting may be one value of a secret (Amazon ECS, "secrets": ARN:KEY:STAGE:VERSION); what is
+  # granted is the secret.
+  secrets = distinct([for arn in values(var.processor_secrets) : join(":", slice(split(":", arn), 0, 7))])
+}
+
 # What ECS may do to start it: get the image, write its messages, hand it secrets.
 resource "aws_iam_role" "execution" {
   name               = "${var.name}-execution"
@@ -69,7 +75,7 @@ resource "aws_iam_role" "execution" {
 resource "aws_iam_role_policy" "execution" {
   name   = "execution"
   role   = aws_iam_role.execution.id
-  policy = templatefile("${path.module}/iam/execution.json.tftpl", merge(local.policy_values, { secrets = values(var.processor_secrets), parameters = [] }))
+  policy = templatefile("${path.module}/iam/execution.json.tftpl", merge(local.policy_values, { secrets = local.secrets, parameters = [] }))
 }
 
 # What people may who run the processor's other commands (`replay`, `redrive`, `verify`,

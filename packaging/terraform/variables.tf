@@ -513,12 +513,12 @@ variable "processor_environment" {
 }
 
 variable "processor_secrets" {
-  description = "Settings that are secrets: name to the ARN of a Secrets Manager secret, such as { TWOSEC_REDACT_KEY = \"arn:aws:secretsmanager:...\" }."
+  description = "Settings that are secrets: name to the ARN of a Secrets Manager secret, such as { TWOSEC_REDACT_KEY = \"arn:aws:secretsmanager:...\" }, with :KEY:: behind it for one value of a secret in JSON."
   type        = map(string)
   default     = {}
   validation {
-    condition     = alltrue([for name, arn in var.processor_secrets : startswith(name, "TWOSEC_") && can(regex("^arn:[a-z-]+:secretsmanager:", arn))])
-    error_message = "Write names that begin with TWOSEC_, and ARNs of Secrets Manager."
+    condition     = alltrue([for name, arn in var.processor_secrets : startswith(name, "TWOSEC_") && can(regex("^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[^:*?]+(:[^:]*:[^:]*:[^:]*)?$", arn))])
+    error_message = "Write names that begin with TWOSEC_, and ARNs of secrets in Secrets Manager, with :KEY:STAGE:VERSION behind them if only a part is meant."
   }
 }
 

@@ -469,6 +469,20 @@ run "secrets_are_no_plain_settings" {
   expect_failures = [var.processor_environment]
 }
 
+run "a_part_of_a_secret_is_handed_by_the_whole" {
+  command = apply
+  variables {
+    processor_secrets = { TWOSEC_REDACT_KEY = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mask-AbCdEf:key::" }
+  }
+  assert {
+    condition = (
+      jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].secrets[0].valueFrom == "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mask-AbCdEf:key::"
+      && one([for s in jsondecode(aws_iam_role_policy.execution.policy).Statement : s.Resource if s.Sid == "HandSecrets"]) == ["arn:aws:secretsmanager:eu-central-1:123456789012:secret:mask-AbCdEf"]
+    )
+    error_message = "ECS gets the secret and takes the part"
+  }
+}
+
 run "metrics_can_be_switched_off_and_their_alarms_with_them" {
   command = apply
   variables {

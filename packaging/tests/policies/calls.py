@@ -33,7 +33,10 @@ OF_BUCKET = {
     "tagging": "BucketTagging", "versioning": "BucketVersioning", "website": "BucketWebsite",
 }
 OF_OBJECT = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject", "DELETE": "DeleteObject"}
-OF_CONFIGURATION = {"domain": "DescribeDomain", "config": "DescribeDomainConfig", "tags": "ListTags"}
+OF_CONFIGURATION = {
+    "opensearch/domain/twosec": "DescribeDomain", "opensearch/domain/twosec/config": "DescribeDomainConfig",
+    "opensearch/compatibleVersions": "GetCompatibleVersions", "tags": "ListTags",
+}
 
 # Granted, and not called here.
 FAN_OUT = "by a processor that was given a consumer (TWOSEC_FAN_OUT_CONSUMER); moto's Kinesis has no events to subscribe to"
@@ -107,11 +110,11 @@ def of_s3(method, path, query):
 
 def of_search(method, path):
     """The service's own calls are made elsewhere than those of a domain."""
-    configuration = re.fullmatch(r"/2021-01-01/(?:opensearch/(domain)/[^/]+(?:/(config))?|(tags)/?)", path)
-    if configuration:
-        return "es:" + OF_CONFIGURATION[configuration[2] or configuration[1] or configuration[3]], None
     if path.startswith("/2021-01-01/"):
-        raise ValueError(f"what is {method} {path} of es?")
+        asked = path.removeprefix("/2021-01-01/").rstrip("/")
+        if method != "GET" or asked not in OF_CONFIGURATION:
+            raise ValueError(f"what is {method} {path} of es?")
+        return f"es:{OF_CONFIGURATION[asked]}", None
     return f"es:ESHttp{method.capitalize()}", f"arn:aws:es:{REGION}:{ACCOUNT}:domain/twosec{path}"
 
 
