@@ -656,3 +656,38 @@ run "nodes_are_spread_evenly" {
   }
   expect_failures = [var.search_nodes]
 }
+
+# The sums stand in packaging/docs/sizing.md.
+run "the_lab_costs_what_the_docs_say" {
+  command = plan
+  variables {
+    search_in_vpc          = false
+    processor_image_digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+    agent_silence_minutes  = 0
+  }
+  assert {
+    condition     = output.monthly_cost_usd.sum == "72.34"
+    error_message = "the lab costs ${output.monthly_cost_usd.sum}, and not 72.34"
+  }
+}
+
+run "production_costs_what_the_docs_say" {
+  command = plan
+  variables {
+    zones                    = 3
+    nat                      = "per_az"
+    stream_shards            = 2
+    search_nodes             = 3
+    search_instance_type     = "r6g.large.search"
+    search_disk_gib          = 100
+    search_dedicated_masters = true
+    host_enabled             = false
+    agent_package            = null
+    processor_count          = 2
+    processor_image_digest   = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+  }
+  assert {
+    condition     = output.monthly_cost_usd.sum == "832.87"
+    error_message = "production costs ${output.monthly_cost_usd.sum}, and not 832.87"
+  }
+}
