@@ -88,11 +88,11 @@ def bulk(lines):
         [(verb, what)] = json.loads(action).items()
         if MODES[mode]:
             status, kind = MODES[mode]
-            items.append({verb: {"status": status, "error": {"type": kind, "reason": "as it was told"}}})
+            items.append({verb: {"_id": what["_id"], "status": status, "error": {"type": kind, "reason": "as it was told"}}})
             continue
         new = what["_id"] not in seen
         seen[what["_id"]] = document
-        items.append({verb: {"status": 201 if new else 409}})
+        items.append({verb: {"_id": what["_id"], "status": 201 if new else 409}})
     return {"took": 1, "errors": MODES[mode] is not None, "items": items}
 
 
