@@ -18,6 +18,7 @@ locals {
     var.index_retention_days > 0 ? ["--retention-days", tostring(var.index_retention_days)] : [],
     ["--dashboards-url", "${local.search_endpoint}/_dashboards"],
     ["--writer", aws_iam_role.processor.arn, "--writer", aws_iam_role.operator.arn],
+    flatten([for reader in var.search_readers : ["--reader", reader]]),
     ["--alerts-to", aws_sns_topic.alarms.arn, "--alerts-role", aws_iam_role.alerts.arn],
   )
   setup_environment = merge(

@@ -267,6 +267,16 @@ variable "search_master_arn" {
   }
 }
 
+variable "search_readers" {
+  description = "IAM roles, or other backend roles of the domain, whose people may search and look at dashboards, and change nothing. Dashboards asks for OpenSearch's own role `opensearch_dashboards_user` as well."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for reader in var.search_readers : can(regex("^[A-Za-z0-9:/_+=,.@-]+$", reader))])
+    error_message = "Write ARNs of roles, or names of backend roles."
+  }
+}
+
 variable "index_retention_days" {
   description = "Days after which an index is deleted, from when `twosec-processor setup` has run; the archive keeps the lines. 0 deletes none."
   type        = number
