@@ -360,6 +360,27 @@ fn a_page_of_somebody_else_gets_nothing() {
 }
 
 #[test]
+fn the_lines_of_an_incident_are_found_by_its_id() {
+    let host = Host::new();
+    let line = |client: &str, target: &str| {
+        format!(r#"{client} - - [16/Nov/2026:08:00:25 +0000] "GET {target} HTTP/1.1" 200 912 "-" "-""#)
+    };
+    let attack = |n: u32| line("192.0.2.66", &format!("/?id={n}%27+union+select+1,2--+-"));
+    let mut lines: Vec<String> = (0..9).map(attack).collect();
+    lines.push(line("192.0.2.7", "/"));
+    host.append(&lines);
+    let follow = host.follow();
+    follow.wait_for(10);
+    let incidents = follow.incidents("the attacker is told of", |incident| incident["source"]["ip"] == "192.0.2.66");
+    let id = incidents[0]["twosec"]["incident"]["id"].as_str().unwrap();
+    assert_eq!(incidents[0]["event"]["id"], id);
+    follow.stop();
+    let query = format!("twosec.incident.id:{id}");
+    let found = Command::new(TWOSEC).args(["search", &query, "--json", "--data"]).arg(host.data()).output().unwrap();
+    assert_eq!(String::from_utf8(found.stdout).unwrap().lines().count(), 9);
+}
+
+#[test]
 fn what_an_attacker_wrote_into_an_incident_is_text() {
     let host = Host::new();
     let path = "/<svg/onload=alert(1)>";

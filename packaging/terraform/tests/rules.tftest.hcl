@@ -255,6 +255,7 @@ run "with_everything" {
     archive_lock_days             = 30
     archive_deep_days             = 200
     archive_expire_days           = 400
+    search_readers                = ["arn:aws:iam::123456789012:role/analysts"]
     dvwa_allowed_cidrs            = ["198.51.100.7/32"]
     processor_image_digest        = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
     processor_count               = 2
@@ -268,6 +269,10 @@ run "with_everything" {
     search_client_security_groups = ["sg-0123456789abcdef0"]
   }
 
+  assert {
+    condition     = strcontains(join(" ", jsondecode(aws_ecs_task_definition.setup[0].container_definitions)[0].command), " --reader arn:aws:iam::123456789012:role/analysts --alerts-to ")
+    error_message = "the set-up lets in who may look"
+  }
   assert {
     condition     = jsondecode(aws_iam_role.release[0].assume_role_policy).Statement[0].Condition == { StringEquals = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:2sec/2sec:environment:release" } }
     error_message = "only this repository in this environment may release, word for word"

@@ -60,6 +60,7 @@ const SEARCHED: &[&str] = &[
     "twosec.offset",
     "error.message",
     "twosec.life",
+    "twosec.incident.id",
 ];
 
 /// Fields whose most frequent values are asked for.
