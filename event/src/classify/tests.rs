@@ -118,11 +118,38 @@ fn a_word_alone_is_no_attack() {
         "/odata/Products?$filter=Name+eq+%27Milk%27+and+Price+lt+2.55",
         "/graphql?query={user(id:1){name}}",
         "/login?next=/account/settings",
+        "/list?c=id",
+        "/list.php?x=ls",
+        "/run?cmd=whoami",
+        "/shop?e=net+worth",
+        "/out?to=https://evilmartians.example/blog",
+        "/out?to=https://www.hackerspace.example/",
         "/?token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
     ];
     for target in targets {
         assert_eq!(categories(target), [""; 0], "{target}");
     }
+}
+
+/// Words that the rules themselves name, each as a value of the parameters that its rule looks at.
+#[test]
+fn no_word_that_a_rule_names_is_an_attack_by_itself() {
+    let is_word = |text: &&String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b" -_".contains(&b));
+    let mut asked = 0;
+    for rule in CLASSIFIER.rules().iter().filter(|rule| rule.fields.contains(&Field::Query)) {
+        let parameters: Vec<&str> = match &rule.parameters[..] {
+            [] => vec!["q", "x"],
+            named => named.iter().map(String::as_str).collect(),
+        };
+        for word in rule.literals.iter().filter(is_word).filter(|word| !word.bytes().all(|b| b.is_ascii_digit())) {
+            for parameter in &parameters {
+                let target = format!("/find?{parameter}={}", word.trim().replace(' ', "+"));
+                assert!(categories(&target).is_empty(), "{target}: {:?}", categories(&target));
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 1_000, "{asked} words were asked");
 }
 
 #[test]
