@@ -1,7 +1,7 @@
 //! Why a request is, or is not, an attack.
 
 use super::evidence::{self, excerpt, parameter_name};
-use super::rules::Rule;
+use super::rules::{Host, Rule};
 use super::views::View;
 use super::{BAR, Classifier, Passed, Place, Witness, scores};
 use crate::attack::{Attack, Category, Field, Finding, Severity};
@@ -133,6 +133,8 @@ impl fmt::Display for Passed {
         match self {
             Passed::OtherParameter => f.write_str("the rule looks at other parameters"),
             Passed::Unmet(condition) => write!(f, "the rule asks for {condition}"),
+            Passed::Host(Host::NotOwn) => f.write_str("the address leads to this server's own site"),
+            Passed::Host(Host::Foreign) => f.write_str("the line does not tell that the address leaves this site"),
             Passed::Allowed(about) => write!(f, "you allow it: {about}"),
             Passed::NoStructure => f.write_str("the words are there, the structure of an attack is not"),
             Passed::Vetoed(veto) => {

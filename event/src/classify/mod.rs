@@ -144,6 +144,8 @@ enum Passed {
     Vetoed(String),
     /// A condition on the rest of the request.
     Unmet(String),
+    /// The address leads elsewhere than the rule asks.
+    Host(rules::Host),
     /// An exception of the user's.
     Allowed(String),
 }
@@ -325,7 +327,7 @@ impl Classifier {
                     continue;
                 }
             };
-            match self.exempts(rule, place) {
+            match self.exempts(rule, place, &lower[range.start..]) {
                 None => {
                     walk.witness.found(rule, place, range);
                     self.settle(at, walk);
@@ -338,8 +340,11 @@ impl Classifier {
         }
     }
 
-    /// Why a match is none, seen from the rest of the request.
-    fn exempts(&self, rule: &Rule, place: &Place<'_>) -> Option<Passed> {
+    /// Why a match, at the begin of `lower`, is none, seen from the rest of the request.
+    fn exempts(&self, rule: &Rule, place: &Place<'_>, lower: &[u8]) -> Option<Passed> {
+        if let Some(host) = rule.host.filter(|host| !host.holds(url::whose(lower, place.access))) {
+            return Some(Passed::Host(host));
+        }
         if let Some(unmet) = rule.when.iter().find(|condition| !condition.holds(place.access)) {
             return Some(Passed::Unmet(unmet.to_string()));
         }

@@ -67,6 +67,8 @@ pub struct Rule {
     pub detector: Option<Detector>,
     /// What makes the same structure harmless.
     pub not: Option<Pattern>,
+    /// To whom the address must lead that it matches.
+    pub host: Option<Host>,
     /// What else must hold of the request.
     pub when: Vec<Condition>,
     pub examples: Vec<Example>,
@@ -96,6 +98,27 @@ impl Rule {
         }
         let invalid = |cause| RuleError::Regex { rule: self.id.clone(), key: "when", cause };
         self.when.iter().try_for_each(|condition| condition.regex.check()).map_err(invalid)
+    }
+}
+
+/// To whom an address must lead, for a rule to mean it. A line tells the server's own name where
+/// its format has `%v`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Host {
+    /// Not to the server's own site, as far as the line tells.
+    NotOwn,
+    /// To another site for sure.
+    Foreign,
+}
+
+impl Host {
+    /// Whether an address leads there.
+    pub(super) fn holds(self, whose: url::Whose) -> bool {
+        match self {
+            Host::NotOwn => whose != url::Whose::Own,
+            Host::Foreign => whose == url::Whose::Foreign,
+        }
     }
 }
 
@@ -245,6 +268,7 @@ pub(super) struct Written {
     regex: Option<String>,
     detector: Option<Detector>,
     not: Option<String>,
+    host: Option<Host>,
     #[serde(default)]
     when: Vec<WrittenCondition>,
     #[serde(default)]
@@ -305,6 +329,7 @@ impl Written {
             regex: self.regex.as_deref().map(Pattern::new),
             detector: self.detector,
             not: self.not.as_deref().map(Pattern::new),
+            host: self.host,
             when: self.when.iter().map(WrittenCondition::checked).collect(),
             examples: self.examples(),
             id: self.id,

@@ -85,6 +85,34 @@ fn the_rules_that_ship_are_valid() {
     }
 }
 
+/// Who the line's own site is, stands in `%v`.
+#[test]
+fn an_address_of_the_own_site_is_no_redirect_and_one_of_another_counts_more() {
+    let found = |host: &str, request: &str, status: u16| {
+        let line = format!(
+            r#"{host}192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET {request} HTTP/1.1" {status} 5 "-" "Mozilla/5.0""#
+        );
+        let parsed = Format::Auto.parse(line.as_bytes());
+        let attack = CLASSIFIER.classify(parsed.access().unwrap());
+        attack.is_some_and(|attack| attack.categories().contains(&Category::OpenRedirect))
+    };
+    for (host, request, status, expected) in [
+        ("shop.example:443 ", "/out?to=//login.shop.example/a", 302, false),
+        ("shop.example:443 ", "/out?to=//cdn.example.net/a", 302, true),
+        ("", "/out?to=//login.shop.example/a", 302, true),
+        ("shop.example:443 ", "/login?next=https://shop.example/a", 302, false),
+        // A partner's page is where many sites lead.
+        ("shop.example:443 ", "/out?to=https://partner.example.net/", 302, false),
+        // Another site with such a name, whether or not the server went along.
+        ("shop.example:443 ", "/out?to=https://evil.example/", 200, true),
+        ("", "/out?to=https://evil.example/", 200, false),
+        ("", "/out?to=https://evil.example/", 302, true),
+        ("www.evil.example:443 ", "/out?to=https://evil.example/", 302, false),
+    ] {
+        assert_eq!(found(host, request, status), expected, "{host}{request} {status}");
+    }
+}
+
 #[test]
 fn a_regex_that_is_none_is_named_with_its_rule() {
     let file = r#"

@@ -4,6 +4,8 @@
 //! "IPv4 parser"), so that `2130706433`, `0x7f.1` and `[::ffff:7f00:1]` are what they are: the
 //! server itself.
 
+use crate::domain;
+use crate::format::Access;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
@@ -71,6 +73,64 @@ pub fn inside(text: &[u8]) -> Option<Range<usize>> {
         let to = slashes + 2 + host.end;
         is_inside(&text[from..to]).then_some(begin..to)
     })
+}
+
+/// To whom an address leads, seen from the server that it was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// That server's own site.
+    Own,
+    Foreign,
+    /// The line does not tell the server's name, or readers may differ about the address.
+    Unknown,
+}
+
+/// To whom an address in lower case at the begin of `text` leads. The server's name is the one
+/// that the server itself wrote (`%v`): what a client says of it may be part of the attack.
+pub fn whose(text: &[u8], access: &Access<'_>) -> Whose {
+    let own = access.vhost.filter(|_| !access.is_vhost_claimed);
+    let Some((own, port)) = own.filter(|(own, _)| !is_this_host(own)) else { return Whose::Unknown };
+    match plain_host(text, port) {
+        Some(host) if is_same_site(host, own) => Whose::Own,
+        Some(host) if memchr::memchr(b'.', host).is_some() => Whose::Foreign,
+        _ => Whose::Unknown,
+    }
+}
+
+/// The host of an address of the web about which all readers agree: no user's name before it, no
+/// escape in it, and no other port than the usual ones and the server's own.
+fn plain_host(text: &[u8], own_port: Option<u16>) -> Option<&[u8]> {
+    let text = text.trim_ascii_start();
+    let after_scheme = text.strip_prefix(b"https:").or_else(|| text.strip_prefix(b"http:")).unwrap_or(text);
+    let slashes = after_scheme.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+    if slashes < 2 {
+        return None;
+    }
+    let rest = &after_scheme[slashes..];
+    let end = rest.iter().take(HOST_BYTES_MAX + 8).position(|byte| b"/\\?# \t\r\n".contains(byte));
+    let authority = rest.get(..end.unwrap_or(rest.len()))?;
+    let (host, port) = match memchr::memchr(b':', authority) {
+        Some(colon) => (&authority[..colon], std::str::from_utf8(&authority[colon + 1..]).ok()?),
+        None => (authority, ""),
+    };
+    let is_usual = matches!(port, "" | "80" | "443") || own_port.is_some_and(|own| port == own.to_string());
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+    (is_usual && (1..=HOST_BYTES_MAX).contains(&host.len()) && host.iter().all(is_name)).then_some(host)
+}
+
+/// Whether two names are of one site: the same, or registered by the same owner.
+fn is_same_site(host: &[u8], own: &[u8]) -> bool {
+    let bare = |name: &[u8]| String::from_utf8_lossy(name.strip_suffix(b".").unwrap_or(name)).to_ascii_lowercase();
+    let (host, own) = (bare(host), bare(own));
+    let registered = |name| domain::parts(name).map(|parts| parts.registered_domain);
+    host == own || registered(&host).is_some_and(|host| registered(&own) == Some(host))
+}
+
+/// Whether a name means this host wherever it is asked: it names no site.
+fn is_this_host(name: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let is_local = |address: Ipv4Addr| address.is_loopback() || address.is_link_local() || address.is_unspecified();
+    lower == b"localhost" || lower.ends_with(b".localhost") || v4(&lower).is_some_and(|(address, _)| is_local(address))
 }
 
 /// Where the address begins whose slashes stand at `slashes`; `None` where they are within a
@@ -224,6 +284,47 @@ mod tests {
         ] {
             assert_eq!(inside(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_leads_to_the_own_site_or_to_another_where_the_line_tells_whose_it_is() {
+        use Whose::{Foreign, Own, Unknown};
+        let whose = |own: &'static str, text: &str| {
+            let access = Access { vhost: Some((own.as_bytes(), Some(8443))), ..Access::default() };
+            super::whose(text.as_bytes(), &access)
+        };
+        for (own, text, expected) in [
+            ("www.shop.example", "https://www.shop.example/a?b=//evil.example", Own),
+            ("www.shop.example", "//login.shop.example", Own),
+            ("Shop.Example.", " https://shop.example:8443/", Own),
+            ("shop.example", "https://shop.example./", Own),
+            ("shop.example", "https:\\\\shop.example\\a", Own),
+            ("intra.corp", "https://intra.corp/x", Own),
+            ("10.1.2.3", "http://10.1.2.3/x", Own),
+            ("shop.example", "https://evil.example/shop.example", Foreign),
+            ("shop.example", "https://shop.example.evil.example/", Foreign),
+            ("shop.example", "https://notshop.example/", Foreign),
+            ("a.github.io", "https://b.github.io/", Foreign),
+            ("10.1.2.3", "http://10.1.2.4/", Foreign),
+            // What readers may take for another host.
+            ("shop.example", "https://shop.example@evil.example/", Unknown),
+            ("shop.example", "https://evil.example\\@shop.example/", Foreign),
+            ("shop.example", "https://shop.example%2eevil.example/", Unknown),
+            ("shop.example", "https://shop.example:6379/", Unknown),
+            ("shop.example", "https://[::1]/", Unknown),
+            ("shop.example", "gopher://shop.example/", Unknown),
+            ("shop.example", "/shop.example", Unknown),
+            ("shop.example", "https:shop.example", Unknown),
+            ("shop.example", "https://intranet/", Unknown),
+            // Names that mean the server whoever asks.
+            ("localhost", "http://localhost/", Unknown),
+            ("127.0.0.1", "http://127.0.0.1/", Unknown),
+        ] {
+            assert_eq!(whose(own, text), expected, "{own}: {text}");
+        }
+        let claimed = Access { vhost: Some((b"shop.example", None)), is_vhost_claimed: true, ..Access::default() };
+        assert_eq!(super::whose(b"https://shop.example/", &claimed), Unknown);
+        assert_eq!(super::whose(b"https://shop.example/", &Access::default()), Unknown);
     }
 
     #[test]

@@ -340,7 +340,8 @@ fn join_targets(tokens: &mut Vec<Token>) {
 }
 
 /// Where a format tells a thing twice, one of them is the one that is meant: the last
-/// status, the bytes of the body, and the time when the request came.
+/// status, the bytes of the body, the time when the request came, and the server's name as
+/// the server has it.
 fn settle_rivals(tokens: &mut [Token]) {
     let is_end = |token: &Token| token.field().is_some_and(|field| field.name.starts_with("%{end:"));
     let others: Vec<Token> = tokens.iter().filter(|token| !is_end(token)).cloned().collect();
@@ -351,7 +352,8 @@ fn settle_rivals(tokens: &mut [Token]) {
             }
         }
     }
-    for (role, meant) in [(Role::Status, &["%>s"][..]), (Role::Bytes, &["%b", "%B", "%>b", "%>B"])] {
+    let rivals = [(Role::Status, &["%>s"][..]), (Role::Bytes, &["%b", "%B", "%>b", "%>B"]), (Role::Host, &["%v"])];
+    for (role, meant) in rivals {
         let is_meant = |field: &Field| field.role == role && meant.contains(&field.name.as_str());
         if !tokens.iter().filter_map(Token::field).any(is_meant) {
             continue;
@@ -606,7 +608,7 @@ fn fill<'a>(access: &mut Access<'a>, clock: &mut Clock<'a>, field: &'a Field, va
         Role::UserAgent => set(&mut access.user_agent, there),
         Role::Status => set(&mut access.status, small),
         Role::Bytes => set(&mut access.bytes, number),
-        Role::Host => set(&mut access.vhost, there.map(|name| (name, None))),
+        Role::Host => host(access, field, there),
         Role::Port => access.vhost.as_mut().is_some_and(|(_, port)| set(port, small)),
         // The finest unit that there is tells most.
         Role::Duration(unit) => {
@@ -636,6 +638,16 @@ fn fill<'a>(access: &mut Access<'a>, clock: &mut Clock<'a>, field: &'a Field, va
         access.others.push((&field.name, value));
     }
     Ok(())
+}
+
+/// Takes the server's name, and notes whether it may be the client's word.
+fn host<'a>(access: &mut Access<'a>, field: &Field, name: Option<&'a [u8]>) -> bool {
+    let is_claimed = field.name.ends_with('V');
+    let is_free = access.vhost.is_none() && name.is_some();
+    if is_free {
+        (access.vhost, access.is_vhost_claimed) = (name.map(|name| (name, None)), is_claimed);
+    }
+    is_free
 }
 
 /// Fills a place that is free. False if it was not.
@@ -736,6 +748,19 @@ mod tests {
         assert_eq!(late.parse(b"9223372036854775.999 ::1", &Zone::UTC), Err(Odd::BadTime));
         assert_eq!(compile("%h").parse(b"::1", &Zone::UTC).unwrap().time, None);
         assert_eq!(compile("%{%F}t %h").parse(b"2026-11-16 ::1", &Zone::UTC).unwrap().time, None, "a day is no time");
+    }
+
+    #[test]
+    fn the_servers_own_name_is_meant_before_the_one_that_a_client_may_have_named() {
+        let host = |format: &str, line: &str| {
+            let format = compile(format);
+            let access = format.parse(line.as_bytes(), &Zone::UTC).unwrap();
+            let name = access.vhost.map(|(name, _)| String::from_utf8(name.to_vec()).unwrap());
+            (name, access.is_vhost_claimed)
+        };
+        assert_eq!(host("%V %v %h", "evil.example dev.lab ::1"), (Some("dev.lab".to_owned()), false));
+        assert_eq!(host("%V %h", "evil.example ::1"), (Some("evil.example".to_owned()), true));
+        assert_eq!(host("%V %h", "- ::1"), (None, false));
     }
 
     #[test]

@@ -270,6 +270,8 @@ pub struct Access<'a> {
     pub line: &'a [u8],
     /// `%v` and `%p`.
     pub vhost: Option<(&'a [u8], Option<u16>)>,
+    /// Whether `vhost` is `%V`: unless UseCanonicalName is on, the client named it.
+    pub is_vhost_claimed: bool,
     /// `%h` or `%a`: address or name of the client; empty where the format has neither.
     pub client: &'a [u8],
     /// `%u`; an empty name is the two quotes that Apache writes for it.
@@ -531,6 +533,7 @@ mod tests {
         let expected = Access {
             line: LINE.as_bytes(),
             vhost: None,
+            is_vhost_claimed: false,
             client: b"192.0.2.7",
             user: Some(b"bob"),
             time: Some(Time { written: b"16/Nov/2026:08:00:25 +0000", at: 1_794_816_025_000 }),
