@@ -1,6 +1,7 @@
 //! What can be wrong with a request: categories, findings and the verdict on a line.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
 macro_rules! categories {
@@ -189,6 +190,36 @@ pub struct Finding {
     /// line are meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<(u32, u32)>,
+}
+
+/// A finding with the names under which others know what it is. They follow from its category,
+/// so they are told where people read, and do not travel.
+#[derive(Serialize)]
+struct Named<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    technique: &'static [&'static str],
+    capec: &'static [u16],
+    cwe: &'static [u16],
+}
+
+impl Finding {
+    fn named(&self) -> Named<'_> {
+        let category = self.category;
+        Named { finding: self, technique: category.techniques(), capec: category.capec(), cwe: category.cwe() }
+    }
+
+    /// Writes the finding with its names: for `serialize_with`.
+    pub(crate) fn write_named<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.named().serialize(serializer)
+    }
+
+    /// Writes findings with their names: for `serialize_with`.
+    pub(crate) fn write_all_named<S: Serializer>(findings: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(findings.len()))?;
+        findings.iter().try_for_each(|finding| list.serialize_element(&finding.named()))?;
+        list.end()
+    }
 }
 
 /// What is the same for all findings of a rule.

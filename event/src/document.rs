@@ -401,7 +401,7 @@ struct AttackFields<'a> {
     outcome_reason: Cow<'a, str>,
     capec: Vec<u16>,
     cwe: Vec<u16>,
-    #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
+    #[serde(skip_serializing_if = "<[Finding]>::is_empty", serialize_with = "Finding::write_all_named")]
     findings: &'a [Finding],
 }
 

@@ -121,7 +121,7 @@ type Disabled = Vec<(String, Origin)>;
 impl Collected {
     /// Takes what is good in a file. Returns what it switches off.
     fn read(&mut self, file: &DropIn) -> Disabled {
-        let mut reader = Reader { file, all: self, category: None, fields: None, disabled: Vec::new() };
+        let mut reader = Reader { file, all: self, from: 0, category: None, fields: None, disabled: Vec::new() };
         if let Err((span, reason)) = reader.read() {
             reader.refuse(span, reason);
         }
@@ -186,6 +186,8 @@ type Wrong = (Range<usize>, RuleError);
 struct Reader<'f, 'c> {
     file: &'f DropIn,
     all: &'c mut Collected,
+    /// Where in the file the text begins that is being read: spans count from there.
+    from: usize,
     /// For the rules that name none.
     category: Option<Category>,
     fields: Option<Vec<Field>>,
@@ -200,8 +202,27 @@ impl<'f> Reader<'f, '_> {
         if text.len() > FILE_BYTES_MAX {
             return Err((0..0, RuleError::TooLong(text.len())));
         }
+        match DeTable::parse(text) {
+            Ok(table) => self.take(table.into_inner()),
+            Err(_) => {
+                parts(text).for_each(|part| self.read_part(&text[part.clone()], part.start));
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads one part of a file that cannot be read as a whole.
+    fn read_part(&mut self, text: &'f str, from: usize) {
+        self.from = from;
         let unreadable = |cause: toml::de::Error| (cause.span().unwrap_or_default(), self.unreadable(cause));
-        let mut table = DeTable::parse(text).map_err(unreadable)?.into_inner();
+        let read = DeTable::parse(text).map_err(unreadable).and_then(|table| self.take(table.into_inner()));
+        if let Err((span, reason)) = read {
+            self.refuse(span, reason);
+        }
+    }
+
+    /// Takes what stands in a table of the file.
+    fn take(&mut self, mut table: DeTable<'f>) -> Result<(), Wrong> {
         let mut lists = Vec::new();
         for key in ["rule", "allow", "disable"] {
             lists.push(table.remove(key).map_or_else(Vec::new, |list| self.items(key, list)));
@@ -287,9 +308,30 @@ impl<'f> Reader<'f, '_> {
     }
 
     fn origin(&self, span: Range<usize>) -> Origin {
-        let before = &self.file.text.as_bytes()[..span.start.min(self.file.text.len())];
+        let before = &self.file.text.as_bytes()[..(self.from + span.start).min(self.file.text.len())];
         Origin { file: self.file.name.clone(), line: 1 + memchr::memchr_iter(b'\n', before).count() }
     }
+}
+
+/// The parts of a text between the headers of its tables, so that what cannot be read in one of
+/// them spares the others. A header with a dot in its name goes on with the table before it.
+fn parts(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let lines = text.split_inclusive('\n').scan(0, |at, line| {
+        *at += line.len();
+        Some((*at - line.len(), line))
+    });
+    let headers = lines.filter(|(_, line)| is_header(line)).map(|(at, _)| at);
+    let mut bounds: Vec<usize> = std::iter::once(0).chain(headers).chain([text.len()]).collect();
+    bounds.dedup();
+    (1..bounds.len()).map(move |end| bounds[end - 1]..bounds[end])
+}
+
+/// Whether a line is a header such as `[[rule]]`, or meant to be one.
+fn is_header(line: &str) -> bool {
+    let line = line.split('#').next().unwrap_or_default().trim();
+    let name = line.trim_start_matches('[').trim_end_matches(']');
+    let may_be_name = |c: char| c.is_ascii_alphanumeric() || " _-\"'".contains(c);
+    line.starts_with('[') && name.contains(|c: char| c.is_ascii_alphabetic()) && name.chars().all(may_be_name)
 }
 
 /// Wrong with all of a part, not with some bytes of it.
@@ -396,7 +438,9 @@ counter_examples = ["/reports/../run?query=1' union select 1,2 from users--+", "
             "0.toml:1: missing field `about`",
             "1.toml:3: rule `x`: `regex` is no valid regex: regex parse error:",
             "2.toml:1: allow `all`: name `path`,",
-            "3.toml:3: ",
+            "3.toml:2: `rule` is no list",
+            "3.toml:1: `color` is unknown: a file holds",
+            "3.toml:3: missing field `id`",
             "4.toml:1: `rule` is no list",
             "4.toml:2: `colour` is unknown: a file holds",
             "7.toml:2: rule `shop-voucher`: the id is used twice",
@@ -406,6 +450,51 @@ counter_examples = ["/reports/../run?query=1' union select 1,2 from users--+", "
         assert_eq!(refused.len(), begins.len(), "{refused:#?}");
         refused.iter().zip(begins).for_each(|(text, begin)| assert!(text.starts_with(begin), "{text}"));
         assert_eq!(found(&classifier, "POST /cart?a=1&voucher=ABCDEF012345"), ["shop-voucher"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_as_toml_in_one_rule_spares_the_others() {
+        let basket = VOUCHER.replace("cart", "basket").replace("shop-voucher", "shop-basket");
+        let good = |file: &str| {
+            let (classifier, refused) = with(&[file]);
+            let own = |id: &&str| classifier.rules().iter().any(|rule| rule.id == *id);
+            (["shop-voucher", "shop-basket"].iter().filter(|id| own(id)).count(), refused)
+        };
+        for (bad, line, reason) in [
+            ("id = 'a\n", 18, "invalid literal string, expected `'`"),
+            ("id = \"a\nabout = 'x'\n", 18, "invalid basic string, expected `\"`"),
+            ("id = 'a'\nregex = \'\'\'(a\nscore = 60\n", 23, "invalid multi-line literal string, expected `'`"),
+            ("id = 'a'\nexamples = ['/a'\n", 19, "unclosed array, expected `]`"),
+            (
+                "id = 'a'\nwhen = [{ field = 'url.path', regex = 'a' ]\n",
+                19,
+                "invalid inline table element, expected `,`",
+            ),
+            ("id = 'a'\nid = 'b'\n", 19, "duplicate key"),
+            ("id 'a'\n", 18, "key with no value, expected `=`"),
+            ("id = 'a'\nscore = sixty\n", 19, "string values must be quoted, expected literal string"),
+            ("] = 1\n", 18, "missing table open, expected `[`"),
+        ] {
+            let (found, refused) = good(&format!("{VOUCHER}\n[[rule]]\n{bad}\n{basket}"));
+            assert_eq!((found, refused.len()), (2, 1), "{bad}: {refused:?}");
+            assert_eq!(refused[0], format!("0.toml:{line}: {reason}"), "{bad}");
+        }
+        // A header that is none, and what stands before all headers.
+        let (found, refused) = good(&format!("{VOUCHER}\n[[rule]\nid = 'a'\n{basket}"));
+        assert_eq!((found, refused.len()), (2, 1), "{refused:?}");
+        let (found, refused) = good(&format!("disable = ['a'\n{VOUCHER}{basket}"));
+        assert_eq!((found, refused.len()), (2, 1), "{refused:?}");
+        // What goes on with a rule is a part of it, and a category before all of them holds.
+        let whole = format!(
+            "category = 'sqli'\n[[rule]]\nid = a\n{}\n[[rule.when]]\nfield = 'url.path'\nregex = '^/cart$'\n",
+            VOUCHER.replace("category = \"bruteforce\"\n", "")
+        );
+        let (classifier, refused) = with(&[&whole
+            .replace("when = [{ field = \"http.request.method\", regex = \"^post$\" }]\n", "")
+            .replace("counter_examples = [\"/cart?voucher=ABCDEF012345\"]\n", "")]);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        let rule = classifier.rules().iter().find(|rule| rule.id == "shop-voucher").unwrap();
+        assert_eq!((rule.category, rule.when.len()), (Category::Sqli, 1));
     }
 
     #[test]

