@@ -25,6 +25,7 @@ pub struct Layers<'a> {
     /// How often the text has been decoded.
     pub layer: u8,
     text: Cow<'a, [u8]>,
+    /// Whose codes it is wrapped in.
     field: Field,
     /// The first layer of a URL's part that is wrapped in the code of URLs.
     unwrapped: Option<Vec<u8>>,
@@ -33,8 +34,13 @@ pub struct Layers<'a> {
 impl<'a> Layers<'a> {
     /// The part as it was sent.
     pub fn new(view: &View<'a>) -> Layers<'a> {
-        let unwrapped = if view.field.is_in_url() { url(view.text, view.field) } else { None };
-        Layers { layer: 0, text: Cow::Borrowed(view.text), field: view.field, unwrapped }
+        // The value of a referer's parameter was one of a request's before.
+        let field = match view.field {
+            Field::Referer if view.parameter.is_some() => Field::Query,
+            field => field,
+        };
+        let unwrapped = if field.is_in_url() { url(view.text, field) } else { None };
+        Layers { layer: 0, text: Cow::Borrowed(view.text), field, unwrapped }
     }
 
     /// The text of this layer.
@@ -78,7 +84,7 @@ pub fn url(text: &[u8], field: Field) -> Option<Vec<u8>> {
 fn other(text: &[u8], field: Field) -> Option<Vec<u8>> {
     let text = bounded(text);
     overlong(text).or_else(|| escapes(text)).or_else(|| match field {
-        Field::Query | Field::QueryKey => base64_text(text),
+        Field::Query | Field::QueryKey => base64_text(text).or_else(|| base64_within(text)),
         Field::Path => base64_segment(text),
         _ => None,
     })
@@ -242,6 +248,11 @@ fn numeric(digits: &[u8], radix: u32) -> Option<(char, usize)> {
 
 fn script_escape(rest: &[u8]) -> Option<(char, usize)> {
     match rest {
+        [b'\\', b'u', b'{', digits @ ..] => {
+            let count = digits.iter().take(6).take_while(|byte| hex(**byte).is_some()).count();
+            let closed = count > 0 && digits.get(count) == Some(&b'}');
+            closed.then(|| hex_char(digits, count)).flatten().map(|char| (char, count + 4))
+        }
         [b'\\', b'x', digits @ ..] => Some((hex_char(digits, 2)?, 4)),
         [b'\\', b'u', digits @ ..] => Some((hex_char(digits, 4)?, 6)),
         _ => None,
@@ -273,12 +284,39 @@ fn base64_text(text: &[u8]) -> Option<Vec<u8>> {
     printable.then_some(decoded)
 }
 
-/// A path whose last segment is base64 that holds text.
+/// A path with segments that are base64 that holds text.
 fn base64_segment(path: &[u8]) -> Option<Vec<u8>> {
-    let slash = memchr::memrchr(b'/', path)?;
-    let mut out = path[..=slash].to_vec();
-    out.extend(base64_text(&path[slash + 1..])?);
-    Some(out)
+    let mut out: Option<Vec<u8>> = None;
+    let mut at = 0;
+    for slash in memchr::memchr_iter(b'/', path).chain([path.len()]) {
+        let segment = &path[at..slash];
+        let is_long = segment.len() >= BASE64_BYTES_MIN;
+        match is_long.then(|| base64_text(segment)).flatten() {
+            Some(text) => out.get_or_insert_with(|| path[..at].to_vec()).extend(text),
+            None => out.iter_mut().for_each(|out| out.extend_from_slice(segment)),
+        }
+        out.iter_mut().for_each(|out| out.extend_from_slice(&path[slash..path.len().min(slash + 1)]));
+        at = slash + 1;
+    }
+    out
+}
+
+/// Commas of one text behind which base64 is looked for.
+const DATA_MAX: usize = 4;
+
+/// A text with the address of data in it (RFC 2397), or with the wrapper of PHP that is like it:
+/// `data:text/plain;base64,PD9waHA=`.
+fn base64_within(text: &[u8]) -> Option<Vec<u8>> {
+    let name = b";base64";
+    let is_begin =
+        |comma: &usize| comma.checked_sub(name.len()).is_some_and(|at| text[at..*comma].eq_ignore_ascii_case(name));
+    memchr::memchr_iter(b',', text).take(DATA_MAX).filter(is_begin).find_map(|comma| {
+        let begin = comma + 1;
+        let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_= ".contains(byte);
+        let length = text[begin..].iter().position(|byte| !is_digit(byte)).unwrap_or(text.len() - begin);
+        let decoded = base64_text(&text[begin..begin + length])?;
+        Some([&text[..begin], &decoded, &text[begin + length..]].concat())
+    })
 }
 
 /// Whether the first three bytes would be printable: spares most tokens the decoding.
@@ -430,6 +468,8 @@ mod tests {
             ("..%c0%2f", 1, "../"),
             ("%26lt%3bsvg%26%2362;", 2, "<svg>"),
             (r"\x3cscript\u003e", 1, "<script>"),
+            (r"al\u{65}rt \u{1f600}\u{} \u{65", 1, "alert \u{1f600}\\u{} \\u{65"),
+            ("a=data:text/x;base64,JyBvciAxPTEgLS0=&b", 1, "a=data:text/x;base64,' or 1=1 --&b"),
             ("JyBvciAxPTEgLS0=", 1, "' or 1=1 --"),
             ("100%", 0, "100%"),
             ("%zz", 0, "%zz"),
@@ -443,6 +483,16 @@ mod tests {
         for token in ["iXYRDugJYim_D7HEges2E30DqjyaNRFIw6i_Ovsq", "user_token", "170890af1c363801f02ac046b617b276"] {
             assert_eq!(next(token.as_bytes(), Field::Query), None, "{token}");
         }
+    }
+
+    #[test]
+    fn base64_is_text_in_any_segment_of_a_path_and_in_a_referers_value() {
+        let path = b"/go/Li4vLi4vZXRjL3Bhc3N3ZA==/x/administrators/JyBvciAxPTEgLS0=";
+        assert_eq!(next(path, Field::Path).unwrap(), b"/go/../../etc/passwd/x/administrators/' or 1=1 --");
+        let view = View { field: Field::Referer, parameter: Some(b"q"), text: b"a+or%201" };
+        let mut layers = Layers::new(&view);
+        assert!(!layers.is_judged() && layers.deeper());
+        assert_eq!(layers.text(), b"a or 1");
     }
 
     #[test]

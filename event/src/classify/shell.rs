@@ -40,6 +40,10 @@ const KNOWN: [&[u8]; 26] = [
 /// Bytes of a pattern that are held against names.
 const PATTERN_BYTES_MAX: usize = 64;
 
+/// Variables that a text sets, and bytes of a name or a value.
+const ASSIGNMENTS_MAX: usize = 8;
+const VALUE_BYTES_MAX: usize = 32;
+
 /// Bytes between two brackets.
 const GROUP_BYTES_MAX: usize = 256;
 
@@ -53,8 +57,11 @@ pub fn read(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.to_ascii_lowercase();
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
-    while at < text.len() {
-        at += take(&text[at..], &mut out);
+    let mut set = Vec::new();
+    // What variables hold may be longer than their names.
+    while at < text.len() && out.len() < VIEW_BYTES_MAX {
+        set.extend(assignment(&text[at..], &out).filter(|_| set.len() < ASSIGNMENTS_MAX));
+        at += take(&text[at..], &set, &mut out);
     }
     let out = with_names(&with_blanks(out));
     (out != text).then_some(out)
@@ -80,7 +87,7 @@ fn begins_command(byte: u8) -> bool {
 
 /// Takes one thing off the text, and puts what the shell makes of it. Returns the bytes
 /// taken, at least one.
-fn take(rest: &[u8], out: &mut Vec<u8>) -> usize {
+fn take(rest: &[u8], set: &[Assignment<'_>], out: &mut Vec<u8>) -> usize {
     match rest {
         [b'\'' | b'"', ..] => 1,
         [b'`', b'`', ..] => 2,
@@ -93,7 +100,10 @@ fn take(rest: &[u8], out: &mut Vec<u8>) -> usize {
         [0xe2, 0x80, 0x8b..=0x8d, ..] => 3,
         [b'$', b'{', inner @ ..] => match memchr(b'}', near(inner)) {
             Some(end) if inner[..end].starts_with(b"ifs") => blank(out, end + 3),
-            Some(end) if inner[..end].iter().all(|b| is_name(*b) || matches!(b, b'@' | b'*')) => end + 3,
+            Some(end) if inner[..end].iter().all(|b| is_name(*b) || matches!(b, b'@' | b'*')) => {
+                out.extend_from_slice(value_of(&inner[..end], set));
+                end + 3
+            }
             _ => keep(rest, out),
         },
         // A command that nobody has tells nothing.
@@ -111,7 +121,11 @@ fn take(rest: &[u8], out: &mut Vec<u8>) -> usize {
             blank(out, 4 + more)
         }
         [b'$', b'@' | b'*' | b'0'..=b'9', ..] => 2,
-        [b'$', first, ..] if is_name(*first) => 1 + rest[1..].iter().take_while(|b| is_name(**b)).count(),
+        [b'$', first, ..] if is_name(*first) => {
+            let length = rest[1..].iter().take_while(|b| is_name(**b)).count();
+            out.extend_from_slice(value_of(&rest[1..=length], set));
+            1 + length
+        }
         [b'{', inner @ ..] => match memchr(b'}', near(inner)) {
             Some(end) if memchr(b',', &inner[..end]).is_some() => {
                 out.extend(
@@ -126,6 +140,29 @@ fn take(rest: &[u8], out: &mut Vec<u8>) -> usize {
         },
         _ => keep(rest, out),
     }
+}
+
+/// A variable that the text sets itself, and to what.
+type Assignment<'t> = (&'t [u8], &'t [u8]);
+
+/// Reads `x=cat` where a command may begin.
+fn assignment<'t>(rest: &'t [u8], before: &[u8]) -> Option<Assignment<'t>> {
+    let begins = before.last().is_none_or(|byte| matches!(byte, b';' | b'|' | b'&' | b'`' | b'\n' | b' ' | b'('));
+    let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    rest.first().filter(|byte| begins && is_letter(byte))?;
+    let name = rest.iter().take(VALUE_BYTES_MAX).take_while(|byte| is_name(**byte)).count();
+    let value = rest[name..].strip_prefix(b"=")?;
+    let ends =
+        |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b';' | b'|' | b'&' | b'`' | b')' | b'\'' | b'"' | b'$');
+    let opens = usize::from(matches!(value.first(), Some(b'\'' | b'"')));
+    let value = &value[opens..];
+    let length = value.iter().take(VALUE_BYTES_MAX).position(ends).unwrap_or(value.len().min(VALUE_BYTES_MAX));
+    Some((&rest[..name], &value[..length]))
+}
+
+/// What a variable was last set to; nothing where it was not.
+fn value_of<'t>(name: &[u8], set: &[Assignment<'t>]) -> &'t [u8] {
+    set.iter().rev().find(|(known, _)| *known == name).map_or(&[], |(_, value)| value)
 }
 
 /// Where the end of what a bracket begins is looked for: a text of brackets alone would else be
@@ -234,6 +271,8 @@ mod tests {
             ("x;w''h\"\"oami", "x;whoami"),
             ("1 & w^hoami", "1 & whoami"),
             (";/???/c?t x", ";/bin/cat x"),
+            (";a=id;$a", ";a=id;id"),
+            ("x='cat' y=/etc;$x ${y}/passwd", "x=cat y=/etc;cat /etc/passwd"),
             ("; cat\u{200b} /etc/passwd", "; cat /etc/passwd"),
         ] {
             assert_eq!(told(written).as_deref(), Some(meant), "{written}");
@@ -252,7 +291,9 @@ mod tests {
         fn no_text_grows_by_much_or_makes_it_panic(bytes: Vec<u8>, text in "[a-c$(){}'\"\\\\/?*^;,+ ]{0,80}") {
             for text in [bytes, text.into_bytes()] {
                 let read = read(&text).unwrap_or_default();
-                prop_assert!(read.len() <= text.len() + 16 * text.iter().filter(|b| **b == b'/').count());
+                let held = VALUE_BYTES_MAX * text.iter().filter(|b| **b == b'$').count();
+                prop_assert!(read.len() <= 16 * (text.len() + held));
+                prop_assert!(read.len() <= usize::from(u16::MAX), "a place in it is a u16");
             }
         }
     }

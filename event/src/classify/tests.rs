@@ -67,6 +67,8 @@ fn an_attack_is_found_however_it_is_written() {
         ("/?q=%253Csvg/onload=alert(1)%253E", "xss"),
         ("/?page=../../../../etc/passwd", "lfi"),
         ("/static/..%252f..%252f..%252fetc%252fpasswd", "lfi"),
+        ("/a/%2e%2e%2f../%2e%2e/etc/passwd", "lfi"),
+        ("/go/Li4vLi4vLi4vZXRjL3Bhc3N3ZA==/x.html", "lfi"),
         ("/?ip=127.0.0.1;cat%20/etc/passwd", "cmdi"),
         ("/?x=${jndi:ldap://192.0.2.9/a}", "log4shell"),
         ("/?x=$%7B$%7Blower:j%7Dndi:ldap://192.0.2.9/a%7D", "log4shell"),
@@ -149,6 +151,7 @@ fn a_word_alone_is_no_attack() {
         "/list?c=id",
         "/list.php?x=ls",
         "/run?cmd=whoami",
+        "/search?q=cmd.exe",
         "/shop?e=net+worth",
         "/out?to=https://evilmartians.example/blog",
         "/out?to=https://www.hackerspace.example/",
@@ -178,6 +181,40 @@ fn no_word_that_a_rule_names_is_an_attack_by_itself() {
         }
     }
     assert!(asked > 1_000, "{asked} words were asked");
+}
+
+/// Texts with what is true of them: `+` for an attack, `-` for none. Each is the value of a parameter.
+const TRUTH: [(&str, &str); 3] = [
+    ("shell", include_str!("truth/shell.txt")),
+    ("script", include_str!("truth/script.txt")),
+    ("wrapped", include_str!("truth/wrapped.txt")),
+];
+
+#[test]
+fn what_would_run_is_an_attack_however_it_is_dressed_and_what_looks_like_it_is_none() {
+    let mut wrong = Vec::new();
+    let mut told = [0, 0];
+    for (name, text) in TRUTH {
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (is_attack, written) = match line.split_once(' ') {
+                Some(("+", text)) => (true, text),
+                Some(("-", text)) => (false, text),
+                _ => panic!("{name}: `{line}` begins with neither `+` nor `-`"),
+            };
+            let sent = written.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t");
+            let code = |byte: u8| match byte.is_ascii_alphanumeric() {
+                true => char::from(byte).to_string(),
+                false => format!("%{byte:02X}"),
+            };
+            let target = format!("/find?q={}", sent.bytes().map(code).collect::<String>());
+            told[usize::from(is_attack)] += 1;
+            if categories(&target).is_empty() == is_attack {
+                wrong.push(line);
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+    assert!(told.iter().all(|count| *count > 70), "{told:?} were told");
 }
 
 #[test]
@@ -286,4 +323,28 @@ fn headers_that_the_format_logs_are_judged_by_their_names() {
         found("log4shell-lookup", "X-Forwarded-For")
     );
     assert_eq!(judged(line("169.254.169.254", "203.0.113.9")), found("ssrf-metadata", "Host"));
+}
+
+/// What UseCanonicalName leaves to the client is his word; `%v` is the server's.
+#[test]
+fn the_host_that_a_client_names_is_judged_as_its_header_would_be() {
+    let judged = |directive: &str| {
+        let format: Format = format!(r#"{directive} %h %t "%r" %>s"#).parse().unwrap();
+        let line = br#"169.254.169.254 192.0.2.7 [16/Nov/2026:08:00:25 +0000] "GET / HTTP/1.1" 200"#;
+        let attack = CLASSIFIER.classify(format.parse(line).access().unwrap());
+        attack.map(|attack| (attack.findings[0].rule.clone(), attack.findings[0].parameter.clone()))
+    };
+    assert_eq!(judged("%V"), Some(("ssrf-metadata".to_owned(), Some("Host".to_owned()))));
+    assert_eq!(judged("%v"), None);
+}
+
+#[test]
+fn a_value_of_a_referer_is_decoded_as_one_of_a_request() {
+    let found = |referer: &str| {
+        let line = line(b"/", referer.as_bytes(), b"Mozilla/5.0");
+        CLASSIFIER.classify(Format::Combined.parse(&line).access().unwrap()).is_some()
+    };
+    assert!(found("http://shop.example/?q=1'+union+select+1,2,3+from+users--+"));
+    assert!(found("http://shop.example/?q=PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg=="));
+    assert!(!found("http://shop.example/?q=union+square+select+hotel"));
 }

@@ -73,6 +73,10 @@ fn parts_with_source(access: &Access<'_>, look: &mut impl FnMut(View<'_>, Source
     if let Some(user) = access.user {
         whole(Field::User, user, look);
     }
+    if let Some((host, _)) = access.vhost.filter(|_| access.is_vhost_claimed) {
+        let sent = sent(host);
+        emit(Field::Header, Some(b"Host"), &sent, Source { written: host, sent: &sent }, look);
+    }
     for (name, value) in access.request_headers() {
         let sent = sent(value);
         emit(Field::Header, Some(name.as_bytes()), &sent, Source { written: value, sent: &sent }, look);
