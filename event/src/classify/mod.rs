@@ -399,7 +399,7 @@ impl Rule {
     fn wants(&self, parameter: Option<&[u8]>) -> bool {
         let wanted = |name: &[u8]| self.parameters.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
         self.parameters.is_empty()
-            || parameter.is_some_and(|name| match decode::next(name, Field::QueryKey) {
+            || parameter.is_some_and(|name| match decode::url(name, Field::QueryKey) {
                 Some(name) => wanted(&name),
                 None => wanted(name),
             })
