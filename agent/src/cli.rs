@@ -101,6 +101,7 @@ A drop-in file, such as /etc/twosec/rules.d/shop.toml:
   literals = [\"voucher-\"]                    one of them is in every match; lower case
   regex = '^voucher-[a-z0-9]{12}$'             on the decoded text in lower case
   when = [{ field = \"http.request.method\", regex = \"^post$\" }]
+  # host = \"not-own\"                         of an address: not of this server's own site (%v)
   examples = ['192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"POST /?v=voucher-abcdef012345 HTTP/1.1\" 200 5']
   counter_examples = [\"/?v=voucher-abc\"]
 
