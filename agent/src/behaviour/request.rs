@@ -179,7 +179,8 @@ impl<'a> Request<'a> {
             referer: access.referer.filter(|referer| !referer.is_empty()),
             agent: access.user_agent.unwrap_or(b""),
             user: access.user.filter(|user| !user.is_empty()),
-            vhost: access.vhost.map(|(name, _)| name),
+            // `%V` is what the client says that the host is called.
+            vhost: access.vhost.filter(|_| !access.is_vhost_claimed).map(|(name, _)| name),
             hash: key.hash(path),
             is_asset: extension(path).is_some_and(|end| ASSETS.have(end)),
         }
