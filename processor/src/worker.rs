@@ -246,7 +246,8 @@ impl Worker {
         let (bulker, budget) = (self.bulker(), self.shared.budget.clone());
         let catch_up = CatchUp { chain: chain.clone(), bulker, budget };
         let indexed = cursors.indexed_through.sequence().cloned();
-        Follower { catch_up, indexed, tail, joins, over: CancellationToken::new() }
+        let (over, patience) = (CancellationToken::new(), self.settings.index_patience);
+        Follower { catch_up, indexed, tail, joins, over, patience }
     }
 
     /// Moves the index's cursor.

@@ -18,6 +18,7 @@ use crate::budget::{Held, Watched};
 use crate::receive::SequenceNumber;
 use event::pause::Pause;
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -82,6 +83,9 @@ pub struct Follower {
     pub joins: mpsc::Sender<ToIndex>,
     /// Cancelled when nothing more will be read or archived.
     pub over: CancellationToken,
+    /// How long records may wait after that. Then they are dropped, and indexed from the archive:
+    /// nobody else gives them up once their reader is gone, and other shards need their room.
+    pub patience: Duration,
 }
 
 impl Follower {
@@ -109,7 +113,15 @@ impl Follower {
         let Live { records, given_up } = live;
         let indexed = Mutex::new(self.indexed.take());
         let follow = self.catch_up.bulker.run(records, |done| note(&indexed, done, told));
-        let ended = given_up.run_until_cancelled(follow).await;
+        let late = async {
+            self.over.cancelled().await;
+            tokio::time::sleep(self.patience).await;
+        };
+        let ended = tokio::select! {
+            ended = follow => Some(ended),
+            () = given_up.cancelled() => None,
+            () = late => None,
+        };
         self.indexed = indexed.into_inner().expect("nobody panics with the cursor in hand");
         match ended {
             Some(Ok(())) => {}
@@ -152,7 +164,7 @@ impl Follower {
         ended
     }
 
-    async fn lost(&self, error: &IndexError, pause: std::time::Duration) {
+    async fn lost(&self, error: &IndexError, pause: Duration) {
         let shard = &self.catch_up.chain.shard;
         tracing::error!(
             error = error as &dyn std::error::Error,

@@ -20,6 +20,10 @@ struct Stream {
     is_closed: Mutex<bool>,
     is_held: AtomicBool,
     opened: AtomicUsize,
+    /// Whether it does not say which shards there are.
+    lists_none: AtomicBool,
+    /// Whether it says nothing at all when it is asked for them.
+    list_hangs: AtomicBool,
 }
 
 impl Stream {
@@ -63,6 +67,12 @@ impl Feed for StreamFeed {
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, FeedError> {
+        if self.0.list_hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        if self.0.lists_none.load(Ordering::Relaxed) {
+            return Err(FeedError::Transient { call: "list_shards", cause: "away".into() });
+        }
         Ok(Vec::new())
     }
 
@@ -99,10 +109,11 @@ impl Leases for OneLease {
     }
 }
 
-/// An index that may say nothing at all.
+/// An index that may say nothing at all, or refuse us.
 #[derive(Default)]
 struct Moody {
     index: MemoryIndex,
+    denies: AtomicBool,
     hangs: watch::Sender<bool>,
     asked: AtomicUsize,
     documents: AtomicUsize,
@@ -113,6 +124,9 @@ impl Index for Moody {
     async fn bulk(&self, items: &[Item]) -> Result<Vec<Verdict>, IndexError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.hangs.subscribe().wait_for(|hangs| !hangs).await.unwrap();
+        if self.denies.load(Ordering::Relaxed) {
+            return Err(IndexError::Denied("403 Forbidden".into()));
+        }
         self.documents.fetch_add(items.len(), Ordering::Relaxed);
         self.index.bulk(items).await
     }
@@ -123,6 +137,7 @@ impl Index for Moody {
 }
 
 struct Rig {
+    shard: &'static str,
     stream: Arc<Stream>,
     leases: Arc<OneLease>,
     archive: Arc<MemoryArchive>,
@@ -134,10 +149,15 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
+        Rig::of_shard(SHARD)
+    }
+
+    fn of_shard(id: &'static str) -> Rig {
         let shard =
-            Shard { id: SHARD.into(), parents: vec![], starting_hash_key: "0".into(), ending_hash_key: "9".into() };
+            Shard { id: id.into(), parents: vec![], starting_hash_key: "0".into(), ending_hash_key: "9".into() };
         let lease = Lease { owner: Some("w".into()), ..Lease::new(&shard, Checkpoint::TrimHorizon, Some(7)) };
         Rig {
+            shard: id,
             stream: Arc::default(),
             leases: Arc::new(OneLease(Mutex::new(lease))),
             archive: Arc::default(),
@@ -148,17 +168,34 @@ impl Rig {
         }
     }
 
-    fn start(&self) -> tokio::task::JoinHandle<Outcome> {
-        let services = Services {
+    /// Another shard of the same process.
+    fn beside(&self, id: &'static str) -> Rig {
+        let Rig { archive, index, meter, settings, .. } = self;
+        let (archive, index, meter) = (archive.clone(), index.clone(), meter.clone());
+        Rig { archive, index, meter, settings: settings.clone(), ..Rig::of_shard(id) }
+    }
+
+    fn services(&self) -> Services {
+        Services {
             feed: Arc::new(StreamFeed(self.stream.clone())),
             leases: self.leases.clone(),
             archive: self.archive.clone(),
             index: self.index.clone(),
             meter: self.meter.clone(),
-        };
-        let shared = Shared::new(&self.settings, &services);
-        let lease = self.row();
-        tokio::spawn(run(services, Arc::new(self.settings.clone()), shared, lease, self.stop.clone()))
+        }
+    }
+
+    fn shared(&self) -> Shared {
+        Shared::new(&self.settings, &self.services())
+    }
+
+    fn start(&self) -> tokio::task::JoinHandle<Outcome> {
+        self.start_with(self.shared())
+    }
+
+    fn start_with(&self, shared: Shared) -> tokio::task::JoinHandle<Outcome> {
+        let (settings, lease) = (Arc::new(self.settings.clone()), self.row());
+        tokio::spawn(run(self.services(), settings, shared, lease, self.stop.clone()))
     }
 
     fn row(&self) -> Lease {
@@ -191,13 +228,20 @@ impl Rig {
     fn archived(&self) -> u64 {
         let (mut end, mut records) = (None, 0);
         let objects: Vec<_> = self.archive.objects.lock().unwrap().values().cloned().collect();
-        let mut summaries: Vec<_> = objects.iter().map(|object| read_summary(&object.bytes).unwrap()).collect();
+        let mut summaries: Vec<_> = objects.iter().filter_map(|object| read_summary(&object.bytes)).collect();
+        summaries.retain(|summary| summary.shard == self.shard);
         summaries.sort_by(|a, b| a.first_seq.cmp(&b.first_seq));
         for summary in summaries {
             assert_eq!(summary.prev_seq, end, "each object follows the one before it");
             (end, records) = (Some(summary.last_seq), records + summary.records);
         }
         records
+    }
+
+    /// Objects that say that the shard ends.
+    fn ends(&self) -> usize {
+        let objects = self.archive.objects.lock().unwrap();
+        objects.values().filter(|object| read_summary(&object.bytes).is_some_and(|summary| summary.last)).count()
     }
 
     fn is_archived(&self) -> bool {
@@ -343,4 +387,36 @@ async fn children_of_a_shard_need_not_wait_for_the_index() {
     assert_eq!(next.start().await.unwrap(), Outcome::ShardEnd);
     assert_eq!(next.row().indexed_through, Checkpoint::ShardEnd);
     assert_eq!(next.index.index.contents().len(), 100 * documents());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_ends_while_the_index_does_not_answer_leaves_room_for_the_others() {
+    let mut ends = Rig::new();
+    ends.settings.bulks_max = 1;
+    // One record goes into the request that hangs. Two others take so much that no third has room.
+    let record = Record { sequence: sequence(1), arrival: 0, data: Bytes::from(frame()) };
+    let open = Budget::new(1 << 30);
+    let (all, room) = (open.free(), open.room_for(&record).await);
+    let opened = all - open.free();
+    let decoder = Decoder::new(&ends.settings, SHARD, Some(7), Arc::default());
+    let held = Held::new(decoder.decode(record), room);
+    ends.settings.memory_bytes = 2 * (opened + all - open.free());
+    drop(held);
+    ends.hang(true);
+    let goes_on = ends.beside("shard-1");
+    let shared = ends.shared();
+    let running = ends.start_with(shared.clone());
+    ends.put(1).await;
+    ends.until("a request hangs", |rig| rig.index.asked.load(Ordering::Relaxed) == 1).await;
+    (0..2).for_each(|_| ends.stream.put(frame()));
+    *ends.stream.is_closed.lock().unwrap() = true;
+    ends.until("the shard has ended", |rig| rig.row().checkpoint == Checkpoint::ShardEnd).await;
+    let _goes_on = goes_on.start_with(shared);
+    goes_on.put(60).await;
+    goes_on.until("the other one is archived", Rig::is_archived).await;
+    assert_eq!(goes_on.archived(), 60);
+    ends.hang(false);
+    assert_eq!(running.await.unwrap(), Outcome::ShardEnd);
+    goes_on.until("all is indexed", Rig::is_indexed).await;
+    assert_eq!(ends.index.index.contents().len(), 63 * documents());
 }
