@@ -10,7 +10,7 @@ use crate::receive::{Feed, FeedError, Next, Page, Pages, Record, SequenceNumber,
 use async_trait::async_trait;
 use bytes::Bytes;
 use event::{EventId, Millis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,6 +43,10 @@ pub struct MemoryArchive {
     pub objects: Mutex<BTreeMap<String, Object>>,
     /// The objects that were read, in order.
     pub read: Mutex<Vec<String>>,
+    /// Objects that it does not give out.
+    pub refuses: Mutex<BTreeSet<String>>,
+    /// Whether it never answers what there is.
+    pub hangs: AtomicBool,
 }
 
 impl MemoryArchive {
@@ -228,11 +232,18 @@ impl Archive for MemoryArchive {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, ArchiveError> {
+        if self.refuses.lock().unwrap().contains(key) {
+            let cause = "InvalidObjectState".into();
+            return Err(ArchiveError::Refused { call: "get_object", key: key.to_owned(), cause });
+        }
         self.read.lock().unwrap().push(key.to_owned());
         Ok(self.objects.lock().unwrap().get(key).map(|object| object.bytes.clone()))
     }
 
     async fn list(&self, prefix: &str, after: &str) -> Result<Vec<String>, ArchiveError> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let objects = self.objects.lock().unwrap();
         Ok(objects.keys().filter(|key| key.starts_with(prefix) && key.as_str() > after).take(3).cloned().collect())
     }

@@ -16,10 +16,14 @@ use crate::decode::Unreadable;
 use crate::meter::now;
 use crate::receive::SequenceNumber;
 use crate::replay::rows::{RawRecord, Row, Rows};
+use bytes::Bytes;
 use event::pause::Pause;
 use event::{Document, Millis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
 
 /// Keys that are held at once. Where more objects are missing, they come in several rounds.
 const KEYS_MAX: usize = 5_000;
@@ -27,6 +31,9 @@ const KEYS_MAX: usize = 5_000;
 /// Hours without an object that are passed over in search of an older one: a year, the longest
 /// that a stream keeps its records.
 const EMPTY_HOURS_MAX: usize = 366 * 24;
+
+/// How long an archive that gave an object is taken to give others.
+const GIVES_FOR: Duration = Duration::from_secs(10);
 
 /// Indexes a shard's objects.
 #[derive(Clone)]
@@ -48,9 +55,10 @@ impl CatchUp {
         tail: &Tail,
         told: impl Fn(Done),
     ) -> Result<(), IndexError> {
-        let before = indexed.clone();
-        for key in until_answered(|| self.keys(indexed.as_ref(), tail)).await {
-            if let Some(done) = self.object(&key, indexed.as_ref()).await? {
+        let (before, keys) = (indexed.clone(), until_answered(|| self.keys(indexed.as_ref(), tail)).await);
+        let mut refusals = Refusals::among(&keys);
+        for key in &keys {
+            if let Some(done) = self.object(key, indexed.as_ref(), &mut refusals).await? {
                 indexed = Some(done.sequence.clone());
                 told(done);
             }
@@ -107,7 +115,11 @@ impl CatchUp {
         if indexed.is_some_and(|indexed| first <= indexed) {
             return Ok(true);
         }
-        let metadata = self.chain.archive.head(key).await?.unwrap_or_default();
+        let metadata = match self.chain.archive.head(key).await {
+            // Older ones may be missing, too.
+            Err(ArchiveError::Refused { .. }) => return Ok(false),
+            answer => answer?.unwrap_or_default(),
+        };
         let created: Option<Millis> = metadata.get("stream-created").and_then(|millis| millis.parse().ok());
         if created.zip(self.chain.stream_created).is_some_and(|(of_object, ours)| of_object != ours) {
             // Older ones are of an earlier stream, whose own processor has indexed them.
@@ -131,9 +143,13 @@ impl CatchUp {
     }
 
     /// Indexes an object. `None` for one that has nothing new, or cannot be read.
-    async fn object(&self, key: &str, indexed: Option<&SequenceNumber>) -> Result<Option<Done>, IndexError> {
-        let _turn = self.budget.object().await;
-        let object = until_answered(|| self.chain.archive.get(key)).await.unwrap_or_default();
+    async fn object(
+        &self,
+        key: &str,
+        indexed: Option<&SequenceNumber>,
+        refusals: &mut Refusals<'_>,
+    ) -> Result<Option<Done>, IndexError> {
+        let Some((_turn, object)) = self.get(key, refusals).await else { return Ok(None) };
         let Some(summary) = read_summary(&object) else {
             tracing::error!(key, "an object cannot be read and is not indexed; `verify` says more");
             return Ok(None);
@@ -146,6 +162,52 @@ impl CatchUp {
         self.rows(key, &object, &last_seq).await?;
         self.bulker.make_durable().await?;
         Ok(Some(Done { sequence: last_seq, arrival: last_arrival }))
+    }
+
+    /// An object, and the turn to have one. It is waited for without the turn, which other shards
+    /// need. `None` for one that the archive refuses although it gives others: it may lie in a
+    /// colder class of storage, or its key be gone.
+    async fn get(&self, key: &str, refusals: &mut Refusals<'_>) -> Option<(SemaphorePermit<'_>, Bytes)> {
+        let mut pause = Pause::default();
+        loop {
+            let turn = self.budget.object().await;
+            let error = match self.chain.archive.get(key).await {
+                Ok(object) => return Some((turn, object.unwrap_or_default())),
+                Err(error) => error,
+            };
+            drop(turn);
+            if !error.is_transient() {
+                if refusals.are_of_single_objects() {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        key,
+                        "the archive gives others and refuses this object: it is not indexed; `replay` does it \
+                         once it can be read"
+                    );
+                    return None;
+                }
+                if self.gives_another(key, refusals.others).await {
+                    // Asked once more: what was wrong may have been wrong for all until just now.
+                    refusals.gave_another = Some(Instant::now());
+                    continue;
+                }
+            }
+            tell(&error);
+            tokio::time::sleep(pause.next_pause()).await;
+        }
+    }
+
+    /// Whether the archive gives the newest of `others`, which has had no time to get cold, or the
+    /// oldest one.
+    async fn gives_another(&self, refused: &str, others: &[String]) -> bool {
+        let ends = [others.last(), others.first()];
+        for other in ends.into_iter().flatten().filter(|key| *key != refused) {
+            let _turn = self.budget.object().await;
+            if let Ok(Some(_)) = self.chain.archive.get(other).await {
+                return true;
+            }
+        }
+        false
     }
 
     /// Indexes the lines of an object as they are unpacked.
@@ -185,6 +247,24 @@ impl CatchUp {
     }
 }
 
+/// Objects that the archive refuses. One is passed over only where others are given: who may read
+/// none waits, as somebody may help that, and nothing is left out.
+struct Refusals<'a> {
+    others: &'a [String],
+    /// When the archive refused one, and then gave another.
+    gave_another: Option<Instant>,
+}
+
+impl Refusals<'_> {
+    fn among(others: &[String]) -> Refusals<'_> {
+        Refusals { others, gave_another: None }
+    }
+
+    fn are_of_single_objects(&self) -> bool {
+        self.gave_another.is_some_and(|at| at.elapsed() < GIVES_FOR)
+    }
+}
+
 /// Makes a call until it is answered.
 async fn until_answered<T, F>(mut call: impl FnMut() -> F) -> T
 where
@@ -194,12 +274,14 @@ where
     loop {
         match call().await {
             Ok(answer) => return answer,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot read the archive; will try again")
-            }
+            Err(error) => tell(&error),
         }
         tokio::time::sleep(pause.next_pause()).await;
     }
+}
+
+fn tell(error: &ArchiveError) {
+    tracing::error!(error = error as &dyn std::error::Error, "cannot read the archive; will try again");
 }
 
 #[cfg(test)]
@@ -213,10 +295,8 @@ mod tests {
     use crate::index::flight::Flight;
     use crate::receive::Record;
     use crate::settings::Settings;
-    use bytes::Bytes;
     use event::Format;
     use std::sync::Mutex;
-    use std::time::Duration;
 
     /// 2026-11-16, 12:00.
     const NOON: Millis = 1_794_830_400_000;
@@ -246,8 +326,7 @@ mod tests {
             self.tail = Some(Tail { sequence, arrival: Some(arrival), stream_created: None, is_final: false });
         }
 
-        /// Catches up from `indexed`. Gives the cursors that were told.
-        async fn catch_up(&self, indexed: Option<u64>) -> Vec<String> {
+        fn catcher(&self) -> CatchUp {
             let bulker = Bulker {
                 index: self.index.clone(),
                 archive: self.archive.clone(),
@@ -261,11 +340,23 @@ mod tests {
             };
             let archive = self.archive.clone();
             let chain = Chain { archive, stream: "s".into(), shard: "shard-0".into(), stream_created: Some(7) };
-            let catch_up = CatchUp { chain, bulker, budget: Arc::new(Budget::new(1 << 20)) };
+            CatchUp { chain, bulker, budget: Arc::new(Budget::new(1 << 20)) }
+        }
+
+        /// Catches up from `indexed`. Gives the cursors that were told.
+        async fn catch_up(&self, indexed: Option<u64>) -> Vec<String> {
+            self.catch_up_with(&self.catcher(), indexed).await
+        }
+
+        async fn catch_up_with(&self, catch_up: &CatchUp, indexed: Option<u64>) -> Vec<String> {
             let told = Mutex::new(Vec::new());
             let note = |done: Done| told.lock().unwrap().push(done.sequence.to_string());
             catch_up.run(indexed.map(number), self.tail.as_ref().unwrap(), note).await.unwrap();
             told.into_inner().unwrap()
+        }
+
+        fn refuse(&self, refused: &[usize]) {
+            *self.archive.refuses.lock().unwrap() = refused.iter().map(|at| self.key(*at)).collect();
         }
 
         fn key(&self, at: usize) -> String {
@@ -326,5 +417,30 @@ mod tests {
         rig.catch_up(Some(1)).await;
         assert!(letters[0].starts_with("dead-letter/s/shard-0/001-2-0-"), "{letters:?}");
         assert_eq!(rig.archive.keys().len(), 4, "the same one again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_the_archive_refuses_while_it_gives_others_stops_nobody() {
+        let rig = Rig::with(&[0, 1, 2, 3, 4]);
+        rig.refuse(&[1, 2]);
+        let ended = tokio::time::timeout(Duration::from_secs(60), rig.catch_up(None)).await;
+        assert_eq!(ended.expect("it goes on"), ["1", "4", "5"]);
+        rig.refuse(&[4]);
+        let ended = tokio::time::timeout(Duration::from_secs(60), rig.catch_up(Some(4))).await;
+        assert_eq!(ended.expect("it goes on"), ["5"], "the last one is refused, and one before is not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_archive_that_refuses_all_objects_is_waited_for_and_keeps_no_turn_from_others() {
+        let rig = Rig::with(&[0, 1, 2]);
+        rig.refuse(&[0, 1, 2]);
+        let catch_up = rig.catcher();
+        let caught = rig.catch_up_with(&catch_up, None);
+        tokio::pin!(caught);
+        assert!(tokio::time::timeout(Duration::from_secs(600), &mut caught).await.is_err(), "nothing is passed over");
+        let turn = tokio::time::timeout(Duration::from_secs(60), catch_up.budget.object()).await;
+        drop(turn.expect("who waits has no turn"));
+        rig.refuse(&[]);
+        assert_eq!(caught.await, ["1", "2", "3"]);
     }
 }
