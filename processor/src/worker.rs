@@ -138,12 +138,15 @@ impl Worker {
             stream_created: self.stream_created,
         };
         let known = Tail::known(&cursors, self.stream_created);
-        let tail = chain.tail(known, cursors.checkpoint_arrival).await?;
+        let tail = chain.tail(known, cursors.checkpoint_arrival);
+        let Some(tail) = self.stop.run_until_cancelled(tail).await else { return Ok(Some(Outcome::Stopped)) };
+        let tail = tail?;
         let behind = chain.start(tail.as_ref());
         // What is archived of this stream, not of an earlier one of its name.
         let own = tail.clone().filter(|_| behind.is_some());
         let archived = Archived { tail: watch::Sender::new(None), moved: Arc::clone(&self.moved) };
         archived.to(own.clone());
+        let end = archived.tail.subscribe();
         self.services.meter.begun(&self.shard, own.as_ref(), cursors.indexed_through.sequence());
 
         // Tasks of their own, so that packing, parsing and indexing use several cores. They end
@@ -164,7 +167,7 @@ impl Worker {
             Err(FeedError::NoShard(_)) => {
                 drop(to_index);
                 over.cancel();
-                return self.shard_end(&chain, Vec::new(), follower).await;
+                return self.shard_end(&chain, &end, Vec::new(), follower).await;
             }
             pages => pages?,
         };
@@ -184,7 +187,7 @@ impl Worker {
                  give the stream another name, or the processor another bucket",
                 self.settings.stream
             ),
-            (Ended::InputEnded, Next::ShardEnd) => self.shard_end(&chain, children, follower).await,
+            (Ended::InputEnded, Next::ShardEnd) => self.shard_end(&chain, &end, children, follower).await,
             (Ended::InputEnded, Next::More) => {
                 self.within(INDEX_GRACE, follower).await;
                 Ok(Some(Outcome::Stopped))
@@ -265,17 +268,22 @@ impl Worker {
     async fn shard_end(
         &self,
         chain: &Chain,
+        end: &watch::Receiver<Option<Tail>>,
         children: Vec<Shard>,
         follower: AbortOnDropHandle<()>,
     ) -> anyhow::Result<Option<Outcome>> {
-        let tail = Tail::known(&self.moved.borrow(), self.stream_created);
-        if let Some(tail) = tail
-            && self.stop.run_until_cancelled(chain.finish(&tail)).await.is_none()
-        {
-            return Ok(Some(Outcome::Stopped));
-        }
-        let shards = if children.is_empty() { self.services.feed.shards().await? } else { children };
-        ensure_rows(&self.services, &self.settings, &shards).await?;
+        // The cursor does not tell whether what it stands at is the end already.
+        let is_final = end.borrow().as_ref().is_some_and(|tail| tail.is_final);
+        let tail = Tail::known(&self.moved.borrow(), self.stream_created).filter(|_| !is_final);
+        let succeed = async {
+            if let Some(tail) = tail {
+                chain.finish(&tail).await;
+            }
+            let shards = if children.is_empty() { self.services.feed.shards().await? } else { children };
+            anyhow::Ok(ensure_rows(&self.services, &self.settings, &shards).await?)
+        };
+        let Some(ended) = self.stop.run_until_cancelled(succeed).await else { return Ok(Some(Outcome::Stopped)) };
+        ended?;
         self.moved.send_modify(|cursors| cursors.checkpoint = Checkpoint::ShardEnd);
         if self.within(INDEX_GRACE, follower).await.is_none() {
             return Ok(Some(Outcome::Stopped));

@@ -420,3 +420,46 @@ async fn a_shard_that_ends_while_the_index_does_not_answer_leaves_room_for_the_o
     goes_on.until("all is indexed", Rig::is_indexed).await;
     assert_eq!(ends.index.index.contents().len(), 63 * documents());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shards_end_is_archived_once_however_often_its_children_cannot_be_listed() {
+    let rig = Rig::new();
+    rig.stream.lists_none.store(true, Ordering::Relaxed);
+    let running = rig.start();
+    rig.put(3).await;
+    *rig.stream.is_closed.lock().unwrap() = true;
+    rig.until("the end is archived", |rig| rig.ends() > 0).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(rig.ends(), 1);
+    // The next process finds it there.
+    rig.stop.cancel();
+    assert_eq!(running.await.unwrap(), Outcome::Stopped);
+    let next = Rig { stop: CancellationToken::new(), ..rig };
+    let running = next.start();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    next.stream.lists_none.store(false, Ordering::Relaxed);
+    assert_eq!(running.await.unwrap(), Outcome::ShardEnd);
+    assert_eq!((next.ends(), next.archived()), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_stop_waits_neither_for_an_archive_nor_for_a_stream_that_does_not_answer() {
+    let rig = Rig::new();
+    rig.archive.hangs.store(true, Ordering::Relaxed);
+    let running = rig.start();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    rig.stop.cancel();
+    let stopped = tokio::time::timeout(Duration::from_secs(1), running).await;
+    assert_eq!((stopped.expect("it waits for nothing").unwrap(), rig.row().owner), (Outcome::Stopped, None));
+
+    let rig = Rig::new();
+    rig.stream.list_hangs.store(true, Ordering::Relaxed);
+    let running = rig.start();
+    rig.put(3).await;
+    *rig.stream.is_closed.lock().unwrap() = true;
+    rig.until("the end is archived", |rig| rig.ends() > 0).await;
+    rig.stop.cancel();
+    let stopped = tokio::time::timeout(Duration::from_secs(1), running).await;
+    assert_eq!((stopped.expect("it waits for nothing").unwrap(), rig.row().owner), (Outcome::Stopped, None));
+    assert_eq!(rig.row().checkpoint, rig.stream.last().unwrap(), "the children have no rows yet");
+}
