@@ -50,9 +50,30 @@ impl Budget {
     /// Waits until a record may be opened. One that takes more than there is waits until all
     /// others are gone, and then has all of it. Cancel safe.
     pub async fn room_for(&self, record: &Record) -> Room {
+        self.room(opened(&record.data)).await
+    }
+
+    /// Waits for room for a record that is open already, and takes more than it told. Who waits
+    /// has given back what room it had: of two that held some and waited for more, each could
+    /// wait for the other. Cancel safe.
+    pub async fn room_for_open(&self, record: &Decoded) -> Room {
+        self.room(size(record)).await
+    }
+
+    async fn room(&self, bytes: usize) -> Room {
         let _waiting = Counted::of(&self.waiting);
-        let units = units(opened(&record.data)).min(units(self.bytes / 2));
-        Room(Arc::clone(&self.records).acquire_many_owned(units as u32).await.expect("nobody closes it"))
+        let units = self.units(bytes) as u32;
+        Room(Arc::clone(&self.records).acquire_many_owned(units).await.expect("nobody closes it"))
+    }
+
+    /// Whether the room is what an open record takes.
+    pub fn is_enough(&self, room: &Room, record: &Decoded) -> bool {
+        room.0.num_permits() >= self.units(size(record))
+    }
+
+    /// What is counted for a record: all there is, at most.
+    fn units(&self, bytes: usize) -> usize {
+        units(bytes).min(units(self.bytes / 2))
     }
 
     /// Whether a record waits for room.
@@ -137,8 +158,9 @@ fn units(bytes: usize) -> usize {
     bytes.div_ceil(UNIT).max(1)
 }
 
-/// What a record may take when it is open. Who lies about what it unpacks to gets one record opened
-/// that is larger, and no more than the decoder takes.
+/// What a record may take when it is open. Who lies about what it unpacks to gets one record of a
+/// shard opened that is larger, and no more than the decoder takes; it goes no further before there
+/// is room for it.
 fn opened(data: &[u8]) -> usize {
     let text = match Packing::of(data) {
         Some(packing) => packing.told_bytes(data).map_or(DECODED_BYTES_MAX, |told| told.max(data.len())),

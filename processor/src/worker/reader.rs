@@ -111,13 +111,18 @@ impl<'w> Reader<'w> {
         if !for_archive && !for_index {
             return true;
         }
-        let meter = &self.worker.services.meter;
-        let room = self.room(&record).await;
+        let (meter, budget) = (&self.worker.services.meter, &self.worker.shared.budget);
+        let mut room = self.room(budget.room_for(&record)).await;
         if for_archive {
             meter.record(&self.worker.shard, &record);
             self.read_to = Some(record.sequence.clone());
         }
-        let held = Held::new(self.worker.decoder.decode(record), room);
+        let record = self.worker.decoder.decode(record);
+        if !budget.is_enough(&room, &record) {
+            drop(room);
+            room = self.room(budget.room_for_open(&record)).await;
+        }
+        let held = Held::new(record, room);
         if for_archive && self.archive.send(held.clone()).await.is_err() {
             return false;
         }
@@ -127,10 +132,8 @@ impl<'w> Reader<'w> {
         true
     }
 
-    /// Room to open a record. An index that holds what there is, and does not move, is given up.
-    async fn room(&mut self, record: &Record) -> Room {
-        let worker = self.worker;
-        let room = worker.shared.budget.room_for(record);
+    /// Waits for room. An index that holds what there is, and does not move, is given up.
+    async fn room(&mut self, room: impl Future<Output = Room>) -> Room {
         tokio::pin!(room);
         let begun = Instant::now();
         if self.index.is_some() {

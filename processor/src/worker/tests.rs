@@ -463,3 +463,45 @@ async fn who_is_told_to_stop_waits_neither_for_an_archive_nor_for_a_stream_that_
     assert_eq!((stopped.expect("it waits for nothing").unwrap(), rig.row().owner), (Outcome::Stopped, None));
     assert_eq!(rig.row().checkpoint, rig.stream.last().unwrap(), "the children have no rows yet");
 }
+
+/// A record of `lines` lines of 300 bytes, which tells that it holds nothing: the last member of
+/// gzip tells its own length alone.
+fn untrue(at: usize, lines: usize) -> Vec<u8> {
+    let text: String = (0..lines).map(|line| format!("{at} {line} {:0>300}\n", "")).collect();
+    [event::gzip::gzip(text.as_bytes(), 6), event::gzip::gzip(b"", 6)].concat()
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_unpack_to_more_than_they_tell_are_counted_for_what_they_are() {
+    let mut rig = Rig::new();
+    (rig.settings.memory_bytes, rig.settings.bulks_max) = (1 << 20, 1);
+    rig.hang(true);
+    let shared = rig.shared();
+    let _running = rig.start_with(shared.clone());
+    (0..30).for_each(|at| rig.stream.put(untrue(at, 200)));
+    tokio::time::sleep(rig.settings.index_patience / 2).await;
+    let (read, most) = (rig.meter.records(), (1 << 19) / (200 * 300));
+    // Those that are open, what the first requests took, and the one that waits.
+    assert!((2..=most + 4).contains(&read), "{read} records were opened");
+    assert!(shared.budget.is_short());
+    rig.until("the index has been given up", Rig::is_archived).await;
+    assert_eq!(rig.archived(), 30);
+    rig.hang(false);
+    rig.until("all is indexed", Rig::is_indexed).await;
+    assert_eq!(rig.index.index.contents().len(), 30 * 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_whose_records_tell_too_little_do_not_wait_for_each_other() {
+    let mut rig = Rig::new();
+    rig.settings.memory_bytes = 64 << 10;
+    let other = rig.beside("shard-1");
+    let shared = rig.shared();
+    for at in 0..10 {
+        [&rig, &other].iter().for_each(|rig| rig.stream.put(untrue(at, 200)));
+    }
+    let _running = [rig.start_with(shared.clone()), other.start_with(shared)];
+    rig.until("all is archived", Rig::is_archived).await;
+    other.until("all is archived", Rig::is_archived).await;
+    assert_eq!((rig.archived(), other.archived()), (10, 10));
+}
