@@ -637,7 +637,7 @@ mod tests {
         };
         let (ended, ()) = tokio::join!(bulker.run(records, |_| ()), put);
         ended.unwrap();
-        assert_eq!(*index.asked.lock().unwrap(), 2);
+        assert_eq!(*index.asked.lock().unwrap(), 3, "one is under way, one waits for its turn, and all others");
     }
 
     #[tokio::test(start_paused = true)]

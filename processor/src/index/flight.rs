@@ -17,8 +17,11 @@ const PROBE_FIRST: Duration = Duration::from_secs(1);
 const PROBE_LONGEST: Duration = Duration::from_secs(60);
 
 /// For how long documents wait for an index that is blocked, closed or missing. After that they
-/// are dead letters at once, until it takes one again.
+/// are dead letters at once, until it takes one again, or gets none for [`TROUBLE_PAST`].
 pub const TROUBLE_MAX: Duration = Duration::from_secs(120);
+
+/// For so long is known of an index that it is in trouble, while no document finds it so.
+const TROUBLE_PAST: Duration = Duration::from_secs(600);
 
 /// Indices in trouble that are told apart.
 const TROUBLED_MAX: usize = 1_000;
@@ -46,8 +49,8 @@ struct State {
     limit: Limit,
     under_way: usize,
     refused: Option<Refused>,
-    /// Indices that are blocked, closed or missing, and since when.
-    troubled: BTreeMap<String, Instant>,
+    /// Indices that are blocked, closed or missing.
+    troubled: BTreeMap<String, Trouble>,
     parked: usize,
     parked_max: usize,
 }
@@ -81,6 +84,13 @@ impl Limit {
             (self.now, self.good, self.era) = ((self.now / 2).max(1), 0, era + 1);
         }
     }
+}
+
+/// An index takes no documents.
+struct Trouble {
+    since: Instant,
+    /// When a document found it so last.
+    seen: Instant,
 }
 
 /// The index refuses us.
@@ -137,11 +147,14 @@ impl Flight {
     /// At most so many requests at once.
     pub fn new(most: usize, meter: Arc<Meter>) -> Flight {
         let most = most.max(1);
-        let parked_max = (most / 2).max(1);
+        // Where one request may be under way, a second one is filled and waits: the place of the
+        // first may be taken by documents that wait for their index.
+        let seats = most.max(2);
+        let parked_max = seats / 2;
         let (limit, troubled) = (Limit::new(most), BTreeMap::new());
         let state = State { limit, under_way: 0, refused: None, troubled, parked: 0, parked_max };
         let flight =
-            Flight { state: Mutex::new(state), changed: Notify::new(), seats: Arc::new(Semaphore::new(most)), meter };
+            Flight { state: Mutex::new(state), changed: Notify::new(), seats: Arc::new(Semaphore::new(seats)), meter };
         flight.tell(&flight.state());
         flight
     }
@@ -185,12 +198,20 @@ impl Flight {
 
     /// Whether a document should wait for its index, which is blocked, closed or missing.
     pub fn is_worth_waiting(&self, index: &str) -> bool {
-        let mut state = self.state();
+        let (mut state, now) = (self.state(), Instant::now());
         if state.troubled.len() >= TROUBLED_MAX && !state.troubled.contains_key(index) {
-            return false;
+            state.troubled.retain(|_, trouble| now - trouble.seen < TROUBLE_PAST);
+            if state.troubled.len() >= TROUBLED_MAX {
+                return false;
+            }
         }
-        let since = *state.troubled.entry(index.to_owned()).or_insert_with(Instant::now);
-        since.elapsed() < TROUBLE_MAX
+        let trouble = state.troubled.entry(index.to_owned()).or_insert(Trouble { since: now, seen: now });
+        if now - trouble.seen >= TROUBLE_PAST {
+            // Nobody knows how it was meanwhile.
+            trouble.since = now;
+        }
+        trouble.seen = now;
+        now - trouble.since < TROUBLE_MAX
     }
 
     /// Notes that an index takes documents.
@@ -313,5 +334,37 @@ mod tests {
         assert_eq!(parked.len(), 2);
         drop(parked);
         assert!(flight.park().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_whose_trouble_nobody_has_seen_for_long_is_waited_for_again() {
+        let flight = flight(4);
+        assert!(flight.is_worth_waiting("a"));
+        // It got no documents for a day, so nobody has noted that it works again.
+        tokio::time::advance(Duration::from_secs(86_400)).await;
+        assert!(flight.is_worth_waiting("a"));
+        tokio::time::advance(TROUBLE_MAX - Duration::from_secs(1)).await;
+        assert!(flight.is_worth_waiting("a"));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!flight.is_worth_waiting("a"), "as long as the first time, and no longer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn indices_whose_trouble_is_long_past_are_not_counted() {
+        let flight = flight(4);
+        (0..TROUBLED_MAX).for_each(|at| assert!(flight.is_worth_waiting(&at.to_string())));
+        assert!(!flight.is_worth_waiting("a"));
+        tokio::time::advance(Duration::from_secs(86_400)).await;
+        assert!(flight.is_worth_waiting("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_one_request_may_be_under_way_another_one_finds_a_place_while_documents_wait() {
+        let flight = flight(1);
+        let (_seat, _parked) = (flight.seat().await, flight.park().unwrap());
+        let _other = tokio::time::timeout(Duration::from_secs(60), flight.seat()).await.expect("a place is free");
+        assert!(flight.park().is_none());
+        let _turn = flight.turn().await;
+        assert!(tokio::time::timeout(Duration::from_secs(60), flight.turn()).await.is_err(), "one is under way");
     }
 }
