@@ -280,6 +280,14 @@ fn due(bytes: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+    use serde_json::json;
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn a_page_holds_about_a_mebibyte_whatever_the_records_size() {
@@ -294,5 +302,84 @@ mod tests {
     fn a_large_page_is_paid_for_with_a_longer_pause() {
         assert_eq!(due(0), Duration::ZERO);
         assert_eq!(due(10 << 20), Duration::from_secs(5));
+    }
+
+    /// Answers from a script; notes what it was asked, and after how many milliseconds.
+    #[derive(Debug, Clone)]
+    struct Scripted(Arc<Mutex<(VecDeque<String>, Vec<(u128, String)>)>>, Instant);
+
+    impl Scripted {
+        fn new(answers: impl IntoIterator<Item = String>) -> Scripted {
+            Scripted(Arc::new(Mutex::new((answers.into_iter().collect(), Vec::new()))), Instant::now())
+        }
+
+        fn feed(&self) -> KinesisFeed {
+            let connector = SharedHttpConnector::new(self.clone());
+            let config = aws_sdk_kinesis::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("eu-central-1"))
+                .credentials_provider(Credentials::new("key", "secret", None, None, "test"))
+                .http_client(http_client_fn(move |_, _| connector.clone()))
+                .build();
+            KinesisFeed::new(Client::from_conf(config), "s")
+        }
+
+        fn asked(&self) -> Vec<(u128, String)> {
+            self.0.lock().unwrap().1.clone()
+        }
+    }
+
+    impl HttpConnector for Scripted {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            let (answers, asked) = &mut *self.0.lock().unwrap();
+            let body = String::from_utf8(request.body().bytes().unwrap().to_vec()).unwrap();
+            asked.push((self.1.elapsed().as_millis(), body));
+            let answer = answers.pop_front().expect("the script has an answer");
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), answer.into())))
+        }
+    }
+
+    fn page(records: &[(&str, &str)], behind: Millis) -> String {
+        let record = |(sequence, data): &(&str, &str)| json!({"SequenceNumber": sequence, "Data": data, "PartitionKey": "k", "ApproximateArrivalTimestamp": 1.5});
+        let records: Vec<_> = records.iter().map(record).collect();
+        json!({"NextShardIterator": "next", "MillisBehindLatest": behind, "Records": records}).to_string()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_is_asked_five_times_a_second_while_it_has_more_and_once_a_second_when_it_has_not() {
+        // Pages in a backlog may be empty, and are not the end.
+        let backlog = [page(&[], 60_000), page(&[], 30_000), page(&[("5", "YQ==")], 10), page(&[("6", "Yg==")], 0)];
+        let answers = [json!({"ShardIterator": "first"}).to_string()].into_iter().chain(backlog);
+        let scripted = Scripted::new(answers.chain((0..5).map(|_| page(&[], 0))).chain([page(&[("7", "Yw==")], 0)]));
+        let feed = scripted.feed();
+        let mut pages = feed.open("shard-0", Start::TrimHorizon).await.unwrap();
+        let mut given = Vec::new();
+        for _ in 0..10 {
+            let page = pages.next().await.unwrap();
+            assert_eq!(page.next, Next::More);
+            given.extend(page.records.into_iter().map(|record| record.sequence.to_string()));
+        }
+        assert_eq!(given, ["5", "6", "7"]);
+        let asked: Vec<_> = scripted.asked().into_iter().skip(1).map(|(after, _)| after).collect();
+        assert_eq!(asked, [0, 200, 400, 600, 800, 1_000, 1_400, 2_200, 3_200, 4_200]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shards_are_listed_page_by_page() {
+        let listed = |ids: &[&str], next: Option<&str>| {
+            let range = json!({"StartingHashKey": "0", "EndingHashKey": "9"});
+            let shard = |id: &&str| {
+                let numbers = json!({"StartingSequenceNumber": "1"});
+                json!({"ShardId": id, "HashKeyRange": range, "SequenceNumberRange": numbers})
+            };
+            json!({"Shards": ids.iter().map(shard).collect::<Vec<_>>(), "NextToken": next}).to_string()
+        };
+        // A page may be empty, too, where shards are filtered by the stream.
+        let pages = [listed(&["a", "b"], Some("two")), listed(&[], Some("three")), listed(&["c"], None)];
+        let scripted = Scripted::new(pages);
+        let shards = scripted.feed().shards().await.unwrap();
+        assert_eq!(shards.iter().map(|shard| shard.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+        let asked: Vec<_> = scripted.asked().into_iter().map(|(_, body)| body).collect();
+        assert_eq!(asked, [r#"{"StreamName":"s"}"#, r#"{"NextToken":"two"}"#, r#"{"NextToken":"three"}"#]);
     }
 }

@@ -505,3 +505,20 @@ async fn shards_whose_records_tell_too_little_do_not_wait_for_each_other() {
     other.until("all is archived", Rig::is_archived).await;
     assert_eq!((rig.archived(), other.archived()), (10, 10));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_refuses_us_is_asked_now_and_then_until_it_takes_documents_and_archiving_goes_on() {
+    let rig = Rig::new();
+    rig.index.denies.store(true, Ordering::Relaxed);
+    let _running = rig.start();
+    rig.put(600).await;
+    rig.until("all is archived", Rig::is_archived).await;
+    assert_eq!((rig.archived(), rig.row().indexed_through), (600, Checkpoint::TrimHorizon));
+    let asked = rig.index.asked.load(Ordering::Relaxed);
+    assert!((10..=20).contains(&asked), "at 0, 1, 3, 7, 15, 31, 63 and then each 60 seconds: {asked}");
+    assert!(rig.meter.is_index_refusing());
+    rig.index.denies.store(false, Ordering::Relaxed);
+    rig.until("all is indexed", Rig::is_indexed).await;
+    assert_eq!((rig.index.index.contents().len(), rig.meter.dead_letters()), (600 * documents(), 0));
+    assert!(!rig.meter.is_index_refusing());
+}
