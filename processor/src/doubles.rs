@@ -83,13 +83,15 @@ fn number_in(line: &str) -> u64 {
 /// A stream of shards that get a record a second each, which nobody can read as events.
 pub struct MemoryFeed {
     pub shards: usize,
+    /// How long it says that it keeps records.
+    pub keeps: Option<Duration>,
     begin: Instant,
     read: Arc<AtomicUsize>,
 }
 
 impl MemoryFeed {
     pub fn of_shards(shards: usize) -> MemoryFeed {
-        MemoryFeed { shards, begin: Instant::now(), read: Arc::default() }
+        MemoryFeed { shards, keeps: None, begin: Instant::now(), read: Arc::default() }
     }
 
     /// How many records have been read.
@@ -107,6 +109,10 @@ impl MemoryFeed {
 impl Feed for MemoryFeed {
     async fn created(&self) -> Result<Option<Millis>, FeedError> {
         Ok(Some(7))
+    }
+
+    async fn retention(&self) -> Result<Option<Duration>, FeedError> {
+        Ok(self.keeps)
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, FeedError> {

@@ -5,6 +5,7 @@ use crate::leases::audit::{Audit, Finding, past};
 use crate::leases::leader::{Rule, Watch};
 use crate::leases::plan::{Observer, asked, in_hand, renewed_meanwhile, taken};
 use crate::leases::{Checkpoint, Lease, Swap};
+use crate::meter::now;
 use crate::receive::Shard;
 use crate::settings::{Settings, StartAt};
 use crate::worker::{self, Outcome, Shared};
@@ -210,18 +211,27 @@ impl Supervisor {
 
 /// Makes rows for shards that have none: children of a known shard from their first
 /// record on, all others where the settings say.
+///
+/// Of a shard whose row was deleted nobody knows how far it is indexed. What the archive holds of it
+/// is indexed once more as far back as the stream keeps records. Indices of older days may have
+/// been deleted on purpose, and would come back; `replay` is there for them.
 pub(crate) async fn ensure_rows(services: &Services, settings: &Settings, shards: &[Shard]) -> Result<(), RunError> {
     let created = services.feed.created().await.map_err(RunError::Feed)?;
     let rows = services.leases.list().await.map_err(RunError::Leases)?;
     let known = |id: &str| rows.iter().any(|row| row.key == id);
-    for shard in shards.iter().filter(|shard| !known(&shard.id)) {
+    let unknown: Vec<_> = shards.iter().filter(|shard| !known(&shard.id)).collect();
+    let kept = if unknown.is_empty() { None } else { services.feed.retention().await.map_err(RunError::Feed)? };
+    let oldest = kept.map(|kept| Checkpoint::AtTimestamp(now() - kept.as_millis() as Millis));
+    for shard in unknown {
         let start = match settings.start {
             StartAt::AtTimestamp(at) if !shard.parents.iter().any(|parent| known(parent)) => {
                 Checkpoint::AtTimestamp(at)
             }
             _ => Checkpoint::TrimHorizon,
         };
-        services.leases.create(&Lease::new(shard, start, created)).await.map_err(RunError::Leases)?;
+        let indexed_through = oldest.clone().filter(|_| start == Checkpoint::TrimHorizon).unwrap_or(start.clone());
+        let lease = Lease { indexed_through, ..Lease::new(shard, start, created) };
+        services.leases.create(&lease).await.map_err(RunError::Leases)?;
     }
     Ok(())
 }
@@ -263,14 +273,18 @@ mod tests {
             }
         }
 
-        fn start(&self, worker: &str) -> (CancellationToken, JoinHandle<Result<(), RunError>>) {
-            let services = Services {
+        fn services(&self) -> Services {
+            Services {
                 feed: self.feed.clone(),
                 leases: self.leases.clone(),
                 archive: self.archive.clone(),
                 index: self.index.clone(),
                 meter: Arc::default(),
-            };
+            }
+        }
+
+        fn start(&self, worker: &str) -> (CancellationToken, JoinHandle<Result<(), RunError>>) {
+            let services = self.services();
             let (settings, stop) = (Settings::new("s", worker.to_owned()), CancellationToken::new());
             (stop.clone(), tokio::spawn(crate::run(settings, services, stop)))
         }
@@ -405,6 +419,30 @@ mod tests {
         stop.cancel();
         run.await.unwrap().unwrap();
         rig.assert_each_record_is_archived_once();
+    }
+
+    #[tokio::test]
+    async fn a_new_row_wants_indexed_what_the_stream_still_keeps_or_what_arrived_since_it_is_to_begin() {
+        let day = 86_400_000;
+        let rows = async |keeps: Option<Duration>, start: StartAt| {
+            let mut feed = MemoryFeed::of_shards(1);
+            feed.keeps = keeps;
+            let rig = Rig { feed: Arc::new(feed), ..Rig::of_shards(1) };
+            let settings = Settings { start, ..Settings::new("s", "one".to_owned()) };
+            let shards = rig.services().feed.shards().await.unwrap();
+            ensure_rows(&rig.services(), &settings, &shards).await.unwrap();
+            let rows = rig.leases.rows.lock().unwrap().clone();
+            (rows[0].checkpoint.clone(), rows[0].indexed_through.clone())
+        };
+        let before = now();
+        let (checkpoint, indexed) = rows(Some(Duration::from_secs(86_400)), StartAt::TrimHorizon).await;
+        let Checkpoint::AtTimestamp(at) = indexed else { panic!("{indexed:?}") };
+        assert_eq!(checkpoint, Checkpoint::TrimHorizon);
+        assert!((before - day..=now() - day).contains(&at), "{at}");
+        let horizon = Checkpoint::TrimHorizon;
+        assert_eq!(rows(None, StartAt::TrimHorizon).await, (horizon.clone(), horizon));
+        let begun = Checkpoint::AtTimestamp(before);
+        assert_eq!(rows(Some(Duration::from_secs(86_400)), StartAt::AtTimestamp(before)).await, (begun.clone(), begun));
     }
 
     #[tokio::test(start_paused = true)]

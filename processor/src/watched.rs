@@ -12,7 +12,7 @@ use bytes::Bytes;
 use event::Millis;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The same services, watched by their meter.
 pub fn watched(services: Services) -> Services {
@@ -62,6 +62,10 @@ fn ended<E: Error + 'static>(error: Option<&E>) -> Ended {
 impl Feed for Watched<dyn Feed> {
     async fn created(&self) -> Result<Option<Millis>, FeedError> {
         self.note(Service::Stream, self.of.created()).await
+    }
+
+    async fn retention(&self) -> Result<Option<Duration>, FeedError> {
+        self.note(Service::Stream, self.of.retention()).await
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, FeedError> {

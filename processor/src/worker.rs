@@ -247,7 +247,11 @@ impl Worker {
         joins: mpsc::Sender<ToIndex>,
     ) -> Follower {
         let (bulker, budget) = (self.bulker(), self.shared.budget.clone());
-        let catch_up = CatchUp { chain: chain.clone(), bulker, budget };
+        let since = match cursors.indexed_through {
+            Checkpoint::AtTimestamp(at) => Some(at),
+            _ => None,
+        };
+        let catch_up = CatchUp { chain: chain.clone(), bulker, budget, since };
         let indexed = cursors.indexed_through.sequence().cloned();
         let (over, patience) = (CancellationToken::new(), self.settings.index_patience);
         Follower { catch_up, indexed, tail, joins, over, patience }

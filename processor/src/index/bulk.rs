@@ -642,8 +642,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn documents_of_other_indices_go_on_while_one_is_closed() {
+        others_go_on_while_one_is_closed(4).await;
+        others_go_on_while_one_is_closed(1).await;
+    }
+
+    async fn others_go_on_while_one_is_closed(most: usize) {
         let closed = Some("twosec-2026.11.15");
-        let bulker = bulker_with(SlowFirst { closed, asked: Mutex::new(1) }, 4);
+        let bulker = bulker_with(SlowFirst { closed, asked: Mutex::new(1) }, most);
         let into = |days: &[i32]| {
             let document = |day: &i32| Document {
                 id: event::EventId([*day as u8; 16]),

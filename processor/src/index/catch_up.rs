@@ -41,6 +41,8 @@ pub struct CatchUp {
     pub chain: Chain,
     pub bulker: Bulker,
     pub budget: Arc<Budget>,
+    /// Hours of arrival before this one are not looked into.
+    pub since: Option<Millis>,
 }
 
 impl CatchUp {
@@ -64,9 +66,12 @@ impl CatchUp {
             }
         }
         if indexed == before {
-            // Waiting would not bring them back.
             let (shard, sequence) = (&self.chain.shard, &tail.sequence);
-            tracing::error!(shard, %sequence, "objects of the archive are gone before they were indexed; `verify` says which");
+            let is_past = self.since.zip(tail.arrival).is_some_and(|(since, arrival)| arrival < since);
+            if !is_past {
+                // Waiting would not bring them back.
+                tracing::error!(shard, %sequence, "objects of the archive are gone before they were indexed; `verify` says which");
+            }
             told(Done { sequence: sequence.clone(), arrival: tail.arrival.unwrap_or(0) });
         }
         Ok(())
@@ -88,7 +93,7 @@ impl CatchUp {
             while found.len() > KEYS_MAX {
                 found.pop_last();
             }
-            if was_reached || hour <= 0 || empty == EMPTY_HOURS_MAX {
+            if was_reached || hour <= self.since.unwrap_or(0) || empty == EMPTY_HOURS_MAX {
                 break;
             }
             if empty == 0 {
@@ -340,7 +345,7 @@ mod tests {
             };
             let archive = self.archive.clone();
             let chain = Chain { archive, stream: "s".into(), shard: "shard-0".into(), stream_created: Some(7) };
-            CatchUp { chain, bulker, budget: Arc::new(Budget::new(1 << 20)) }
+            CatchUp { chain, bulker, budget: Arc::new(Budget::new(1 << 20)), since: None }
         }
 
         /// Catches up from `indexed`. Gives the cursors that were told.
@@ -442,5 +447,17 @@ mod tests {
         drop(turn.expect("who waits has no turn"));
         rig.refuse(&[]);
         assert_eq!(caught.await, ["1", "2", "3"]);
+    }
+
+    #[tokio::test]
+    async fn hours_before_the_one_that_is_asked_for_are_not_looked_into() {
+        let rig = Rig::with(&[0, 59, 61, 130, 200]);
+        let since = |minutes: i64| CatchUp { since: Some(NOON + minutes * 60_000), ..rig.catcher() };
+        assert_eq!(rig.catch_up_with(&since(62), None).await, ["3", "4", "5"]);
+        assert_eq!(rig.catch_up_with(&since(62), Some(4)).await, ["5"]);
+        assert_eq!(rig.catch_up_with(&since(0), None).await, ["1", "2", "3", "4", "5"]);
+        rig.archive.read.lock().unwrap().clear();
+        assert_eq!(rig.catch_up_with(&since(300), None).await, ["5"], "all is older, and counts as indexed");
+        assert_eq!(rig.archive.read.lock().unwrap().len(), 0);
     }
 }

@@ -17,7 +17,7 @@ const PROBE_FIRST: Duration = Duration::from_secs(1);
 const PROBE_LONGEST: Duration = Duration::from_secs(60);
 
 /// For how long documents wait for an index that is blocked, closed or missing. After that they
-/// are dead letters at once, until it takes one again, or gets none for [`TROUBLE_PAST`].
+/// are dead letters at once, until it takes one again, or has got none for ten minutes.
 pub const TROUBLE_MAX: Duration = Duration::from_secs(120);
 
 /// For so long is known of an index that it is in trouble, while no document finds it so.

@@ -124,6 +124,10 @@ impl Feed for FanOutFeed {
         self.feed.created().await
     }
 
+    async fn retention(&self) -> Result<Option<Duration>, FeedError> {
+        self.feed.retention().await
+    }
+
     async fn shards(&self) -> Result<Vec<Shard>, FeedError> {
         self.feed.shards().await
     }

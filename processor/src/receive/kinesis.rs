@@ -55,15 +55,23 @@ impl KinesisFeed {
     pub fn connect(config: &SdkConfig, stream: &str) -> KinesisFeed {
         KinesisFeed::new(Client::new(config), stream)
     }
+
+    async fn summary(&self) -> Result<Option<types::StreamDescriptionSummary>, FeedError> {
+        let call = self.client.describe_stream_summary().stream_name(&self.stream);
+        let answer = call.send().await.map_err(|error| failed("describe_stream_summary", error))?;
+        Ok(answer.stream_description_summary)
+    }
 }
 
 #[async_trait]
 impl Feed for KinesisFeed {
     async fn created(&self) -> Result<Option<Millis>, FeedError> {
-        let call = self.client.describe_stream_summary().stream_name(&self.stream);
-        let answer = call.send().await.map_err(|error| failed("describe_stream_summary", error))?;
-        let summary = answer.stream_description_summary();
-        Ok(summary.and_then(|summary| millis(summary.stream_creation_timestamp())))
+        Ok(self.summary().await?.and_then(|summary| millis(summary.stream_creation_timestamp())))
+    }
+
+    async fn retention(&self) -> Result<Option<Duration>, FeedError> {
+        let hours = self.summary().await?.and_then(|summary| u64::try_from(summary.retention_period_hours()).ok());
+        Ok(hours.map(|hours| Duration::from_secs(hours * 3_600)))
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, FeedError> {
@@ -381,5 +389,18 @@ mod tests {
         assert_eq!(shards.iter().map(|shard| shard.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
         let asked: Vec<_> = scripted.asked().into_iter().map(|(_, body)| body).collect();
         assert_eq!(asked, [r#"{"StreamName":"s"}"#, r#"{"NextToken":"two"}"#, r#"{"NextToken":"three"}"#]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_tells_how_long_it_keeps_its_records() {
+        let summary = json!({
+            "StreamName": "s", "StreamARN": "arn:aws:kinesis:eu-central-1:123456789012:stream/s",
+            "StreamStatus": "ACTIVE", "RetentionPeriodHours": 48, "StreamCreationTimestamp": 1.5,
+            "EnhancedMonitoring": [], "OpenShardCount": 1,
+        });
+        let answer = json!({"StreamDescriptionSummary": summary}).to_string();
+        let feed = Scripted::new([answer.clone(), answer]).feed();
+        assert_eq!(feed.retention().await.unwrap(), Some(Duration::from_secs(48 * 3_600)));
+        assert_eq!(feed.created().await.unwrap(), Some(1_500));
     }
 }

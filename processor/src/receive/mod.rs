@@ -11,6 +11,7 @@ use event::Millis;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
+use std::time::Duration;
 
 /// A record's place in its shard: a decimal number of up to 56 digits, as Kinesis
 /// gives them. Rising, with holes.
@@ -137,6 +138,11 @@ pub trait Feed: Send + Sync {
     /// When the stream was made; a stream of the same name that was made anew is
     /// another stream. `None` for streams that never are.
     async fn created(&self) -> Result<Option<Millis>, FeedError>;
+
+    /// How long the stream keeps its records; `None` where it does not tell.
+    async fn retention(&self) -> Result<Option<Duration>, FeedError> {
+        Ok(None)
+    }
 
     /// All shards that still hold records, closed ones too.
     async fn shards(&self) -> Result<Vec<Shard>, FeedError>;

@@ -522,3 +522,24 @@ async fn an_index_that_refuses_us_is_asked_now_and_then_until_it_takes_documents
     assert_eq!((rig.index.index.contents().len(), rig.meter.dead_letters()), (600 * documents(), 0));
     assert!(!rig.meter.is_index_refusing());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_arrived_before_a_new_row_wants_it_indexed_stays_out_of_the_index() {
+    let rig = Rig::new();
+    let running = rig.start();
+    rig.put(50).await;
+    rig.until("all is archived", Rig::is_archived).await;
+    rig.stop.cancel();
+    running.await.unwrap();
+    // Days later the indices of that time are gone, and the row was deleted and made anew.
+    rig.index.index.contents.lock().unwrap().clear();
+    let (checkpoint, indexed_through) = (Checkpoint::TrimHorizon, Checkpoint::AtTimestamp(86_400_000));
+    let row = Lease { owner: Some("w".into()), checkpoint, checkpoint_arrival: None, indexed_through, ..rig.row() };
+    *rig.leases.0.lock().unwrap() = row;
+    let next = Rig { stop: CancellationToken::new(), ..rig };
+    let _running = next.start();
+    next.put(20).await;
+    next.until("all is archived", Rig::is_archived).await;
+    next.until("all is indexed", Rig::is_indexed).await;
+    assert_eq!((next.archived(), next.index.index.contents().len()), (70, 20 * documents()));
+}
