@@ -53,22 +53,19 @@ impl Budget {
         self.room(opened(&record.data)).await
     }
 
-    /// Waits for room for a record that is open already, and takes more than it told. Who waits
-    /// has given back what room it had: of two that held some and waited for more, each could
-    /// wait for the other. Cancel safe.
-    pub async fn room_for_open(&self, record: &Decoded) -> Room {
-        self.room(size(record)).await
-    }
-
-    async fn room(&self, bytes: usize) -> Room {
+    /// Waits for room for so many bytes, or for all there is. Cancel safe.
+    pub async fn room(&self, bytes: usize) -> Room {
         let _waiting = Counted::of(&self.waiting);
         let units = self.units(bytes) as u32;
         Room(Arc::clone(&self.records).acquire_many_owned(units).await.expect("nobody closes it"))
     }
 
-    /// Whether the room is what an open record takes.
-    pub fn is_enough(&self, room: &Room, record: &Decoded) -> bool {
-        room.0.num_permits() >= self.units(size(record))
+    /// Makes the room as large as an open record is that takes more than it told. False where that
+    /// would have to be waited for.
+    pub fn grow(&self, room: &mut Room, record: &Decoded) -> bool {
+        let missing = self.units(size(record)).saturating_sub(room.0.num_permits());
+        let more = Arc::clone(&self.records).try_acquire_many_owned(missing as u32);
+        more.map(|more| room.0.merge(more)).is_ok()
     }
 
     /// What is counted for a record: all there is, at most.
@@ -158,9 +155,8 @@ fn units(bytes: usize) -> usize {
     bytes.div_ceil(UNIT).max(1)
 }
 
-/// What a record may take when it is open. Who lies about what it unpacks to gets one record of a
-/// shard opened that is larger, and no more than the decoder takes; it goes no further before there
-/// is room for it.
+/// What a record may take when it is open. It may turn out to be larger: lines may be short, and who
+/// packs may lie about what it unpacks to.
 fn opened(data: &[u8]) -> usize {
     let text = match Packing::of(data) {
         Some(packing) => packing.told_bytes(data).map_or(DECODED_BYTES_MAX, |told| told.max(data.len())),
@@ -170,7 +166,7 @@ fn opened(data: &[u8]) -> usize {
 }
 
 /// What an open record takes.
-fn size(record: &Decoded) -> usize {
+pub fn size(record: &Decoded) -> usize {
     let of_event = |(_, event): &(EventId, Event)| event.line.capacity() + event.record.as_ref().map_or(0, String::len);
     let events = &record.content.events;
     let raw: usize = record.content.unreadable.iter().map(|part| part.data.len()).sum();

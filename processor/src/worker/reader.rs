@@ -1,7 +1,7 @@
 //! Records of one shard, to the archive and, as long as it keeps up, to the index.
 
 use super::Worker;
-use crate::budget::{Held, Room};
+use crate::budget::{Held, Room, size};
 use crate::index::follow::ToIndex;
 use crate::receive::{FeedError, Next, Page, Pages, Record, SequenceNumber, Shard, Start};
 use event::pause::Pause;
@@ -117,12 +117,16 @@ impl<'w> Reader<'w> {
             meter.record(&self.worker.shard, &record);
             self.read_to = Some(record.sequence.clone());
         }
-        let record = self.worker.decoder.decode(record);
-        if !budget.is_enough(&room, &record) {
-            drop(room);
-            room = self.room(budget.room_for_open(&record)).await;
+        let mut opened = self.worker.decoder.decode(record.clone());
+        if !budget.grow(&mut room, &opened) {
+            // Who waits holds no room, as two that did could wait for each other; nor what it has
+            // opened, for which there is none.
+            let bytes = size(&opened);
+            drop((opened, room));
+            room = self.room(budget.room(bytes)).await;
+            opened = self.worker.decoder.decode(record);
         }
-        let held = Held::new(record, room);
+        let held = Held::new(opened, room);
         if for_archive && self.archive.send(held.clone()).await.is_err() {
             return false;
         }
