@@ -334,7 +334,7 @@ async fn attributes_that_we_do_not_know_survive_a_swap() {
         ("leaseKey", text("shardId-000000000000")),
         ("leaseCounter", number(3)),
         ("checkpoint", text("TRIM_HORIZON")),
-        ("throughputKBps", AttributeValue::N("12.5".into())),
+        ("pendingCheckpoint", text("LATEST")),
         ("childShardIds", AttributeValue::Ss(vec!["shardId-000000000001".into()])),
     ];
     put_row(&server, &kcls).await;
@@ -342,7 +342,7 @@ async fn attributes_that_we_do_not_know_survive_a_swap() {
     assert_eq!(leases.swap(&row, &contract::next(&row, Some("me"))).await.unwrap(), Swap::Done);
     let answer = server.client().await.get_item().table_name("leases").key("leaseKey", text(&row.key)).send().await;
     let now = answer.unwrap().item.unwrap();
-    assert_eq!(now.get("throughputKBps"), Some(&kcls[3].1));
+    assert_eq!(now.get("pendingCheckpoint"), Some(&kcls[3].1));
     assert_eq!(now.get("childShardIds"), Some(&kcls[4].1));
     assert_eq!((now.get("leaseOwner"), now.get("leaseCounter")), (Some(&text("me")), Some(&number(4))));
 }

@@ -376,14 +376,22 @@ async fn a_processor_that_is_told_to_stop_hands_its_shards_over_within_seconds()
     let first = Running(world.processor(&["run"]).spawn().unwrap());
     let some = write(world.folder.path().join("access.log"), LINES_A_SECOND, &written);
     world.wait_for(some.len()).await;
-    let second = Running(world.processor(&["run"]).spawn().unwrap());
     let client = aws_sdk_dynamodb::Client::new(&sdk_at(&world.dynamodb).await);
+    let owners = async || -> BTreeSet<Option<String>> {
+        let rows = lease_rows(&client, &world.name).await;
+        rows.into_iter().map(|row| row.get("leaseOwner").cloned()).collect()
+    };
+    let old = owners().await;
+    assert!(old.len() == 1 && !old.contains(&None), "{old:?}");
+    let second = Running(world.processor(&["run"]).spawn().unwrap());
     let (code, took) = first.stop().await;
     assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(60), "{took:?}");
     let begun = Instant::now();
+    let left = owners().await;
+    assert!(left.is_disjoint(&old), "what it had it has given back before it ended: {left:?}");
     let owners = loop {
-        let rows = lease_rows(&client, &world.name).await;
-        let owners: BTreeSet<Option<String>> = rows.into_iter().map(|row| row.get("leaseOwner").cloned()).collect();
+        let owners = owners().await;
         if owners.len() == 1 && !owners.contains(&None) {
             break owners;
         }

@@ -271,7 +271,7 @@ fn row(lease: &Lease) -> Row {
         ("checkpointArrivalMillis", lease.checkpoint_arrival.map(number)),
         ("indexedThrough", Some(string(&lease.indexed_through.to_string()))),
         ("streamCreatedMillis", lease.stream_created.map(number)),
-        ("throughputKBps", lease.standing.bytes_per_second.map(|bytes| number(format!("{:.4}", bytes as f64 / KB)))),
+        ("throughputKBps", lease.standing.bytes_per_second.map(|bytes| number(format!("{:.6}", bytes as f64 / KB)))),
         ("archiveLagMillis", lease.standing.archive_lag.map(number)),
         ("indexLagMillis", lease.standing.index_lag.map(number)),
     ];
@@ -428,7 +428,7 @@ mod tests {
             ("checkpointArrivalMillis", number(1_795_392_000_123_i64)),
             ("indexedThrough", string("49590338271490256608559692538361571095921575989136588000")),
             ("streamCreatedMillis", number(1_795_000_000_000_i64)),
-            ("throughputKBps", number("12.0557")),
+            ("throughputKBps", number("12.055664")),
             ("archiveLagMillis", number(900)),
             ("indexLagMillis", number(0)),
         ]
