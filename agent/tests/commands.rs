@@ -177,7 +177,8 @@ fn an_explanation_shows_each_layer_what_matched_and_what_did_not_reach_the_bar()
     let told: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [attack, odd] = &told[..] else { panic!("{told:?}") };
     let view = attack["views"].as_array().unwrap().iter().find(|view| view["parameter"] == "id").unwrap();
-    let layers = ["1%2527%2520union%2520select%25201,2--%2520-", "1%27%20union%20select%201,2--%20-", "1' union select 1,2-- -"];
+    let layers =
+        ["1%2527%2520union%2520select%25201,2--%2520-", "1%27%20union%20select%201,2--%20-", "1' union select 1,2-- -"];
     assert_eq!(view["layers"], serde_json::json!(layers));
     let matched = attack["matched"].as_array().unwrap();
     assert!(matched.iter().any(|hit| hit["rule"] == "sqli-union-select" && hit["layer"] == 2), "{matched:?}");

@@ -72,8 +72,11 @@ fn any_context() -> impl Strategy<Value = Option<Context>> {
     let outcome = prop::option::of(Just((Outcome::LikelySucceeded, "the answer was larger than usual".to_owned())));
     let categories = prop::sample::subsequence(vec![Category::Bruteforce, Category::Recon], 0..=2);
     let incident = prop::option::of(Just(EventId([9; 16])));
-    let context = (outcome, categories, incident)
-        .prop_map(|(outcome, categories, incident)| Context { outcome, categories, incident });
+    let context = (outcome, categories, incident).prop_map(|(outcome, categories, incident)| Context {
+        outcome,
+        categories,
+        incident,
+    });
     prop::option::of(context.prop_filter("tells something", |context| !context.is_empty()))
 }
 

@@ -716,7 +716,10 @@ mod tests {
                 Config::default(),
                 "`stream` is missing: set it in the configuration, or TWOSEC_STREAM in the environment",
             ),
-            (config("start = \"NOW\""), "`start` is `NOW`: use TRIM_HORIZON, LATEST or a time such as 2026-11-16T08:00:00Z"),
+            (
+                config("start = \"NOW\""),
+                "`start` is `NOW`: use TRIM_HORIZON, LATEST or a time such as 2026-11-16T08:00:00Z",
+            ),
             (config("index_prefix = \"A\""), "`index_prefix` is `A`: use lower-case letters, digits, `-`, `_` and `.`"),
             (config("index_period = \"week\""), "`index_period` is `week`: use day or month"),
             (config("index_from = \"16.11.\""), "`index_from` is `16.11.`: write a day such as 2026-11-16"),

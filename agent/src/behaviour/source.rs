@@ -314,7 +314,8 @@ impl Scan {
         self.addresses.note(address);
         let least = if request.is_robot() { NETWORK_SCAN_PATHS_OF_ROBOTS } else { NETWORK_SCAN_PATHS };
         let is_one = self.addresses.count() >= ADDRESSES_OF_NETWORK && self.is_one(least);
-        is_one.then(|| self.run.tell(Kind::Scan, |lines| asks_in_vain(lines, ", from several addresses of one network")))
+        is_one
+            .then(|| self.run.tell(Kind::Scan, |lines| asks_in_vain(lines, ", from several addresses of one network")))
     }
 }
 

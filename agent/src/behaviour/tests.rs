@@ -221,7 +221,10 @@ fn a_tool_is_told_by_its_pace_whatever_its_user_agent_says() {
     let mut host = Host::new();
     (0..200).for_each(|n| _ = host.sees(n / 5, &attack(n)));
     let incident = host.the_incident();
-    assert_eq!(incident.behaviour, ["is a tool: sends 40 attacks within seconds, though the user agent is a browser's"]);
+    assert_eq!(
+        incident.behaviour,
+        ["is a tool: sends 40 attacks within seconds, though the user agent is a browser's"]
+    );
     assert_eq!(incident.categories, [(Category::Sqli, 200)].into(), "what it is made of is counted once");
     assert!(host.told.iter().all(|told| told.categories.is_empty()));
 }

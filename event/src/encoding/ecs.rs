@@ -315,7 +315,11 @@ mod tests {
             ..Cloud::default()
         });
         let outcome = Some((Outcome::LikelySucceeded, "its answer was larger than usual".to_owned()));
-        event.context = Some(Box::new(Context { outcome, categories: vec![Category::Bruteforce], incident: Some(EventId([3; 16])) }));
+        event.context = Some(Box::new(Context {
+            outcome,
+            categories: vec![Category::Bruteforce],
+            incident: Some(EventId([3; 16])),
+        }));
         event.attack = Some(Attack {
             score: 90,
             findings: vec![Finding {

@@ -456,6 +456,19 @@ fn a_bad_record_of_an_aggregate_does_not_stop_the_good_ones() {
 }
 
 #[test]
+fn a_line_that_is_no_text_does_not_cost_the_lines_beside_it() {
+    let bad = [&b"GET /\xff"[..], b"a\0b"];
+    let text = [ATTACK.as_bytes(), bad[0], DATED.as_bytes(), bad[1], br#"{"log":"x"}"#].join(&b'\n');
+    for data in [text.clone(), gzip(&text, 1)] {
+        let decoded = decode(data);
+        assert_eq!(decoded.content.events.len(), 3);
+        assert_eq!(reasons(&decoded), ["the line is no text in UTF-8"; 2]);
+        assert_eq!(decoded.content.unreadable.iter().map(|part| &part.data[..]).collect::<Vec<_>>(), bad);
+        assert_eq!(archived(&decoded).lines().count(), 1 + 3 + 2, "the archive has them all");
+    }
+}
+
+#[test]
 fn what_is_no_text_is_archived_and_dead_lettered_as_it_is() {
     for data in [&b"\xff\xfe\x00"[..], b"a\0b", &zstd(b"\xff"), &gzip(b"\xff", 1), &gzip(b"\x00", 1)] {
         let decoded = decode(data);

@@ -151,17 +151,18 @@ impl Decoder {
             let mut reader = Reader::new(self, &sequence, arrival, part, &mut content);
             let read = piece(data, &mut room, &mut reader);
             reader.end(read.is_ok()).into_iter().for_each(|kind| self.count(kind));
-            if read.is_err() {
+            if read.as_ref().map_or(true, |lines| !lines.is_empty()) {
                 self.count(Kind::Unreadable);
             }
             read
         };
+        let aside = |line, part| Unreadable { data: line, reason: "the line is no text in UTF-8".to_owned(), part };
         let mut unreadable = Vec::new();
         match (part.is_none() && kpl::is_aggregate(&data)).then(|| kpl::records(&data, LINES_MAX)) {
-            None => {
-                let unread = |reason| Unreadable { data: data.clone(), reason, part };
-                unreadable.extend(read(&data, part).err().map(unread));
-            }
+            None => match read(&data, part) {
+                Ok(lines) => unreadable.extend(lines.into_iter().map(|line| aside(line, part))),
+                Err(reason) => unreadable.push(Unreadable { data: data.clone(), reason, part }),
+            },
             Some(Ok(Parts { records, rest })) => {
                 let behind = records.len();
                 for (at, record) in records.into_iter().enumerate() {
@@ -169,9 +170,13 @@ impl Decoder {
                         Ok(part) => (part, read(part, Some(at))),
                         Err(bytes) => (bytes, Err("it has no data".to_owned())),
                     };
-                    if let Err(reason) = opened {
-                        let reason = format!("record {} of the aggregate: {reason}", at + 1);
-                        unreadable.push(Unreadable { data: data.slice_ref(bytes), reason, part: Some(at) });
+                    let part = Some(at);
+                    match opened {
+                        Ok(lines) => unreadable.extend(lines.into_iter().map(|line| aside(line, part))),
+                        Err(reason) => {
+                            let reason = format!("record {} of the aggregate: {reason}", at + 1);
+                            unreadable.push(Unreadable { data: data.slice_ref(bytes), reason, part });
+                        }
                     }
                 }
                 if let Some((bytes, error)) = rest {
@@ -207,8 +212,9 @@ impl Decoder {
     }
 }
 
-/// Opens what is no aggregate. What it unpacks to is taken off `room`.
-fn piece(data: &[u8], room: &mut usize, reader: &mut Reader<'_>) -> Result<(), String> {
+/// Opens what is no aggregate. What it unpacks to is taken off `room`. Returns the lines of a text that
+/// are none.
+fn piece(data: &[u8], room: &mut usize, reader: &mut Reader<'_>) -> Result<Vec<Bytes>, String> {
     let text = match Packing::of(data) {
         Some(packing) => {
             let text = packing.unpack(data, *room).map_err(|error| reason(&error))?;
@@ -220,12 +226,30 @@ fn piece(data: &[u8], room: &mut usize, reader: &mut Reader<'_>) -> Result<(), S
     if frame::is_frame(&text) {
         let (_, events) = frame::read(&text).map_err(|error| reason(&error))?;
         reader.frame(events);
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let is_text = |text: &&str| !text.contains('\0');
-    let text = std::str::from_utf8(&text).ok().filter(is_text);
-    let text = text.ok_or("the record is no frame, no KPL aggregate and no text in UTF-8, packed or not")?;
-    reader.text(text).map_err(|error| error.to_string())
+    let (text, aside) = match std::str::from_utf8(&text) {
+        Ok(text) if !text.contains('\0') => (Cow::Borrowed(text), Vec::new()),
+        _ => split(&text).ok_or("the record is no frame, no KPL aggregate and no text in UTF-8, packed or not")?,
+    };
+    reader.text(&text).map_err(|error| error.to_string())?;
+    Ok(aside)
+}
+
+/// The lines of a text, and those among them that are none, where most are. What a server logs may
+/// hold any bytes that a client sends, and must not cost the lines beside it.
+fn split(text: &[u8]) -> Option<(Cow<'static, str>, Vec<Bytes>)> {
+    let (mut good, mut aside) = (String::new(), Vec::new());
+    for line in text.split(|byte| *byte == b'\n') {
+        match std::str::from_utf8(line) {
+            Ok(line) if !line.contains('\0') => {
+                good.push_str(line);
+                good.push('\n');
+            }
+            _ => aside.push(Bytes::copy_from_slice(line)),
+        }
+    }
+    (good.trim().len() > text.len() / 2).then_some((Cow::Owned(good), aside))
 }
 
 /// An error and its causes on one line.

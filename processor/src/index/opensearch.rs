@@ -223,7 +223,11 @@ impl Index for OpenSearch {
         let answer = self.send(Method::POST, &self.bulk, BULK, body).await?;
         let status = answer.status();
         let text = answer.bytes().await.map_err(transient)?;
-        if status.is_success() { read(&text, items.iter().map(|item| item.document.id)) } else { Err(refused(status, &text)) }
+        if status.is_success() {
+            read(&text, items.iter().map(|item| item.document.id))
+        } else {
+            Err(refused(status, &text))
+        }
     }
 
     /// Nothing to do: a document is in the domain's translog before it is answered, and
@@ -512,7 +516,8 @@ mod tests {
     /// The verdict on one item, answered as OpenSearch does.
     fn answered(status: u16, kind: &str, reason: &str) -> Result<Verdict, IndexError> {
         let error = if kind.is_empty() { "" } else { &format!(r#","error":{{"type":"{kind}","reason":"{reason}"}}"#) };
-        let answer = format!(r#"{{"took":3,"errors":true,"items":[{{"create":{{"_id":"{ID}","status":{status}{error}}}}}]}}"#);
+        let answer =
+            format!(r#"{{"took":3,"errors":true,"items":[{{"create":{{"_id":"{ID}","status":{status}{error}}}}}]}}"#);
         read(answer.as_bytes(), [ID].into_iter()).map(|mut verdicts| verdicts.remove(0))
     }
 

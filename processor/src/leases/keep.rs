@@ -224,7 +224,8 @@ mod tests {
         let (moved, cursors) = watch::channel(Cursors::of(&lease));
         let lost = CancellationToken::new();
         let meter = Arc::<Meter>::default();
-        let keeper = Keeper { leases: leases.clone(), lease, failover: FAILOVER, lost: lost.clone(), meter: meter.clone() };
+        let keeper =
+            Keeper { leases: leases.clone(), lease, failover: FAILOVER, lost: lost.clone(), meter: meter.clone() };
         Rig { leases, moved, lost, meter, keeper: tokio::spawn(keeper.run(cursors)) }
     }
 
