@@ -65,11 +65,27 @@ pub fn domain(config: &SdkConfig, Search { url, auth, ca_file }: &Search) -> any
         Auth::SigV4 => {
             let region = config.region().context("no AWS region is known: set AWS_REGION")?;
             let credentials = config.credentials_provider().context("no AWS credentials are known")?;
-            let service = if url.contains(".aoss.") { "aoss" } else { "es" };
-            opensearch::Auth::SigV4(Signer::new(region.as_ref(), service, credentials))
+            opensearch::Auth::SigV4(Signer::new(region.as_ref(), service(url), credentials))
         }
     };
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()));
     let authorities = ca_file.as_ref().map(read).transpose()?.unwrap_or_default();
     Ok(OpenSearch::trusting(url, auth, &authorities)?)
+}
+
+/// What a signature for this address is for: a serverless collection, or a domain.
+fn service(url: &str) -> &'static str {
+    if url.contains(".aoss.amazonaws.") { "aoss" } else { "es" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serverless_collection_is_signed_for_as_what_it_is() {
+        assert_eq!(service("https://abc123.eu-central-1.aoss.amazonaws.com"), "aoss");
+        assert_eq!(service("https://search-logs.eu-central-1.es.amazonaws.com"), "es");
+        assert_eq!(service("https://vpc-aoss.eu-central-1.es.amazonaws.com"), "es");
+    }
 }
