@@ -314,11 +314,16 @@ mod tests {
 
     /// Answers from a script; notes what it was asked, and after how many milliseconds.
     #[derive(Debug, Clone)]
-    struct Scripted(Arc<Mutex<(VecDeque<String>, Vec<(u128, String)>)>>, Instant);
+    struct Scripted {
+        begin: Instant,
+        answers: Arc<Mutex<VecDeque<String>>>,
+        asked: Arc<Mutex<Vec<(u128, String)>>>,
+    }
 
     impl Scripted {
         fn new(answers: impl IntoIterator<Item = String>) -> Scripted {
-            Scripted(Arc::new(Mutex::new((answers.into_iter().collect(), Vec::new()))), Instant::now())
+            let answers = Arc::new(Mutex::new(answers.into_iter().collect()));
+            Scripted { begin: Instant::now(), answers, asked: Arc::default() }
         }
 
         fn feed(&self) -> KinesisFeed {
@@ -333,16 +338,15 @@ mod tests {
         }
 
         fn asked(&self) -> Vec<(u128, String)> {
-            self.0.lock().unwrap().1.clone()
+            self.asked.lock().unwrap().clone()
         }
     }
 
     impl HttpConnector for Scripted {
         fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-            let (answers, asked) = &mut *self.0.lock().unwrap();
             let body = String::from_utf8(request.body().bytes().unwrap().to_vec()).unwrap();
-            asked.push((self.1.elapsed().as_millis(), body));
-            let answer = answers.pop_front().expect("the script has an answer");
+            self.asked.lock().unwrap().push((self.begin.elapsed().as_millis(), body));
+            let answer = self.answers.lock().unwrap().pop_front().expect("the script has an answer");
             HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), answer.into())))
         }
     }
