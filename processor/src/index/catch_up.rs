@@ -68,7 +68,9 @@ impl CatchUp {
         if indexed == before {
             let (shard, sequence) = (&self.chain.shard, &tail.sequence);
             let is_past = self.since.zip(tail.arrival).is_some_and(|(since, arrival)| arrival < since);
-            if !is_past {
+            if is_past {
+                tracing::info!(shard, %sequence, "all that is archived arrived before the time from which on to index");
+            } else {
                 // Waiting would not bring them back.
                 tracing::error!(shard, %sequence, "objects of the archive are gone before they were indexed; `verify` says which");
             }

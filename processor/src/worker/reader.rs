@@ -1,6 +1,6 @@
 //! Records of one shard, to the archive and, as long as it keeps up, to the index.
 
-use super::Worker;
+use super::{Shared, Worker};
 use crate::budget::{Held, Room, size};
 use crate::index::follow::ToIndex;
 use crate::receive::{FeedError, Next, Page, Pages, Record, SequenceNumber, Shard, Start};
@@ -111,22 +111,12 @@ impl<'w> Reader<'w> {
         if !for_archive && !for_index {
             return true;
         }
-        let (meter, budget) = (&self.worker.services.meter, &self.worker.shared.budget);
-        let mut room = self.room(budget.room_for(&record)).await;
+        let room = self.room(self.worker.shared.budget.room_for(&record)).await;
         if for_archive {
-            meter.record(&self.worker.shard, &record);
+            self.worker.services.meter.record(&self.worker.shard, &record);
             self.read_to = Some(record.sequence.clone());
         }
-        let mut opened = self.worker.decoder.decode(record.clone());
-        if !budget.grow(&mut room, &opened) {
-            // Who waits holds no room, as two that did could wait for each other; nor what it has
-            // opened, for which there is none.
-            let bytes = size(&opened);
-            drop((opened, room));
-            room = self.room(budget.room(bytes)).await;
-            opened = self.worker.decoder.decode(record);
-        }
-        let held = Held::new(opened, room);
+        let held = self.open(record, room).await;
         if for_archive && self.archive.send(held.clone()).await.is_err() {
             return false;
         }
@@ -134,6 +124,21 @@ impl<'w> Reader<'w> {
             self.give_to_index(held).await;
         }
         true
+    }
+
+    /// Opens a record. One that takes more than it told is opened again when there is room for it:
+    /// who waits holds neither room, as two that did could wait for each other, nor what it has
+    /// opened.
+    async fn open(&mut self, record: Record, mut room: Room) -> Held {
+        let Worker { shared: Shared { budget, .. }, decoder, .. } = self.worker;
+        let opened = decoder.decode(record.clone());
+        if budget.grow(&mut room, &opened) {
+            return Held::new(opened, room);
+        }
+        let bytes = size(&opened);
+        drop((opened, room));
+        let room = self.room(budget.room(bytes)).await;
+        Held::new(decoder.decode(record), room)
     }
 
     /// Waits for room. An index that holds what there is, and does not move, is given up.
