@@ -29,10 +29,10 @@ const EX_IOERR: u8 = 74;
 const EX_TEMPFAIL: u8 = 75;
 const EX_CONFIG: u8 = 78;
 
-/// How long open windows and documents may take after SIGTERM. Fargate's own default
-/// is 30 s and its limit 120 s.
+/// How long it may take to end after SIGTERM: open windows, documents, and the leases that are given back,
+/// each as long as the worker allows. Fargate's own default is 30 s and its limit 120 s.
 #[cfg(feature = "aws")]
-const GRACE: std::time::Duration = std::time::Duration::from_secs(25);
+const GRACE: std::time::Duration = std::time::Duration::from_secs(28);
 
 const EXAMPLES: &str = "\
 Examples:
