@@ -83,8 +83,8 @@ pub struct Follower {
     pub joins: mpsc::Sender<ToIndex>,
     /// Cancelled when nothing more will be read or archived.
     pub over: CancellationToken,
-    /// How long records may wait after that. Then they are dropped, and indexed from the archive:
-    /// nobody else gives them up once their reader is gone, and other shards need their room.
+    /// How long records may wait after that while other shards need their room. Then they are
+    /// dropped, and indexed from the archive: nobody else gives them up once their reader is gone.
     pub patience: Duration,
 }
 
@@ -115,7 +115,12 @@ impl Follower {
         let follow = self.catch_up.bulker.run(records, |done| note(&indexed, done, told));
         let late = async {
             self.over.cancelled().await;
-            tokio::time::sleep(self.patience).await;
+            loop {
+                tokio::time::sleep(self.patience).await;
+                if self.catch_up.budget.is_short() {
+                    return;
+                }
+            }
         };
         let ended = tokio::select! {
             ended = follow => Some(ended),

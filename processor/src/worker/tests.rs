@@ -464,6 +464,21 @@ async fn who_is_told_to_stop_waits_neither_for_an_archive_nor_for_a_stream_that_
     assert_eq!(rig.row().checkpoint, rig.stream.last().unwrap(), "the children have no rows yet");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_ends_sends_nothing_again_to_an_index_that_is_slow_if_nobody_needs_its_room() {
+    let rig = Rig::new();
+    rig.hang(true);
+    let running = rig.start();
+    rig.put(1).await;
+    *rig.stream.is_closed.lock().unwrap() = true;
+    rig.until("the index is asked", |rig| rig.index.asked.load(Ordering::Relaxed) > 0).await;
+    tokio::time::sleep(rig.settings.index_patience * 6).await;
+    rig.hang(false);
+    assert_eq!(running.await.unwrap(), Outcome::ShardEnd);
+    assert_eq!((rig.index.asked.load(Ordering::Relaxed), rig.meter.known()), (1, 0));
+    assert_eq!(rig.index.index.contents().len(), documents());
+}
+
 /// A record of `lines` lines of 300 bytes, which tells that it holds nothing: the last member of
 /// gzip tells its own length alone.
 fn untrue(at: usize, lines: usize) -> Vec<u8> {
