@@ -6,7 +6,7 @@ use crate::index::Verdict;
 use crate::index::ledger::Done;
 use crate::lag::ShardLag;
 use crate::receive::{Record, SequenceNumber};
-use event::Millis;
+use event::{Document, Millis};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -19,6 +19,7 @@ pub struct Meter {
     bytes: AtomicU64,
     created: AtomicU64,
     known: AtomicU64,
+    known_lines: AtomicU64,
     dead: [AtomicU64; Class::ALL.len()],
     kinds: [AtomicU64; Kind::ALL.len()],
     shards: Mutex<BTreeMap<String, ShardLag>>,
@@ -301,9 +302,13 @@ impl Meter {
         self.kinds[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn indexed(&self, created: bool) {
+    /// The index has taken a document, or had it already.
+    pub(crate) fn indexed(&self, document: &Document, created: bool) {
         let counter = if created { &self.created } else { &self.known };
         counter.fetch_add(1, Ordering::Relaxed);
+        if !created && document.revision.is_none() {
+            self.known_lines.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn dead(&self, class: Class, letters: u64) {
@@ -433,9 +438,15 @@ impl Meter {
         self.created.load(Ordering::Relaxed)
     }
 
-    /// Documents that the index had already: lines that were read or sent twice.
+    /// Documents that the index had already: lines that were read or sent twice, and revisions of
+    /// incidents that came behind higher ones.
     pub fn known(&self) -> u64 {
         self.known.load(Ordering::Relaxed)
+    }
+
+    /// The lines among them.
+    pub fn known_lines(&self) -> u64 {
+        self.known_lines.load(Ordering::Relaxed)
     }
 
     /// Dead letters written.

@@ -108,7 +108,7 @@ pub fn of(index: &LocalIndex, files: &[FileSettings], status: &Status, took: Dur
             examples: examples.iter().map(|event| odd_line(event.get())).collect(),
         },
         new_lines: status.agent.lines(),
-        known_lines: status.processor.known(),
+        known_lines: status.processor.known_lines(),
         dead_letters: status.processor.dead_letters() + status.agent.dead(),
         archive: status.archive.clone(),
         index: status.index.clone(),

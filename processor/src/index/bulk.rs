@@ -229,7 +229,7 @@ impl Bulker {
         for (item, verdict) in items.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Done { created } => {
-                    self.meter.indexed(created);
+                    self.meter.indexed(&item.document, created);
                     working.insert(item.index);
                 }
                 Verdict::Retry(_) => sorted.later.push(item),
