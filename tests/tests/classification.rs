@@ -4,7 +4,7 @@
 use event::{Classifier, Format};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Lines, hits, and hits of the right category, by class or by category of payload lines.
 fn tally() -> BTreeMap<String, [u32; 3]> {
@@ -64,21 +64,14 @@ const FLOORS: [(&str, f64); 9] = [
 
 #[test]
 fn payloads_of_public_sets_are_found_and_their_harmless_ones_left_alone() {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/public");
-    let log = fs::read(data.join("access.log")).expect("the extract is there");
-    let labels = fs::read_to_string(data.join("labels.tsv")).expect("its labels are there");
     let classifier = Classifier::embedded();
-    let mut tally: BTreeMap<&str, [u32; 2]> = BTreeMap::new();
-    for (line, label) in log.split(|byte| *byte == b'\n').zip(labels.lines().skip(1)) {
-        let label: Vec<_> = label.split('\t').collect();
+    let mut tally = tally("public", &classifier, |label| {
         let [_, _, class, category] = label[..] else { panic!("{label:?} has four fields") };
-        let entry = tally.entry(if class == "benign" { class } else { category }).or_default();
-        *entry = [entry[0] + 1, entry[1] + u32::from(is_found(&classifier, line))];
-    }
-    let sentences = fs::read_to_string(data.join("sentences.txt")).expect("the sentences are there");
+        if class == "benign" { class } else { category }
+    });
+    let sentences = fs::read_to_string(data("public").join("sentences.txt")).expect("the sentences are there");
     for sentence in sentences.lines() {
-        let entry = tally.entry("benign").or_default();
-        *entry = [entry[0] + 1, entry[1] + u32::from(is_found(&classifier, &search_for(sentence)))];
+        count(&mut tally, "benign", is_found(&classifier, &search_for(sentence)));
     }
     let share = |key: &str| f64::from(tally[key][1]) / f64::from(tally[key][0]);
     for (key, floor) in FLOORS {
@@ -86,6 +79,30 @@ fn payloads_of_public_sets_are_found_and_their_harmless_ones_left_alone() {
     }
     assert!(tally["benign"][0] > 1_000, "{:?}", tally["benign"]);
     assert!(share("benign") <= 0.005, "{:?}", tally["benign"]);
+}
+
+fn data(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(folder)
+}
+
+/// Lines, and those that are found, by what their label says that they are.
+type Tally = BTreeMap<String, [u32; 2]>;
+
+fn count(tally: &mut Tally, of: &str, is_found: bool) {
+    let entry = tally.entry(of.to_owned()).or_default();
+    *entry = [entry[0] + 1, entry[1] + u32::from(is_found)];
+}
+
+/// What is found in the log of a folder, whose lines `of` tells apart by their labels.
+fn tally(folder: &str, classifier: &Classifier, of: impl for<'l> Fn(&[&'l str]) -> &'l str) -> Tally {
+    let log = fs::read(data(folder).join("access.log")).expect("the extract is there");
+    let labels = fs::read_to_string(data(folder).join("labels.tsv")).expect("its labels are there");
+    let mut tally = Tally::new();
+    for (line, label) in log.split(|byte| *byte == b'\n').zip(labels.lines().skip(1)) {
+        let label: Vec<_> = label.split('\t').collect();
+        count(&mut tally, of(&label), is_found(classifier, line));
+    }
+    tally
 }
 
 fn is_found(classifier: &Classifier, line: &[u8]) -> bool {
@@ -111,17 +128,10 @@ const CRS_FLOORS: [(&str, f64); 6] =
 
 #[test]
 fn payloads_of_the_tests_of_owasp_crs_are_found() {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/crs");
-    let log = fs::read(data.join("access.log")).expect("the extract is there");
-    let labels = fs::read_to_string(data.join("labels.tsv")).expect("its labels are there");
-    let classifier = Classifier::embedded();
-    let mut tally: BTreeMap<&str, [u32; 2]> = BTreeMap::new();
-    for (line, label) in log.split(|byte| *byte == b'\n').zip(labels.lines().skip(1)) {
-        let label: Vec<_> = label.split('\t').collect();
+    let tally = tally("crs", &Classifier::embedded(), |label| {
         let [_, category, _] = label[..] else { panic!("{label:?} has three fields") };
-        let entry = tally.entry(category).or_default();
-        *entry = [entry[0] + 1, entry[1] + u32::from(is_found(&classifier, line))];
-    }
+        category
+    });
     for (category, floor) in CRS_FLOORS {
         let [lines, found] = tally[category];
         assert!(f64::from(found) >= floor * f64::from(lines), "{category}: {found} of {lines}");
