@@ -120,8 +120,14 @@ impl Incidents {
 
     /// Counts a request of `client` that holds nothing. False if no incident of it is open.
     pub fn count(&mut self, client: IpAddr) -> bool {
-        let open = self.open.get_mut(&Actor::Address(client));
-        open.map(|open| open.incident.requests += 1).is_some()
+        self.of(client).map(|open| open.incident.requests += 1).is_some()
+    }
+
+    /// The open incident of an address; else that of its network.
+    fn of(&mut self, client: IpAddr) -> Option<&mut Open> {
+        let (own, network) = (Actor::Address(client), Actor::Network(network(client).0));
+        let actor = if self.open.contains_key(&own) { own } else { network };
+        self.open.get_mut(&actor)
     }
 
     /// Adds what was found to its actor's incident. Returns the incident's id, and the
@@ -149,7 +155,7 @@ impl Incidents {
         at: Millis,
         outcome: &(Outcome, String),
     ) -> Option<(EventId, Option<Incident>)> {
-        let open = self.open.get_mut(&Actor::Address(client))?;
+        let open = self.of(client)?;
         let is_new = open.judge(outcome, at);
         Some((open.incident.id, open.tell(is_new)))
     }
@@ -169,8 +175,12 @@ impl Incidents {
 
     /// Takes note that a revision has been told of, by this engine before it was set back.
     pub fn was_told(&mut self, incident: &Incident) {
-        let told = self.open.values_mut().find(|open| open.incident.actor == incident.actor);
-        if let Some(open) = told.filter(|open| open.incident.revision <= incident.revision) {
+        let of_it = |open: &&Open| open.incident.actor == incident.actor && open.incident.revision <= incident.revision;
+        let Some(actor) = self.open.values().find(of_it).map(|open| open.actor) else { return };
+        if incident.is_over {
+            self.open.remove(&actor);
+            self.keep(incident.clone());
+        } else if let Some(open) = self.open.get_mut(&actor) {
             (open.incident.id, open.incident.revision) = (incident.id, incident.revision);
         }
     }
@@ -182,11 +192,15 @@ impl Incidents {
         }
         incident.revision += 1;
         incident.is_over = true;
+        self.keep(incident.clone());
+        Some(incident)
+    }
+
+    fn keep(&mut self, ended: Incident) {
         if self.ended.len() >= ENDED_MAX {
             self.ended.pop_front();
         }
-        self.ended.push_back(incident.clone());
-        Some(incident)
+        self.ended.push_back(ended);
     }
 
     fn actor(&self, sighting: &Sighting<'_>) -> Actor {

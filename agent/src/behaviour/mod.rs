@@ -267,8 +267,9 @@ impl Engine {
         if is_vain && client.is_ipv4() {
             let (first, _) = network(client);
             let scan = self.state.scans.entry(self.key.hash(&of_source(first)), Scan::default);
-            found.extend(scan.miss_of_network(request, self.key.hash(&octets(client)), seen.at));
-            is_of_network = !found.is_empty();
+            let of_network = scan.miss_of_network(request, self.key.hash(&octets(client)), seen.at);
+            is_of_network = of_network.is_some();
+            found.extend(of_network);
         }
         // Users of one network log in, too, but from a page of the site, or with an application
         // that says so.
@@ -321,8 +322,7 @@ impl Engine {
             None if line.is_empty() => self.of_behaviour(request, &found),
             None => self.outcome(seen.at, client, access, request, line),
         };
-        let tells = !line.is_empty() || found.iter().any(|found| found.success.is_some());
-        let told = Told { outcome: tells.then(|| outcome.clone()), ..Told::default() };
+        let told = Told { outcome: Some(outcome.clone()), ..Told::default() };
         if found.is_empty() && self.is_at_home(client, request, line, seen.at) {
             return told;
         }
@@ -349,13 +349,17 @@ impl Engine {
 
     /// What becomes of behaviour is not known unless it shows; what was refused was.
     fn of_behaviour(&self, request: &Request<'_>, found: &[Found]) -> (Outcome, String) {
-        let is_scan = found.iter().all(|found| found.kind == Kind::Scan);
-        match request.status {
-            403 | 406 | 429 => (Outcome::Blocked, "the server refused it".to_owned()),
-            _ if is_scan => (Outcome::Failed, "what was asked for is not there".to_owned()),
-            401 => (Outcome::Failed, "the password was not taken".to_owned()),
-            _ => (Outcome::Unknown, "right and wrong are answered alike so far".to_owned()),
-        }
+        let is_all = |kind: Kind| found.iter().all(|found| found.kind == kind);
+        let (outcome, why) = match request.status {
+            403 | 406 | 429 => (Outcome::Blocked, "the server refused it"),
+            _ if is_all(Kind::Scan) => (Outcome::Failed, "what was asked for is not there"),
+            401 if is_all(Kind::Logins) => (Outcome::Failed, "the password was not taken"),
+            401 => (Outcome::Blocked, "the server wants to know first who asks"),
+            _ if is_all(Kind::Logins) => (Outcome::Unknown, "right and wrong are answered alike so far"),
+            404 | 410 => (Outcome::Failed, "what was asked for is not there"),
+            _ => (Outcome::Unknown, "its answer does not show what came of it"),
+        };
+        (outcome, why.to_owned())
     }
 
     /// Whether the attack in this line worked: by what its status says, unless more is known.
@@ -372,6 +376,8 @@ impl Engine {
         let has = |category: Category| found.iter().any(|(known, _)| *known == category);
         let complaint = self.state.complaints.iter().rev().find(|half| {
             half.client == client
+                // What was answered well was not refused: that was another request.
+                && (half.outcome != Outcome::Blocked || request.status >= 400)
                 && half.at.abs_diff(at) <= JOIN_WINDOW.unsigned_abs()
                 && (half.categories.is_empty() || half.categories.iter().any(|category| has(*category)))
         });

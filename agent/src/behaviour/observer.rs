@@ -43,16 +43,32 @@ const LEVEL: u8 = 1;
 /// Lives of which is known how far they were seen.
 const LIVES_MAX: usize = 1_024;
 
+/// How long a file counts as one that is still being read.
+const STILL_READ: Duration = Duration::from_secs(10);
+
+/// The time of a file's last line that tells one, and when that was seen.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    last: Millis,
+    seen: Instant,
+}
+
+impl Clock {
+    /// What time it is by this file: it goes on from its last line.
+    fn at(&self, now: Instant) -> Millis {
+        self.last.saturating_add(now.saturating_duration_since(self.seen).as_millis() as Millis)
+    }
+}
+
 /// An engine, and what time it is for it.
 #[derive(Debug)]
 pub struct Observer {
     engine: Engine,
     /// Where the lines end that were seen of a life.
     seen_to: BTreeMap<LifeId, u64>,
-    /// The time of the last line that tells one.
-    last: Option<Millis>,
-    /// When that was seen.
-    seen: Instant,
+    clocks: BTreeMap<LifeId, Clock>,
+    /// That of the last line of all.
+    last: Option<Clock>,
     caught_up: Instant,
 }
 
@@ -60,7 +76,7 @@ impl Observer {
     /// An observer that has seen nothing.
     pub fn new(host: &str, limits: Limits, now: Instant) -> Observer {
         let engine = Engine::new(host, limits);
-        Observer { engine, seen_to: BTreeMap::new(), last: None, seen: now, caught_up: now }
+        Observer { engine, seen_to: BTreeMap::new(), clocks: BTreeMap::new(), last: None, caught_up: now }
     }
 
     /// Goes on from a state that was [saved](Observer::save) and the frames written since. A
@@ -71,6 +87,7 @@ impl Observer {
             match serde_json::from_reader(GzDecoder::new(state)) {
                 Ok(Kept { mut engine, seen_to, last }) => {
                     engine.limit(limits);
+                    let last = last.map(|last| Clock { last, seen: now });
                     (observer.engine, observer.seen_to, observer.last) = (engine, seen_to, last);
                 }
                 Err(cause) => tracing::warn!(%cause, "what was known of behaviour cannot be read; it is learned anew"),
@@ -111,7 +128,12 @@ impl Observer {
             return Told::default();
         }
         if let Some(time) = shown.time() {
-            (self.last, self.seen) = (Some(time.at), Instant::now());
+            let clock = Clock { last: time.at, seen: Instant::now() };
+            self.last = Some(clock);
+            self.clocks.insert(place.life, clock);
+            if self.clocks.len() > LIVES_MAX {
+                self.clocks.retain(|_, other| clock.seen.duration_since(other.seen) <= STILL_READ);
+            }
         }
         let line = match shown {
             Parsed::Access(access) => match client.or_else(|| shown.client_ip()) {
@@ -122,7 +144,8 @@ impl Observer {
             Parsed::TailHeader(_) | Parsed::Odd(_) => return Told::default(),
         };
         // A line without a time was written behind the one before it.
-        let at = shown.time().map(|time| time.at).or(self.last).unwrap_or(read);
+        let before = || self.clocks.get(&place.life).or(self.last.as_ref()).map(|clock| clock.last);
+        let at = shown.time().map(|time| time.at).or_else(before).unwrap_or(read);
         self.engine.observe(&Seen { place, at, line })
     }
 
@@ -142,14 +165,21 @@ impl Observer {
     /// What there is to tell as time goes by: incidents that are over, and, once a minute,
     /// how the others stand. Between lines, time goes on from the last one's.
     pub fn pass(&mut self, now: Instant) -> Vec<Incident> {
-        let Some(last) = self.last else { return Vec::new() };
-        let since = now.saturating_duration_since(self.seen).as_millis() as Millis;
-        let mut told = self.engine.pass(last.saturating_add(since));
+        let Some(time) = self.time(now) else { return Vec::new() };
+        let mut told = self.engine.pass(time);
         if now.saturating_duration_since(self.caught_up) >= CATCH_UP {
             self.caught_up = now;
             told.extend(self.engine.catch_up());
         }
         told
+    }
+
+    /// What time it is. Of files that are being read the one that is behind says it: its lines are
+    /// still to come.
+    fn time(&self, now: Instant) -> Option<Millis> {
+        let is_read = |clock: &&Clock| now.saturating_duration_since(clock.seen) <= STILL_READ;
+        let behind = self.clocks.values().filter(is_read).map(|clock| clock.at(now)).min();
+        behind.or_else(|| self.last.map(|clock| clock.at(now)))
     }
 
     /// How all incidents stand, where that has not been told.
@@ -159,7 +189,7 @@ impl Observer {
 
     /// The state, for [`Observer::restore`].
     pub fn save(&self) -> Bytes {
-        let saved = Saved { engine: &self.engine, seen_to: &self.seen_to, last: self.last };
+        let saved = Saved { engine: &self.engine, seen_to: &self.seen_to, last: self.last.map(|clock| clock.last) };
         let text = serde_json::to_vec(&saved).expect("plain data turns into JSON");
         Bytes::from(gzip(&text, LEVEL))
     }
@@ -200,6 +230,22 @@ mod tests {
         see(&mut again, 2, 1_000);
         let incidents: Vec<_> = again.catch_up();
         assert_eq!(incidents[0].findings, 3, "{incidents:#?}");
+    }
+
+    #[test]
+    fn a_file_that_is_hours_ahead_of_another_one_ends_no_incident_of_it() {
+        let now = Instant::now();
+        let mut observer = Observer::new("h", Limits::default(), now);
+        see(&mut observer, 1, 0);
+        let ahead = br#"192.0.2.9 - - [16/Nov/2026:12:00:25 +0000] "GET / HTTP/1.1" 200 5 "-" "-""#;
+        let parsed = Format::Combined.parse(ahead);
+        let written = parsed.time().unwrap().written;
+        let place = Place { life: LifeId([2; 16]), offset: 0, length: ahead.len() as u64, written };
+        observer.see(place, &parsed, None, None, 0);
+        let is_over = |told: Vec<Incident>| told.iter().any(|one| one.is_over);
+        assert!(!is_over(observer.pass(Instant::now())));
+        // Nothing more comes of either: the time is that of the last line of all.
+        assert!(is_over(observer.pass(Instant::now() + Duration::from_secs(60))));
     }
 
     #[test]

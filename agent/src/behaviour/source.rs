@@ -24,6 +24,9 @@ const SCAN_WINDOW: Millis = 5 * MINUTE;
 /// Those of a scan that takes its time, within [`MEMORY`].
 const SLOW_SCAN_PATHS: u32 = 40;
 
+/// How long a scan may rest that goes on.
+const SCAN_REST: Millis = 30 * MINUTE;
+
 /// Those of a network whose addresses take turns, each of which asks for little else.
 const NETWORK_SCAN_PATHS: u32 = 30;
 const NETWORK_SCAN_PATHS_OF_ROBOTS: u32 = 100;
@@ -279,6 +282,9 @@ struct Flood {
 pub struct Scan {
     run: Run,
     paths: Different,
+    /// When the last one came.
+    #[serde(rename = "l", default, skip_serializing_if = "is_default")]
+    last: Millis,
     /// Requests of the same time that were no misses.
     #[serde(default, skip_serializing_if = "is_zero")]
     others: u32,
@@ -288,9 +294,13 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Forgets what is older than `window`.
+    /// Forgets what is older than `window`. A scan that was told of goes on while it does not rest.
     fn forget(scan: &mut Option<Box<Scan>>, at: Millis, window: Millis) {
-        if scan.as_ref().is_some_and(|scan| scan.run.is_over(at, window)) {
+        let is_over = |scan: &Scan| match scan.was_told() {
+            true => at.abs_diff(scan.last) > SCAN_REST.min(window).unsigned_abs(),
+            false => scan.run.is_over(at, window),
+        };
+        if scan.as_deref().is_some_and(is_over) {
             *scan = None;
         }
     }
@@ -298,11 +308,17 @@ impl Scan {
     fn miss(&mut self, path: u64, at: Millis) {
         self.run.note(at);
         self.paths.note(path);
+        self.last = at;
+    }
+
+    /// Whether it was told of as a scan, and not as a part of another one.
+    fn was_told(&self) -> bool {
+        self.run.written > 0
     }
 
     /// Whether it is a scan: of so many paths, and of little else.
     fn is_one(&self, paths: u32) -> bool {
-        self.run.is_told() || self.paths.count() >= paths && self.run.lines >= self.others
+        self.was_told() || self.paths.count() >= paths && self.run.lines >= self.others
     }
 
     /// Notes a path that one of a network's addresses missed.
@@ -470,8 +486,12 @@ impl Source {
             slow.run.told = slow.run.lines;
             return Some(scan.run.tell(Kind::Scan, |lines| asks_in_vain(lines, &format!(" in a row{guise}"))));
         }
-        let is_slow = !is_robot && slow.is_one(SLOW_SCAN_PATHS);
-        is_slow.then(|| slow.run.tell(Kind::Scan, |lines| asks_in_vain(lines, &format!(" within the hour{guise}"))))
+        if is_robot || !slow.is_one(SLOW_SCAN_PATHS) {
+            return None;
+        }
+        // Nor the other way round.
+        scan.run.told = scan.run.lines;
+        Some(slow.run.tell(Kind::Scan, |lines| asks_in_vain(lines, &format!(", slowly{guise}"))))
     }
 
     /// Whether a request asked in vain, as most of this source do.

@@ -186,12 +186,47 @@ fn a_scan_that_takes_its_time_is_a_scan() {
     host.sees_all(28 * 60, 60, (28..55).map(missing));
     let incident = host.the_incident();
     assert_eq!((incident.categories[&Category::Recon], incident.first_seen), (55, NOON));
-    assert!(incident.behaviour[0].contains("within the hour"), "{:?}", incident.behaviour);
-    // Those of a fast one are counted once.
+    assert!(incident.behaviour[0].contains(", slowly"), "{:?}", incident.behaviour);
+    // Lines of both kinds are counted once, and it is one scan for as long as it goes on.
     let mut host = Host::new();
+    host.sees_all(0, 1, (0..600).map(missing));
+    assert_eq!(host.the_incident().categories[&Category::Recon], 600);
+    host.sees_all(1_200, 60, (600..900).map(missing));
+    let incident = host.the_incident();
+    assert_eq!((incident.categories[&Category::Recon], incident.findings), (900, 900));
+    let mut host = Host::new();
+    host.sees_all(0, 60, (0..300).map(missing));
+    host.sees_all(300 * 60, 1, (300..400).map(missing));
+    assert_eq!(host.the_incident().categories[&Category::Recon], 400);
+}
+
+#[test]
+fn one_request_that_is_forged_does_not_make_its_network_the_actor() {
+    let mut host = Host::new();
+    let forged = Line { status: 404, referer: "https://evil.example/x", ..get(ACTOR, "/page/0") };
+    (0..20).for_each(|n| _ = host.sees(n, &Line { referer: "https://h.lab/", ..get("192.0.2.9", "/page/0") }));
+    host.sees(30, &Line { target: "/delete?id=1".into(), ..forged });
+    assert!(host.incidents().iter().all(|incident| !incident.actor.contains('/')), "{:#?}", host.incidents());
+}
+
+#[test]
+fn what_the_error_log_tells_of_a_networks_address_is_its_networks() {
+    let mut host = Host::new();
+    let missing = |n: i64| Line { status: 404, ..get(&format!("192.0.2.{}", n % 5), format!("/x{n}")) };
     host.sees_all(0, 1, (0..60).map(missing));
-    host.sees_all(600, 60, (60..70).map(missing));
-    assert_eq!(host.the_incident().categories[&Category::Recon], 70);
+    host.sees(60, &get("192.0.2.1", "/x1?id=1%27+union+select+1,2--+-"));
+    host.reads(60, Some("192.0.2.1"), "PHP Fatal error:  Uncaught mysqli_sql_exception: XPATH syntax error: '~x'");
+    let incident = host.the_incident();
+    assert_eq!((incident.actor.as_str(), incident.outcome), ("192.0.2.0/24", Outcome::LikelySucceeded));
+}
+
+#[test]
+fn a_refusal_in_the_error_log_says_nothing_of_a_request_that_was_answered() {
+    let mut host = Host::new();
+    host.reads(0, Some(ACTOR), "AH01630: client denied by server configuration: /var/www/html/.htaccess");
+    host.sees(0, &Line { status: 403, ..get(ACTOR, "/.htaccess") });
+    let told = host.sees(1, &get(ACTOR, "/phpinfo.php")).clone();
+    assert_ne!(told.outcome.map(|(outcome, _)| outcome), Some(Outcome::Blocked));
 }
 
 #[test]

@@ -453,6 +453,26 @@ counter_examples = ["/reports/../run?query=1' union select 1,2 from users--+", "
     }
 
     #[test]
+    fn a_rule_about_names_of_parameters_finds_short_ones() {
+        let debug = r#"
+[[rule]]
+id = "shop-debug"
+category = "recon"
+about = "Nobody but us debugs."
+confidence = "medium"
+severity = "low"
+score = 60
+where = ["url.query.key"]
+literals = ["debug"]
+examples = ["/?debug=1"]
+counter_examples = ["/?id=debug"]
+"#;
+        let (classifier, refused) = with(&[debug]);
+        assert_eq!(refused, [""; 0]);
+        assert_eq!(found(&classifier, "GET /?debug=1"), ["shop-debug"]);
+    }
+
+    #[test]
     fn what_cannot_be_read_as_toml_in_one_rule_spares_the_others() {
         let basket = VOUCHER.replace("cart", "basket").replace("shop-voucher", "shop-basket");
         let good = |file: &str| {

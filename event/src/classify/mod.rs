@@ -56,6 +56,9 @@ pub const ENOUGH: u8 = 95;
 /// Findings that a verdict carries; the strongest are kept.
 pub const FINDINGS_MAX: usize = 8;
 
+/// Keys of letters and digits that are shorter hold no attack that rules about values, too, would find.
+const KEY_BYTES_PLAIN: usize = 12;
+
 /// How many fields there are; `Url` is the last.
 const FIELDS: usize = Field::Url as usize + 1;
 
@@ -71,6 +74,9 @@ pub struct Classifier {
     literals: Literals,
     /// The digits of the shortest number that a rule looks for.
     numbers_from: usize,
+    /// The length from which a key of letters and digits is looked at: that of the shortest one that a
+    /// rule about keys alone looks for.
+    keys_from: usize,
     /// For each field, the rules that look at it.
     of_field: [RuleSet; FIELDS],
     /// For each category, its rules.
@@ -194,7 +200,21 @@ impl Classifier {
         let numbers =
             rules.iter().flat_map(|rule| &rule.literals).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
         let numbers_from = numbers.map(String::len).min().unwrap_or(usize::MAX);
-        Classifier { ruleset, rules, literals, numbers_from, of_field, of_category, allows, known: Known::default() }
+        let of_keys = rules.iter().filter(|rule| rule.fields[..] == [Field::QueryKey]);
+        let plain_keys =
+            of_keys.flat_map(|rule| &rule.literals).filter(|text| text.bytes().all(|b| b.is_ascii_alphanumeric()));
+        let keys_from = plain_keys.map(String::len).min().unwrap_or(KEY_BYTES_PLAIN).min(KEY_BYTES_PLAIN);
+        Classifier {
+            ruleset,
+            rules,
+            literals,
+            numbers_from,
+            keys_from,
+            of_field,
+            of_category,
+            allows,
+            known: Known::default(),
+        }
     }
 
     /// Version of the rules, such as `2026.11.1`.
@@ -273,7 +293,7 @@ impl Classifier {
         match view.field {
             Field::Query => is_number(),
             Field::Referer => view.parameter.is_some() && is_number(),
-            Field::QueryKey => view.text.len() < 12 && view.text.iter().all(u8::is_ascii_alphanumeric),
+            Field::QueryKey => view.text.len() < self.keys_from && view.text.iter().all(u8::is_ascii_alphanumeric),
             _ => false,
         }
     }
