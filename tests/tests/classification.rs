@@ -65,7 +65,7 @@ const FLOORS: [(&str, f64); 9] = [
 #[test]
 fn payloads_of_public_sets_are_found_and_their_harmless_ones_left_alone() {
     let classifier = Classifier::embedded();
-    let mut tally = tally("public", &classifier, |label| {
+    let mut tally = found_in("public", &classifier, |label| {
         let [_, _, class, category] = label[..] else { panic!("{label:?} has four fields") };
         if class == "benign" { class } else { category }
     });
@@ -94,7 +94,7 @@ fn count(tally: &mut Tally, of: &str, is_found: bool) {
 }
 
 /// What is found in the log of a folder, whose lines `of` tells apart by their labels.
-fn tally(folder: &str, classifier: &Classifier, of: impl for<'l> Fn(&[&'l str]) -> &'l str) -> Tally {
+fn found_in(folder: &str, classifier: &Classifier, of: impl for<'l> Fn(&[&'l str]) -> &'l str) -> Tally {
     let log = fs::read(data(folder).join("access.log")).expect("the extract is there");
     let labels = fs::read_to_string(data(folder).join("labels.tsv")).expect("its labels are there");
     let mut tally = Tally::new();
@@ -128,7 +128,7 @@ const CRS_FLOORS: [(&str, f64); 6] =
 
 #[test]
 fn payloads_of_the_tests_of_owasp_crs_are_found() {
-    let tally = tally("crs", &Classifier::embedded(), |label| {
+    let tally = found_in("crs", &Classifier::embedded(), |label| {
         let [_, category, _] = label[..] else { panic!("{label:?} has three fields") };
         category
     });
