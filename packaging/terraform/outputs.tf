@@ -33,6 +33,11 @@ output "repository" {
   value       = aws_ecr_repository.processor.repository_url
 }
 
+output "processor_image_digest" {
+  description = "Digest of the image that is applied now, also where a release workflow applied it; null where none is."
+  value       = var.processor_image_digest
+}
+
 output "agent_policy" {
   description = "What a host of your own may: attach it to its role."
   value       = local.agent_policy
@@ -107,9 +112,13 @@ locals {
 
   what_setup_puts = "# Index templates, dashboards, monitors, and the processor's rights in the domain"
   push_image = var.processor_image_digest != null ? [] : [
-    "# The image: build and push it (from the top of the repository), then apply its digest, with the variables of before:",
-    "aws ecr get-login-password | skopeo login --username AWS --password-stdin ${split("/", aws_ecr_repository.processor.repository_url)[0]}",
-    "packaging/image/build VERSION out arm64=PROGRAM && packaging/image/build --push out ${aws_ecr_repository.processor.repository_url}:VERSION && terraform apply -var processor_image_digest=$(cat out/image.digest)",
+    "# The image: build and push it, then apply its digest, with the variables of before. It is kept in a file that later applies read: one without a digest would stop the processor.",
+    "top=$(git rev-parse --show-toplevel)",
+    "aws ecr get-login-password --region ${local.region} | skopeo login --username AWS --password-stdin ${split("/", aws_ecr_repository.processor.repository_url)[0]}",
+    # A line that ends with && goes on in the next one: what was not pushed is not applied.
+    "\"$top\"/packaging/image/build VERSION \"$top\"/out ${var.processor_arch == "ARM64" ? "arm64" : "amd64"}=PROGRAM &&",
+    "\"$top\"/packaging/image/build --push \"$top\"/out ${aws_ecr_repository.processor.repository_url}:VERSION &&",
+    "echo \"processor_image_digest = \\\"$(cat \"$top\"/out/image.digest)\\\"\" > image.auto.tfvars && terraform apply",
   ]
   # The task is the image's, so the image comes first.
   set_up_by_task = concat(

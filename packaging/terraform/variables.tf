@@ -439,7 +439,7 @@ variable "mariadb_image" {
 # ---- processor ------------------------------------------------------------------------------
 
 variable "processor_image_digest" {
-  description = "Digest of the processor's image in the repository of output `repository` (sha256:...). Without one the service runs no task. Only this variable decides which image runs: a release applies it."
+  description = "Digest of the processor's image in the repository of output `repository` (sha256:...). Without one the service runs no task, and an apply that leaves it out stops those that run: keep it in image.auto.tfvars. Only this variable decides which image runs: a release applies it."
   type        = string
   default     = null
   validation {

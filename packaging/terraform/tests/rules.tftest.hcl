@@ -183,6 +183,18 @@ run "defaults" {
     error_message = "a domain in the VPC is set up by a task: a laptop does not reach it"
   }
   assert {
+    condition = strcontains(output.next_commands, join("\n", [
+      "\"$top\"/packaging/image/build VERSION \"$top\"/out arm64=PROGRAM &&",
+      "\"$top\"/packaging/image/build --push \"$top\"/out 123456789012.dkr.ecr.eu-central-1.amazonaws.com/twosec-processor:VERSION &&",
+      "echo \"processor_image_digest = \\\"$(cat \"$top\"/out/image.digest)\\\"\" > image.auto.tfvars && terraform apply",
+    ])) && strcontains(output.next_commands, "\ntop=$(git rev-parse --show-toplevel)\n")
+    error_message = "the image is built and pushed from Terraform's folder, and its digest kept for later applies"
+  }
+  assert {
+    condition     = output.processor_image_digest == null
+    error_message = "no digest is applied"
+  }
+  assert {
     condition     = [for s in jsondecode(aws_opensearch_domain_policy.this.access_policies).Statement : s.Principal.AWS] == ["*"]
     error_message = "in the VPC nobody must sign who has a name and a password: security groups and the domain's own users decide"
   }
@@ -321,6 +333,10 @@ run "with_everything" {
   assert {
     condition     = alltrue([for bucket in aws_s3_bucket_server_side_encryption_configuration.this : one(one(bucket.rule).apply_server_side_encryption_by_default).sse_algorithm == "aws:kms"])
     error_message = "with a key of one's own, both buckets are encrypted with it"
+  }
+  assert {
+    condition     = output.processor_image_digest == var.processor_image_digest && !strcontains(output.next_commands, "image.auto.tfvars")
+    error_message = "what is applied now is put out, and nobody is told to apply it again"
   }
   assert {
     condition     = endswith(jsondecode(aws_ecs_task_definition.processor.container_definitions)[0].image, "@sha256:0000000000000000000000000000000000000000000000000000000000000000")

@@ -87,6 +87,11 @@ output "next_commands" {
   value = module.twosec.next_commands
 }
 
+# What is applied now. It belongs into image.auto.tfvars before you apply by hand.
+output "processor_image_digest" {
+  value = module.twosec.processor_image_digest
+}
+
 output "monthly_cost_usd" {
   value = module.twosec.monthly_cost_usd
 }
