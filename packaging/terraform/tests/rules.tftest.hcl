@@ -148,6 +148,12 @@ run "defaults" {
     condition     = toset(flatten([for s in jsondecode(aws_iam_role_policy.agent.policy).Statement : s.Action])) == toset(["kinesis:ListShards", "kinesis:PutRecords", "s3:GetObject"])
     error_message = "the agent writes one stream and fetches its package and databases"
   }
+  assert {
+    condition = one([for s in jsondecode(aws_iam_role_policy.agent.policy).Statement : s.Resource if s.Sid == "Install"]) == [
+      for folder in ["agent", "release"] : "arn:aws:s3:::twosec-artifacts-123456789012-eu-central-1/${folder}/*"
+    ]
+    error_message = "a host fetches what Terraform put there and what a release published, and nothing else"
+  }
 
   # ---- the domain's set-up, as a task
   assert {
