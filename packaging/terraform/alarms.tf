@@ -35,6 +35,15 @@ resource "aws_sns_topic_subscription" "mail" {
 
 locals {
   stream_dimensions = { StreamName = var.name }
+  # Kinesis tells how far behind a reader is by another metric when it subscribes than when it asks
+  # (Amazon Kinesis Data Streams, "Basic stream-level metrics").
+  lag = local.policy_values.consumer == "" ? {
+    metric     = "GetRecords.IteratorAgeMilliseconds"
+    dimensions = tomap(local.stream_dimensions)
+    } : {
+    metric     = "SubscribeToShardEvent.MillisBehindLatest"
+    dimensions = tomap(merge(local.stream_dimensions, { ConsumerName = local.policy_values.consumer }))
+  }
   domain_dimensions = { DomainName = var.name, ClientId = local.account }
   # A service without an image runs nothing, and nobody need be woken for that.
   runs = var.processor_image_digest != null && var.processor_count > 0
@@ -45,7 +54,7 @@ locals {
     {
       behind = {
         about      = "The processor is more than ${var.iterator_age_minutes} minutes behind the stream."
-        namespace  = "AWS/Kinesis", metric = "GetRecords.IteratorAgeMilliseconds", dimensions = local.stream_dimensions
+        namespace  = "AWS/Kinesis", metric = local.lag.metric, dimensions = local.lag.dimensions
         statistic  = "Maximum", period = 60, periods = 5, comparison = "GreaterThanThreshold", threshold = var.iterator_age_minutes * 60000
         if_missing = "notBreaching"
       }

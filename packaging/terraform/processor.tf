@@ -237,11 +237,14 @@ resource "aws_appautoscaling_policy" "behind" {
 
     customized_metric_specification {
       namespace   = "AWS/Kinesis"
-      metric_name = "GetRecords.IteratorAgeMilliseconds"
+      metric_name = local.lag.metric
       statistic   = "Maximum"
-      dimensions {
-        name  = "StreamName"
-        value = var.name
+      dynamic "dimensions" {
+        for_each = local.lag.dimensions
+        content {
+          name  = dimensions.key
+          value = dimensions.value
+        }
       }
     }
   }

@@ -489,7 +489,7 @@ variable "processor_count" {
 }
 
 variable "processor_count_max" {
-  description = "Tasks that autoscaling on the iterator age may start. null, the default, means no autoscaling. Tasks share shards by their number, so more tasks than shards help nobody. An apply sets the count back to processor_count."
+  description = "Tasks that autoscaling on how far they are behind may start. null, the default, means no autoscaling. Tasks share shards by their number, so more tasks than shards help nobody. An apply sets the count back to processor_count."
   type        = number
   default     = null
   validation {

@@ -369,6 +369,13 @@ run "with_everything" {
     error_message = "a key of one's own is used"
   }
   assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.this["behind"].metric_name == "GetRecords.IteratorAgeMilliseconds"
+      && one(one(aws_appautoscaling_policy.behind[0].target_tracking_scaling_policy_configuration).customized_metric_specification).metric_name == "GetRecords.IteratorAgeMilliseconds"
+    )
+    error_message = "without a consumer of its own the processor is watched by the age of what it gets"
+  }
+  assert {
     condition     = [for rule in aws_vpc_security_group_ingress_rule.dvwa : rule.cidr_ipv4] == ["198.51.100.7/32"]
     error_message = "DVWA is open to whom it was opened for"
   }
@@ -507,6 +514,28 @@ run "a_part_of_a_secret_is_handed_by_the_whole" {
       && one([for s in jsondecode(aws_iam_role_policy.execution.policy).Statement : s.Resource if s.Sid == "HandSecrets"]) == ["arn:aws:secretsmanager:eu-central-1:123456789012:secret:mask-AbCdEf"]
     )
     error_message = "ECS gets the secret and takes the part"
+  }
+}
+
+run "a_consumer_of_its_own_is_watched_by_its_own_metric" {
+  command = apply
+  variables {
+    processor_image_digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+    processor_count_max    = 2
+    processor_environment  = { TWOSEC_FAN_OUT_CONSUMER = "processor" }
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.this["behind"].metric_name == "SubscribeToShardEvent.MillisBehindLatest"
+      && aws_cloudwatch_metric_alarm.this["behind"].dimensions == tomap({ StreamName = "twosec", ConsumerName = "processor" })
+    )
+    error_message = "by enhanced fan-out nobody calls GetRecords, whose metric then stays empty"
+  }
+  assert {
+    condition = one(one(aws_appautoscaling_policy.behind[0].target_tracking_scaling_policy_configuration).customized_metric_specification).metric_name == "SubscribeToShardEvent.MillisBehindLatest" && {
+      for d in one(one(aws_appautoscaling_policy.behind[0].target_tracking_scaling_policy_configuration).customized_metric_specification).dimensions : d.name => d.value
+    } == { StreamName = "twosec", ConsumerName = "processor" }
+    error_message = "autoscaling looks at the same metric"
   }
 }
 
