@@ -62,6 +62,18 @@ variable "deploy_state" {
   default = null
 }
 
+variable "alarm_emails" {
+  description = "Who is told of alarms; nobody by default."
+  type        = list(string)
+  default     = []
+}
+
+variable "budget_usd" {
+  description = "Monthly limit for the whole account in USD, of which alarm_emails are told. 0 makes no budget."
+  type        = number
+  default     = 0
+}
+
 module "twosec" {
   source = "../.."
 
@@ -81,6 +93,9 @@ module "twosec" {
   protect_data          = false
   log_days              = 7
   agent_silence_minutes = 0
+
+  alarm_emails = var.alarm_emails
+  budget_usd   = var.budget_usd
 }
 
 output "next_commands" {

@@ -33,6 +33,12 @@ variable "search_master_arn" {
   default     = null
 }
 
+variable "search_service_linked_role" {
+  description = "Whether to make AWSServiceRoleForAmazonOpenSearchService, without which there is no domain in a VPC: true in an account that has never had a domain."
+  type        = bool
+  default     = false
+}
+
 variable "vpn_security_groups" {
   description = "Security groups, in the VPC that is made, of those who search."
   type        = list(string)
@@ -88,6 +94,7 @@ module "twosec" {
   search_dedicated_masters      = true
   search_master_arn             = var.search_master_arn
   search_client_security_groups = var.vpn_security_groups
+  search_service_linked_role    = var.search_service_linked_role
 
   # Your own servers, not DVWA: give their role the output agent_policy.
   host_enabled = false
