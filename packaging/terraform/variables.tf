@@ -22,7 +22,7 @@ variable "kms_key_arn" {
 }
 
 variable "protect_data" {
-  description = "Whether `terraform destroy` is refused while archive and index hold data. Switch it off, apply, then destroy."
+  description = "Whether `terraform destroy` is refused an archive that holds lines, a repository that holds images, and the lease table. The stream, the domain with its index, and the host go either way; indices can be made again of the archive (`twosec-processor replay`). Switch it off, apply, then destroy."
   type        = bool
   default     = true
 }
@@ -212,8 +212,13 @@ variable "search_allowed_cidrs" {
   type        = list(string)
   default     = []
   validation {
-    condition     = alltrue([for cidr in var.search_allowed_cidrs : can(cidrhost(cidr, 0)) && !endswith(cidr, "/0")])
-    error_message = "Write networks such as 198.51.100.0/24; the whole internet is not one of them."
+    condition     = alltrue([for cidr in var.search_allowed_cidrs : can(cidrhost(cidr, 0)) && !strcontains(cidr, ":")])
+    error_message = "Write IPv4 networks such as 198.51.100.0/24."
+  }
+  validation {
+    # Two halves are the whole internet, too.
+    condition     = alltrue([for cidr in var.search_allowed_cidrs : try(tonumber(split("/", cidr)[1]) >= 8, true)])
+    error_message = "A network larger than a /8 is most of the internet: name smaller ones."
   }
 }
 
@@ -324,7 +329,7 @@ variable "host_instance_type" {
 }
 
 variable "host_ami" {
-  description = "Image of the host: Amazon Linux 2023, or Debian or Ubuntu. The default is the newest Amazon Linux 2023; a newer one does not replace a host that runs."
+  description = "Image of the host: Amazon Linux 2023, or Debian or Ubuntu. The default is the newest Amazon Linux 2023; a newer one does not replace a host that runs. Only HTTPS leaves the host, so an image of your own brings Docker (where the host runs DVWA) and the SSM agent (for Session Manager) along: the mirrors of Ubuntu, for one, are plain HTTP."
   type        = string
   default     = null
   validation {
@@ -398,17 +403,18 @@ variable "dvwa_allowed_cidrs" {
   type        = list(string)
   default     = []
   validation {
-    condition     = alltrue([for cidr in var.dvwa_allowed_cidrs : can(cidrhost(cidr, 0))])
-    error_message = "Write networks such as 198.51.100.7/32."
+    # The rule that lets them in is one of IPv4, and the VPC has no other addresses.
+    condition     = alltrue([for cidr in var.dvwa_allowed_cidrs : can(cidrhost(cidr, 0)) && !strcontains(cidr, ":")])
+    error_message = "Write IPv4 networks such as 198.51.100.7/32."
   }
   validation {
-    condition     = var.dvwa_open_to_the_world || alltrue([for cidr in var.dvwa_allowed_cidrs : !endswith(cidr, "/0")])
-    error_message = "Whoever reaches DVWA can run commands on it. If the whole internet shall, set dvwa_open_to_the_world = true, too."
+    condition     = var.dvwa_open_to_the_world || alltrue([for cidr in var.dvwa_allowed_cidrs : try(tonumber(split("/", cidr)[1]) >= 8, true)])
+    error_message = "Whoever reaches DVWA can run commands on it. If more than a /8 of the internet shall, set dvwa_open_to_the_world = true, too."
   }
 }
 
 variable "dvwa_open_to_the_world" {
-  description = "Whether 0.0.0.0/0 may stand in dvwa_allowed_cidrs."
+  description = "Whether networks larger than a /8, such as 0.0.0.0/0, may stand in dvwa_allowed_cidrs."
   type        = bool
   default     = false
 }

@@ -459,6 +459,39 @@ run "the_whole_internet_must_be_asked_for" {
   expect_failures = [var.dvwa_allowed_cidrs]
 }
 
+run "two_halves_are_the_whole_internet" {
+  command = plan
+  variables {
+    dvwa_allowed_cidrs   = ["0.0.0.0/1", "128.0.0.0/1"]
+    search_in_vpc        = false
+    search_allowed_cidrs = ["11.0.0.0/7"]
+  }
+  expect_failures = [var.dvwa_allowed_cidrs, var.search_allowed_cidrs]
+}
+
+run "networks_are_of_ipv4" {
+  command = plan
+  variables {
+    dvwa_allowed_cidrs   = ["2001:db8::/64"]
+    search_in_vpc        = false
+    search_allowed_cidrs = ["2001:db8::/64"]
+  }
+  expect_failures = [var.dvwa_allowed_cidrs, var.search_allowed_cidrs]
+}
+
+run "a_provider_of_ones_own_can_be_let_in" {
+  command = plan
+  variables {
+    dvwa_allowed_cidrs   = ["11.0.0.0/8"]
+    search_in_vpc        = false
+    search_allowed_cidrs = ["11.0.0.0/8"]
+  }
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.dvwa["11.0.0.0/8"].cidr_ipv4 == "11.0.0.0/8"
+    error_message = "a /8 is the largest network that is taken"
+  }
+}
+
 run "the_whole_internet_can_be_asked_for" {
   command = plan
   variables {
