@@ -275,12 +275,14 @@ if [ "${TWOSEC_DVWA:-no}" = yes ]; then
     container dvwa --env-file "$secret" --volume /var/log/apache2:/var/log/apache2 \
         --publish "${TWOSEC_DVWA_BIND:-127.0.0.1}:80:80" "$TWOSEC_DVWA_IMAGE" >>"$log" 2>&1
 
-    # Apache holds its logs open: after a rotation it is told to open new ones.
+    # Apache holds its logs open: after a rotation it is told to open new ones. Names are the same on
+    # every system, whatever logrotate.conf says of dates.
     cat >/etc/logrotate.d/twosec-apache2 <<'ROTATE'
 /var/log/apache2/*.log {
     daily
     maxsize 100M
     rotate 7
+    nodateext
     missingok
     notifempty
     compress
