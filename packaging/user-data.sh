@@ -19,7 +19,7 @@
 #   TWOSEC_DVWA_BIND       the address on which DVWA listens (127.0.0.1)
 #   TWOSEC_WAIT_SECONDS    how long to wait for the network, and for the agent to be well (300)
 #
-# Run again it changes only what differs. It ends with a line TWOSEC-USERDATA OK or
+# Run again it changes only what differs; a configuration that somebody has edited stays. It ends with a line TWOSEC-USERDATA OK or
 # TWOSEC-USERDATA FAILED, on the console, in the journal and in the log below. DVWA comes last: a
 # host whose agent does not work runs nothing that is made to be attacked. What it made itself stays
 # when the package is purged: containers, their password and the databases in /var/lib/twosec-install,
@@ -29,6 +29,8 @@ umask 022
 
 log=/var/log/twosec-user-data.log
 state=/var/lib/twosec-install
+config=/etc/twosec/agent.toml
+written="$state/agent.toml.sha256"
 step='reading the settings'
 wait_s="${TWOSEC_WAIT_SECONDS:-300}"
 
@@ -141,6 +143,8 @@ else
         fail "its SHA-256 is ${found%% *} and not $sha256: it is not installed"
     fi
     begin "installing the package"
+    # A package brings its own configuration where there is none; that is nobody's edit.
+    [ -e "$config" ] || rm -f "$written"
     # Another installation may hold the lock: a new host updates itself at first.
     if [ "$kind" = deb ]; then
         until_ok "dpkg did not install it" env DEBIAN_FRONTEND=noninteractive dpkg --install --force-confold "$fetched"
@@ -156,7 +160,6 @@ begin "configuring the agent"
 # is the package's own.
 install -d -m 0750 -o root -g adm /var/log/apache2
 
-config=/etc/twosec/agent.toml
 # Who attacks is told without them, too, so one that does not come stops nothing: the one that was
 # there stays, or the agent warns. It reads a new one by itself.
 geoip=''
@@ -207,8 +210,12 @@ TOML
 twosec-agent check --config "$config.new" >>"$log" 2>&1 || fail "the configuration is not good; see $log"
 if cmp -s "$config.new" "$config"; then
     rm "$config.new"
+    sha256sum "$config" >"$written"
+elif [ -e "$config" ] && [ -e "$written" ] && ! sha256sum --check --status "$written"; then
+    say "WARNING: $config was edited since it was written here, so it stays; what would be written now is $config.new"
 else
     mv "$config.new" "$config"
+    sha256sum "$config" >"$written"
     changed=yes
 fi
 
