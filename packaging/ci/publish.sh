@@ -18,4 +18,11 @@ mv ../SHA256SUMS.part SHA256SUMS
 cosign sign-blob --yes --bundle SHA256SUMS.sigstore.json SHA256SUMS
 aws_login
 aws s3 cp --recursive --only-show-errors . "s3://$3/release/$2/"
+# A workflow that failed after this, or in the midst of it, is run again.
+if gh release view "v$2" >/dev/null 2>&1; then
+    gh release upload "v$2" --clobber ./*
+    # Until all its files are there a release is a draft.
+    gh release edit "v$2" --draft=false
+    exit 0
+fi
 gh release create "v$2" --verify-tag --title "v$2" --notes "See CHANGELOG.md. Check files with \`sha256sum -c SHA256SUMS\`, and that with \`cosign verify-blob --bundle SHA256SUMS.sigstore.json\`." ./*
