@@ -19,7 +19,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS twosec.lines (
   `line` string COMMENT 'the line as it left the host',
   `line_b64` string COMMENT 'instead of `line`, where it is no UTF-8',
   `attack` struct<score:int,findings:array<struct<rule:string,category:string,confidence:string,score:int,field:string,parameter:string,layer:int,excerpt:string>>> COMMENT 'what the rules found in it',
-  `context` struct<outcome:array<string>,categories:array<string>> COMMENT 'what other lines told of it',
+  `context` struct<outcome:array<string>,categories:array<string>,incident:string> COMMENT 'what other lines told of it',
   `client` string COMMENT 'who is behind a balancer',
   `source` struct<geo:struct<continent_code:string,country_iso_code:string,country_name:string,region_iso_code:string,region_name:string,city_name:string>,provider:string> COMMENT 'where clients are',
   `duplicate_of` string COMMENT 'the log in which the same line stands, too',
