@@ -49,12 +49,14 @@ pub fn level(fill: f64) -> u8 {
 pub struct Parcel {
     pub meta: Meta,
     pub payload: Bytes,
+    /// Revisions of incidents that no line led to and that are in the spool with it.
+    pub incidents: usize,
 }
 
 impl Parcel {
     /// Moves lives without a frame.
     pub fn mark_only(marks: Vec<Mark>) -> Parcel {
-        Parcel { meta: Meta { key: String::new(), lines: 0, marks }, payload: Bytes::new() }
+        Parcel { meta: Meta { key: String::new(), lines: 0, marks }, payload: Bytes::new(), incidents: 0 }
     }
 }
 
@@ -359,7 +361,7 @@ impl Packer {
             return self.pack_lines(batch, header, middle, to, level, out);
         }
         let meta = Meta { key, lines: to - from, marks: Vec::new() };
-        out.push(Parcel { meta, payload: Bytes::from(bytes) });
+        out.push(Parcel { meta, payload: Bytes::from(bytes), incidents: 0 });
     }
 
     /// Aims 4 % below the limit, so that most frames are packed once. A frame of few

@@ -115,7 +115,8 @@ async fn pipeline(
     let redaction = redaction::open(&settings.redact, &settings.state).map_err(RunError::Folder)?;
     let enrichment = Enrichment::open(&settings.enrich, Instant::now());
     let (host, limits) = (&settings.host.id, settings.behaviour);
-    let observer = Observer::restore(host, limits, &opened.behaviour, opened.frames, Instant::now());
+    let framed = opened.known.lives.iter().map(|life| (life.id, life.position.offset));
+    let observer = Observer::restore(host, limits, &opened.behaviour, opened.frames, framed, Instant::now());
     let inspector = Inspector { classifier: Arc::clone(classifier), enrichment, observer, redaction };
     let desk = Desk::new(settings.clone(), inspector, Arc::clone(&spool), opened.known);
     let wakes = Wakes::new();

@@ -118,7 +118,7 @@ pub enum Line<'a> {
 }
 
 /// What a line led to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// Whether the attack that it holds or belongs to worked, and what that rests on.
     pub outcome: Option<(Outcome, String)>,

@@ -11,10 +11,10 @@ use crate::behaviour::Observer;
 use crate::enrich::Enrichment;
 use crate::redaction::Redaction;
 use crate::settings::{FileSettings, RecordFormat, SWEEP, Settings};
-use crate::spool::memory::Memory;
-use crate::spool::{Limits, Spool};
+use crate::spool::memory::{Fault, Memory};
+use crate::spool::{Limits, OnFull, Spool};
 use event::line::Host;
-use event::{Classifier, EventId, Format, HostKey, LifeId};
+use event::{Classifier, EventId, Format, HostKey, Incident, LifeId};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::cell::RefCell;
@@ -64,6 +64,10 @@ struct World {
     /// Lines that only an open file still holds.
     held: HashSet<(usize, usize)>,
     delivered: BTreeMap<EventId, (LifeId, u64, Vec<u8>)>,
+    /// Delivered attacks, and whether their first delivery told their incident.
+    attacks: BTreeMap<EventId, bool>,
+    /// The newest delivered revision of each incident.
+    incidents: BTreeMap<EventId, Incident>,
     gaps: usize,
     clock: u64,
     twins: bool,
@@ -74,6 +78,9 @@ struct World {
 }
 
 const HOST: &str = "model";
+
+/// Small, so that segments, and with them what is known of behaviour, follow each other.
+const SPOOL: Limits = Limits { max_bytes: 1 << 17, on_full: OnFull::Stop };
 
 impl World {
     fn new(seed: u64) -> World {
@@ -91,6 +98,8 @@ impl World {
             excused: HashSet::new(),
             held: HashSet::new(),
             delivered: BTreeMap::new(),
+            attacks: BTreeMap::new(),
+            incidents: BTreeMap::new(),
             gaps: 0,
             clock: 0,
             twins,
@@ -127,7 +136,7 @@ impl World {
                 ..FileSettings::new(self.path("access.log").to_str().unwrap().to_owned())
             }],
             state: self.folder.path().join("state"),
-            spool: Limits::default(),
+            spool: SPOOL,
             request_bytes: 5 << 20,
             follow: true,
             linger: Duration::from_millis(100),
@@ -135,12 +144,13 @@ impl World {
             metrics: Default::default(),
             meter: Arc::default(),
         };
-        let opened = Spool::open(Arc::new(self.disk.clone()), Path::new("/spool"), Limits::default()).unwrap();
+        let opened = Spool::open(Arc::new(self.disk.clone()), Path::new("/spool"), settings.spool).unwrap();
         let enrichment = Enrichment::open(&settings.enrich, Instant::now());
+        let framed = opened.known.lives.iter().map(|life| (life.id, life.position.offset));
         let inspector = Inspector {
             classifier: Arc::clone(&CLASSIFIER),
             enrichment,
-            observer: Observer::new("case", settings.behaviour, Instant::now()),
+            observer: Observer::restore(HOST, settings.behaviour, &opened.behaviour, opened.frames, framed, self.now),
             redaction: Redaction::none(),
         };
         let desk = Desk::new(settings, inspector, Arc::new(opened.spool), opened.known);
@@ -167,7 +177,9 @@ impl World {
         // A twin begins like every other life, time and all.
         let (clock, number) = if first && self.twins { (0, 0) } else { (self.clock, self.random.below(40)) };
         let (minutes, seconds) = (clock / 60 % 60, clock % 60);
-        let path = "x".repeat(if first && self.twins { 5 } else { self.random.below(60) as usize });
+        let is_attack = !(first && self.twins) && self.random.below(8) == 0;
+        let length = if first && self.twins { 5 } else { self.random.below(60) as usize };
+        let path = if is_attack { format!("?id={length}'+union+select+1,2--+") } else { "x".repeat(length) };
         format!(
             "192.0.2.{number} - - [16/Nov/2026:{:02}:{minutes:02}:{seconds:02} +0000] \"GET /{path} HTTP/1.1\" 200 5\n",
             clock / 3600
@@ -265,7 +277,18 @@ impl World {
                     self.gaps += 1;
                     continue;
                 }
+                if let Some(incident) = event.incident {
+                    let known = self.incidents.entry(incident.id).or_insert_with(|| (*incident).clone());
+                    if incident.revision > known.revision {
+                        *known = *incident;
+                    }
+                    continue;
+                }
                 let id = event.id(&event.parsed());
+                if event.attack.is_some() {
+                    let is_told = event.context.as_ref().is_some_and(|context| context.incident.is_some());
+                    self.attacks.entry(id).or_insert(is_told);
+                }
                 self.delivered.insert(id, (event.origin.life, event.offset, event.line));
             }
         }
@@ -318,19 +341,8 @@ impl World {
                 "short line"
             }
             36..44 => {
-                self.shift();
-                fs::rename(self.path("access.log"), self.path("access.log.1")).unwrap();
-                let named = self.files.remove("access.log").unwrap();
-                self.files.insert("access.log.1".into(), named);
-                // Apache goes on writing to the old file for a while.
-                for _ in 0..self.random.below(3) {
-                    let line = self.line();
-                    self.write(&line);
-                    if self.random.below(2) == 0 {
-                        self.rounds();
-                    }
-                }
-                self.create();
+                let more = self.random.below(3);
+                self.rename(more);
                 "rename"
             }
             44..52 => {
@@ -392,7 +404,23 @@ impl World {
                 }
                 "crash"
             }
-            72..76 => {
+            72..75 => {
+                if self.tailer.is_none() {
+                    self.start();
+                }
+                // The old file and the new one both have lines that wait when the process dies in one
+                // of its next writes.
+                self.rename(1);
+                let line = self.line();
+                self.write(&line);
+                let (call, eighths) = (self.random.below(8) as usize, self.random.below(9) as usize);
+                self.disk.fail_at(self.disk.calls() + call, Fault::Dies(eighths));
+                self.rounds();
+                self.crash();
+                self.disk = self.disk.reborn(false);
+                "rename, and killed in a write"
+            }
+            75..78 => {
                 if let Some(tailer) = &mut self.tailer {
                     tailer.close_all();
                 }
@@ -401,7 +429,7 @@ impl World {
                 self.start();
                 "restart"
             }
-            76..90 => {
+            78..90 => {
                 if self.tailer.is_none() {
                     self.start();
                 }
@@ -418,6 +446,22 @@ impl World {
                 "quiet minute"
             }
         }
+    }
+
+    /// The live file gets another name, and Apache goes on writing to it for so many lines.
+    fn rename(&mut self, more: u64) {
+        self.shift();
+        fs::rename(self.path("access.log"), self.path("access.log.1")).unwrap();
+        let named = self.files.remove("access.log").unwrap();
+        self.files.insert("access.log.1".into(), named);
+        for _ in 0..more {
+            let line = self.line();
+            self.write(&line);
+            if self.random.below(2) == 0 {
+                self.rounds();
+            }
+        }
+        self.create();
     }
 
     fn truncate(&mut self) {
@@ -488,10 +532,26 @@ impl World {
                 self.trace.join(", ")
             );
         }
+        // Twins have equal ids: nobody can tell their lines apart.
+        if !self.twins {
+            self.check_incidents();
+        }
         let destructive = ["truncate", "recreate", "delete"];
         if !self.trace.iter().any(|step| destructive.contains(&step.as_str())) {
             assert_eq!(self.gaps, 0, "{}: nothing was lost, and a gap is told\n{}", self.name(), self.trace.join(", "));
         }
+    }
+
+    /// Each attack is in one incident, however often the agent was killed: it counts once there,
+    /// and its line tells which one it is.
+    fn check_incidents(&self) {
+        let findings: u64 = self.incidents.values().map(|incident| incident.findings).sum();
+        let attacks = self.attacks.len() as u64;
+        // A line that was read and lost its last file may have been counted.
+        let is_whole = if self.excused.is_empty() { findings == attacks } else { findings >= attacks };
+        assert!(is_whole, "{}: {attacks} attacks, {findings} in incidents\n{}", self.name(), self.trace.join(", "));
+        let untold = self.attacks.values().filter(|is_told| !**is_told).count();
+        assert_eq!(untold, 0, "{}: of {attacks} attacks\n{}", self.name(), self.trace.join(", "));
     }
 
     fn name(&self) -> String {

@@ -74,7 +74,12 @@ impl Desk {
             match appended {
                 Ok(dropped) => {
                     let parcel = self.outbox.pop_front().expect("it was there");
-                    parcel.meta.marks.into_iter().for_each(|mark| self.known.advance(mark.life));
+                    let observer = &mut self.inspector.observer;
+                    observer.framed_incidents(parcel.incidents);
+                    for Mark { life, .. } in parcel.meta.marks {
+                        observer.framed(life.id, life.position.offset);
+                        self.known.advance(life);
+                    }
                     dropped.iter().for_each(|range| self.tell_dropped(range));
                 }
                 Err(stuck) => {
@@ -139,14 +144,21 @@ impl Desk {
 
     /// Makes a frame of incidents that no line has changed.
     fn tell_incidents(&mut self, incidents: &[Incident], at: Instant) {
-        if incidents.is_empty() || self.encoding().is_some() {
+        if incidents.is_empty() {
             return;
+        }
+        if self.encoding().is_some() {
+            return self.inspector.observer.framed_incidents(incidents.len());
         }
         let life = self.key.life(INCIDENTS, b"");
         let origin = self.origin(Path::new(INCIDENTS), life, &self.settings.files[0], None);
         let mut batch = Batch::new(origin, None, None, at);
         incidents.iter().for_each(|incident| batch.push_incident(0, incident, incident.last_seen, None));
-        self.outbox.extend(self.packer.pack(&batch, Vec::new(), self.level));
+        let mut parcels = self.packer.pack(&batch, Vec::new(), self.level);
+        if let Some(last) = parcels.last_mut() {
+            last.incidents = incidents.len();
+        }
+        self.outbox.extend(parcels);
     }
 
     /// Notes what is known of behaviour, if the next record of the spool begins a segment.

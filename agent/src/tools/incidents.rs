@@ -76,6 +76,7 @@ impl Watch {
         let written = parsed.time().map_or(&b""[..], |time| time.written);
         let place = Place { life: event.origin.life, offset: event.offset, length: event.length, written };
         let told = self.observer.see(place, &shown, None, event.attack.as_ref(), event.time);
+        self.observer.framed(place.life, event.offset + event.length + 1);
         if let Some(incident) = told.incident {
             self.lines.entry(incident).or_default().push(self.number);
         }
