@@ -156,6 +156,16 @@ pub struct Inspector {
     pub redaction: Redaction,
 }
 
+impl Inspector {
+    /// Shows the observer the first line of a message that may go on.
+    pub fn hear(&mut self, origin: &Origin, line: &RawLine<'_>, read: Millis) {
+        let parsed = origin.parse(line.text);
+        let (text, masks) = self.redaction.apply(line.text, &parsed);
+        let shown = masked(&text, &masks);
+        self.observer.hear(origin.life, &origin.parse(&shown), read);
+    }
+}
+
 /// Lines of one life that will be a record.
 #[derive(Debug)]
 pub struct Batch {

@@ -222,6 +222,14 @@ impl Engine {
         }
     }
 
+    /// Listens to the beginning of a message of the error log that may go on, and is
+    /// [observed](Engine::observe) when it is whole: requests that it is about are read until then.
+    pub fn hear(&mut self, at: Millis, client: Option<IpAddr>, error: &ErrorLine<'_>) {
+        if let Some(signal) = errors::signal(error) {
+            self.complain(at, client.map(|client| client.to_canonical()), signal);
+        }
+    }
+
     /// The incidents that were told of: open ones, and those that have ended lately.
     pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
         self.state.incidents.iter()
@@ -517,16 +525,7 @@ impl Engine {
                 ..Told::default()
             };
         }
-        let sender = || self.state.posts.iter().rev().find(|(at, _)| is_near(*at)).map(|(_, client)| *client);
-        let Some(client) = client.or_else(sender) else { return Told::default() };
-        let half = Half {
-            at: seen.at,
-            client,
-            categories: signal.category.into_iter().collect(),
-            outcome: signal.outcome,
-            sentence: outcome.1.clone(),
-        };
-        remember(&mut self.state.complaints, half, JOINED_MAX);
+        let Some(client) = self.complain(seen.at, client, signal) else { return Told::default() };
         let Some(category) = signal.category.filter(|_| signal.is_by_itself) else { return Told::default() };
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
         let Some(found) = source.note_error(&signal, category, seen.at) else { return Told::default() };
@@ -536,6 +535,17 @@ impl Engine {
         let (incident, incidents) = self.state.incidents.note(&sighting);
         self.suspect(client);
         Told { outcome: Some(outcome), categories: vec![category], incident: Some(incident), incidents }
+    }
+
+    /// Remembers a complaint for the request that it is about, and says whose that is.
+    fn complain(&mut self, at: Millis, client: Option<IpAddr>, signal: Signal) -> Option<IpAddr> {
+        let is_near = |sent: &&(Millis, IpAddr)| sent.0.abs_diff(at) <= JOIN_WINDOW.unsigned_abs();
+        let sender = || self.state.posts.iter().rev().find(is_near).map(|(_, client)| *client);
+        let client = client.or_else(sender)?;
+        let categories = signal.category.into_iter().collect();
+        let half = Half { at, client, categories, outcome: signal.outcome, sentence: signal.sentence.to_owned() };
+        remember(&mut self.state.complaints, half, JOINED_MAX);
+        Some(client)
     }
 
     fn suspect(&mut self, client: IpAddr) {

@@ -65,6 +65,13 @@ impl Clock {
     }
 }
 
+/// The time of a line that was read at `read`. One that tells none was written behind the line
+/// before it.
+fn time_of(shown: &Parsed<'_>, before: Option<Clock>, read: Millis) -> Millis {
+    let own = shown.time().map(|time| time.at);
+    own.or(before.map(|clock| clock.last)).unwrap_or(read)
+}
+
 /// What was seen of a life.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Watched {
@@ -197,14 +204,21 @@ impl Observer {
             Parsed::Error(error) => Line::Error { client: shown.client_ip(), error },
             Parsed::TailHeader(_) | Parsed::Odd(_) => return Told::default(),
         };
-        // A line without a time was written behind the one before it.
-        let before = || life.clock.or(self.last).map(|clock| clock.last);
-        let at = shown.time().map(|time| time.at).or_else(before).unwrap_or(read);
+        let at = time_of(shown, life.clock.or(self.last), read);
         let told = self.engine.observe(&Seen { place, at, line });
         if told != Told::default() {
             life.told.insert(place.offset, told.clone());
         }
         told
+    }
+
+    /// Listens to the beginning of a message that may go on, and is [seen](Observer::see) when it
+    /// is whole.
+    pub fn hear(&mut self, life: LifeId, shown: &Parsed<'_>, read: Millis) {
+        if let Parsed::Error(error) = shown {
+            let clock = self.lives.get(&life).and_then(|life| life.clock).or(self.last);
+            self.engine.hear(time_of(shown, clock, read), shown.client_ip(), error);
+        }
     }
 
     /// Takes note that all lines of a life before `to` are in frames that the spool has.

@@ -11,6 +11,7 @@ use crate::settings::{FileSettings, RecordFormat, SWEEP, Settings};
 use crate::spool::memory::{Fault, Memory};
 use crate::spool::{Limits, Spool};
 use event::address::Networks;
+use event::incident::Outcome;
 use event::line::Host;
 use event::{Classifier, Document, Event, Format, Zone};
 use std::fs;
@@ -450,6 +451,52 @@ fn a_stack_trace_is_one_event_in_the_place_of_its_first_line() {
     let mut lines = rig.lines();
     lines.sort();
     assert_eq!(lines, [REQUEST.to_owned(), REQUEST.to_owned(), REQUEST.to_owned(), trace.join("\n")]);
+}
+
+/// An attack, and what the error log says of it, in the lines that PHP writes.
+const ATTACK: &str = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?id=1'+union+select+1,2--+ HTTP/1.1" 200 5 "-" "-""#;
+const COMPLAINT: [&str; 3] = [
+    "[Mon Nov 16 08:00:25.123456 2026] [php:error] [pid 7] [client 192.0.2.7:40312] PHP Fatal error:  Uncaught \
+     mysqli_sql_exception: You have an error in your SQL syntax near '' in /var/www/html/index.php:11",
+    "Stack trace:",
+    "#0 {main}",
+];
+
+/// What becomes of the attack among the events, and whether complaint and attack are of one incident.
+fn outcome_of_attack(events: &[Event]) -> (Option<Outcome>, bool) {
+    let attack = events.iter().find(|event| event.attack.is_some()).expect("it is an attack");
+    let complaint = events.iter().find(|event| event.line.starts_with(COMPLAINT[0].as_bytes())).expect("it is there");
+    let incident = |event: &Event| event.context.as_ref().and_then(|context| context.incident);
+    let outcome = attack.context.as_ref().and_then(|context| context.outcome.as_ref());
+    (outcome.map(|(outcome, _)| *outcome), incident(attack).is_some() && incident(attack) == incident(complaint))
+}
+
+#[test]
+fn a_request_tells_what_the_error_log_says_of_it_though_that_message_may_go_on() {
+    let mut rig = Rig::new("access.log");
+    rig.others.push(rig.path("error.log").to_str().unwrap().to_owned());
+    rig.write("error.log", &(COMPLAINT.join("\n") + "\n"));
+    rig.write("access.log", &format!("{ATTACK}\n"));
+    assert_eq!(outcome_of_attack(&rig.events()), (Some(Outcome::LikelySucceeded), true));
+}
+
+#[test]
+fn a_container_prints_requests_and_complaints_of_them_into_one_file() {
+    for complaint_first in [true, false] {
+        let mut rig = Rig::new("c0ffee-json.log");
+        rig.is_docker = true;
+        let complaint: Vec<String> = COMPLAINT.iter().map(|line| wrapped(line, "stderr")).collect();
+        let attack = wrapped(ATTACK, "stdout");
+        let text = if complaint_first {
+            [&complaint[0], &attack, &complaint[1], &complaint[2]].map(String::as_str).concat()
+        } else {
+            attack + &complaint.concat()
+        };
+        rig.write("c0ffee-json.log", &text);
+        let (outcome, is_one_incident) = outcome_of_attack(&rig.events());
+        assert_eq!(outcome, complaint_first.then_some(Outcome::LikelySucceeded));
+        assert!(is_one_incident, "{complaint_first}");
+    }
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub fn run(desk: Desk, wakes: Wakes, stop: CancellationToken) {
 pub struct Tailer {
     desk: Desk,
     watch: Watch,
-    /// Oldest first.
+    /// Rotated files first; of the others, error logs; then the oldest.
     readers: Vec<Reader>,
     /// Copies of lives that are still read elsewhere, with their sizes.
     waiting: HashMap<FileId, (LifeNumber, u64)>,
@@ -206,7 +206,11 @@ impl Tailer {
         for family in &found.families {
             self.look_at_family(family);
         }
-        self.readers.sort_by_key(|reader| (reader.path == reader.live, reader.modified));
+        // A server complains of a request before it writes that into its access log.
+        let settings = &self.desk.settings;
+        self.readers.sort_by_key(|reader| {
+            (reader.path == reader.live, !reader.is_error_log(settings), reader.modified)
+        });
         let there: HashSet<FileId> =
             found.families.iter().flat_map(|family| &family.files).map(|file| file.id).collect();
         self.finished.retain(|file, _| there.contains(file));
@@ -348,7 +352,11 @@ impl Tailer {
         self.desk.meter.read(&reader);
         self.readers.push(reader);
         // Oldest first.
-        self.readers.sort_by_key(|reader| (reader.path == reader.live, reader.modified));
+        // A server complains of a request before it writes that into its access log.
+        let settings = &self.desk.settings;
+        self.readers.sort_by_key(|reader| {
+            (reader.path == reader.live, !reader.is_error_log(settings), reader.modified)
+        });
     }
 
     /// Lives of a family that can be read where they are, with the sizes of their files.

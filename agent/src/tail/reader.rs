@@ -14,7 +14,7 @@ use crate::spool::{Dropped, Spool, Stuck};
 use event::encoding::LogStream;
 use event::format::tail_header;
 use event::line::Container;
-use event::{Day, Encoding, HostKey, Incident, LifeId, Millis, Origin};
+use event::{Day, Encoding, Format, HostKey, Incident, LifeId, Millis, Origin};
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -244,6 +244,16 @@ impl Reader {
         let (life, quiet_since, behind_since, told) = (None, None, None, None);
         let (modified, looked, taken) = (UNIX_EPOCH, Instant::now(), Taken::default());
         Reader { follower, live, path, modified, settings, life, taken, looked, quiet_since, behind_since, told }
+    }
+
+    /// Whether it is an error log, by its settings or, where those leave it open, by its name.
+    pub fn is_error_log(&self, settings: &Settings) -> bool {
+        let is_named_so = || self.live.file_name().is_some_and(|name| name.to_string_lossy().contains("error"));
+        match settings.files[self.settings].format {
+            Format::Error | Format::CustomError(_) => true,
+            Format::Auto => is_named_so(),
+            _ => false,
+        }
     }
 
     /// The life that it reads; none before the first line.
@@ -534,7 +544,13 @@ impl Taken {
             _ => None,
         };
         match Message::begin(&line, read, at, twin.as_deref()) {
-            Some(message) => self.messages[stream as usize] = Some(message),
+            Some(message) => {
+                if message.duplicate_of.is_none() {
+                    let origin = desk.origin(place.live, place.id, &desk.settings.files[place.file], None);
+                    desk.inspector.hear(&origin, &line, read);
+                }
+                self.messages[stream as usize] = Some(message);
+            }
             None => self.put(desk, place, line, twin.as_deref(), read, at),
         }
     }
