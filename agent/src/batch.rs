@@ -315,7 +315,7 @@ impl Sources {
 
     /// Keeps what is known of an incident's actor.
     fn keep(&mut self, incident: &Incident, facts: Option<&Arc<SourceFacts>>) {
-        if let (Some(facts), Ok(actor)) = (facts, incident.actor.parse::<IpAddr>()) {
+        if let (Some(facts), Some(actor)) = (facts, incident.address()) {
             self.by_address.entry(actor).or_insert_with(|| Some(Arc::clone(facts)));
         }
     }

@@ -188,7 +188,7 @@ fields! {
     "twosec.duplicate_of" Keyword "The log that has the same line, where a container prints a log that is read itself.",
     "twosec.cloud.image_id" Keyword "The image that the machine was made from.",
     "twosec.cloud.vpc_id" Keyword "The network that the machine stands in.",
-    "twosec.incident.id" Keyword "The incident: the `event.id` of its document, also in the lines that belong to it, told of or not.",
+    "twosec.incident.id" Keyword "The incident: the `event.id` of its document, also in the lines that belong to it: its findings, told of or not, and what else its actor asks for meanwhile.",
     "twosec.incident.revision" Long "Of an incident, how often it has changed; a document with a higher one replaces it.",
     "twosec.incident.requests" Long "Requests of the actor since the incident began.",
     "twosec.incident.findings" Long "Those among them that hold an attack.",

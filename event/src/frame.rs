@@ -409,7 +409,7 @@ fn read_row(
     let shown = masked(&line, &row.masks);
     let masked = (!row.masks.is_empty()).then(|| origin.parse(&shown));
     let shown = masked.as_ref().unwrap_or(&parsed);
-    let actor = || row.incident.as_ref()?.actor.parse().ok();
+    let actor = || row.incident.as_ref()?.address();
     let source = row.client.or_else(|| shown.client_ip()).or_else(actor).filter(|_| !header.sources.is_empty());
     let source = source.and_then(|client| header.sources.get(&client).cloned());
     let attack =

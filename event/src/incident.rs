@@ -4,6 +4,7 @@
 //! each change as a new revision. A revision says all that is known; an older one that comes
 //! late changes nothing.
 
+use crate::address::network;
 use crate::attack::{Category, Field, Severity};
 use crate::id::EventId;
 use crate::time::Millis;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 /// Paths, user agents and findings that an incident names.
 pub const TARGETS_MAX: usize = 10;
@@ -72,7 +74,8 @@ pub struct Incident {
     pub id: EventId,
     /// 1 and up; a higher one replaces lower ones.
     pub revision: u32,
-    /// Address of the actor, or the network that several addresses of his share.
+    /// Address of the actor, or the network that several addresses of his share; of IPv6 the 64 bits
+    /// that a host can choose its addresses from (RFC 4291, section 2.5.4).
     pub actor: String,
     pub first_seen: Millis,
     pub last_seen: Millis,
@@ -139,6 +142,11 @@ impl fmt::Display for Incident {
 }
 
 impl Incident {
+    /// The actor's address; that of a network is its first one.
+    pub fn address(&self) -> Option<IpAddr> {
+        network(&self.actor).ok().map(|network| network.network())
+    }
+
     /// The id of the incident of `actor` on the host `host`, whose first finding stands in
     /// the event `first`: the same however often its lines are read.
     pub fn id_of(host: &str, actor: &str, first: EventId) -> EventId {

@@ -1,9 +1,10 @@
 //! Findings of one actor become one incident, told in revisions.
 //!
-//! The actor is the client's address. Where two addresses of a network (24 bits, or 64 of
-//! IPv6) have open incidents, and another one comes with the user agent or the target of
-//! one of them, the actor of what it does is that network: whoever hires a network's
-//! addresses to take turns is one incident from then on. The first two keep theirs.
+//! The actor is the client's address; of IPv6 the network of 64 bits, whose addresses a single
+//! host takes as it likes. Where two addresses of a network of 24 bits have open incidents, and
+//! another one comes with the user agent or the target of one of them, the actor of what it
+//! does is that network: whoever hires a network's addresses to take turns is one incident from
+//! then on. The first two keep theirs.
 
 use super::source::{Found, Kind};
 use event::attack::{Field, Finding, Severity};
@@ -32,6 +33,10 @@ pub enum Actor {
 }
 
 impl Actor {
+    fn of(client: IpAddr) -> Actor {
+        if client.is_ipv4() { Actor::Address(client) } else { Actor::Network(network(client).0) }
+    }
+
     fn text(self) -> String {
         match self {
             Actor::Address(address) => address.to_string(),
@@ -54,6 +59,10 @@ pub fn network(address: IpAddr) -> (IpAddr, IpAddr) {
         }
     }
 }
+
+/// No incident of a client is open.
+#[derive(Debug)]
+pub struct NoneOpen;
 
 /// What was found in a line, and what is known of the line.
 #[derive(Debug)]
@@ -118,14 +127,21 @@ impl Incidents {
         open.chain(&self.ended)
     }
 
-    /// Counts a request of `client` that holds nothing. False if no incident of it is open.
-    pub fn count(&mut self, client: IpAddr) -> bool {
-        self.of(client).map(|open| open.incident.requests += 1).is_some()
+    /// Counts a request of `client` that holds nothing, and says of which incident it is. `Err` if
+    /// none is open, `Ok(None)` if the one that is has not been told of.
+    pub fn count(&mut self, client: IpAddr, at: Millis) -> Result<Option<EventId>, NoneOpen> {
+        let quiet = self.quiet;
+        let incident = &mut self.of(client).ok_or(NoneOpen)?.incident;
+        if at.saturating_sub(incident.last_seen) >= quiet {
+            return Err(NoneOpen);
+        }
+        incident.requests += 1;
+        Ok((incident.revision > 0).then_some(incident.id))
     }
 
     /// The open incident of an address; else that of its network.
     fn of(&mut self, client: IpAddr) -> Option<&mut Open> {
-        let (own, network) = (Actor::Address(client), Actor::Network(network(client).0));
+        let (own, network) = (Actor::of(client), Actor::Network(network(client).0));
         let actor = if self.open.contains_key(&own) { own } else { network };
         self.open.get_mut(&actor)
     }
@@ -205,7 +221,7 @@ impl Incidents {
 
     fn actor(&self, sighting: &Sighting<'_>) -> Actor {
         let (first, last) = network(sighting.client);
-        let (own, network) = (Actor::Address(sighting.client), Actor::Network(first));
+        let (own, network) = (Actor::of(sighting.client), Actor::Network(first));
         let is_live = |open: &Open| sighting.at.saturating_sub(open.incident.last_seen) < self.quiet;
         if sighting.is_of_network {
             return network;

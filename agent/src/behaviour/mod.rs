@@ -27,7 +27,7 @@ use event::incident::Outcome;
 use event::outcome::outcome_by_status;
 use event::{Access, Category, EventId, Incident, LifeId, Millis};
 use hash::Key;
-use incidents::{Incidents, Sighting, network};
+use incidents::{Incidents, NoneOpen, Sighting, network};
 use recent::Recent;
 use request::{Attempt, Request};
 use serde::{Deserialize, Serialize, Serializer};
@@ -305,10 +305,8 @@ impl Engine {
             if (200..300).contains(&request.status) && !request.is_asset {
                 self.state.sizes.entry(request.hash, Sizes::default).note(request.bytes);
             }
-            if is_suspect && !self.state.incidents.count(client) {
-                self.trust(client);
-            }
-            return Told::default();
+            let incident = if is_suspect { self.clean(client, seen.at) } else { None };
+            return Told { incident, ..Told::default() };
         }
         self.tell(seen, client, access, request, attack, found, is_of_network)
     }
@@ -552,8 +550,12 @@ impl Engine {
         self.state.sources.entry(self.key.hash(&of_source(client)), Source::default).is_suspect = true;
     }
 
-    fn trust(&mut self, client: IpAddr) {
-        self.state.sources.entry(self.key.hash(&of_source(client)), Source::default).is_suspect = false;
+    /// The open incident of a client whose request holds nothing.
+    fn clean(&mut self, client: IpAddr, at: Millis) -> Option<EventId> {
+        self.state.incidents.count(client, at).unwrap_or_else(|_: NoneOpen| {
+            self.state.sources.entry(self.key.hash(&of_source(client)), Source::default).is_suspect = false;
+            None
+        })
     }
 }
 

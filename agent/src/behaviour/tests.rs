@@ -366,13 +366,36 @@ fn a_session_that_guesses_from_everywhere_is_found() {
 #[test]
 fn the_third_address_of_a_network_with_the_same_user_agent_is_the_network() {
     let mut host = Host::new();
-    let attack = |n: i64| get(&format!("2001:db8::{n}"), format!("/item{n}?id=1%27+union+select+1,2--+-"));
+    let attack = |n: i64| get(&format!("192.0.2.{n}"), format!("/item{n}?id=1%27+union+select+1,2--+-"));
     host.sees_all(0, 1, (1..=6).map(attack));
     let stranger = Line { agent: "curl/8", ..attack(9) };
     host.sees(9, &stranger);
     let actors: Vec<&str> = host.incidents().iter().map(|incident| incident.actor.as_str()).collect();
-    assert_eq!(actors, ["2001:db8::1", "2001:db8::2", "2001:db8::9", "2001:db8::/64"]);
+    assert_eq!(actors, ["192.0.2.1", "192.0.2.2", "192.0.2.9", "192.0.2.0/24"]);
     assert_eq!(host.incidents()[3].findings, 4);
+}
+
+#[test]
+fn who_changes_his_address_within_the_64_bits_of_ipv6_is_one_actor() {
+    let mut host = Host::new();
+    let attack = |n: i64| get(&format!("2001:db8::{n}"), format!("/item{n}?id=1%27+union+select+1,2--+-"));
+    host.sees_all(0, 1, (1..=6).map(attack));
+    let incident = host.the_incident();
+    assert_eq!((incident.actor.as_str(), incident.findings), ("2001:db8::/64", 6));
+    host.sees(9, &get("2001:db9::1", "/item?id=1%27+union+select+1,2--+-"));
+    assert_eq!(host.incidents().len(), 2);
+}
+
+#[test]
+fn what_an_attacker_asks_for_between_his_attacks_belongs_to_his_incident() {
+    let mut host = Host::new();
+    assert_eq!(host.sees(0, &get(ACTOR, "/")).incident, None, "nothing is known of him");
+    let attack = host.sees(1, &get(ACTOR, "/item?id=1%27+union+select+1,2--+-")).clone();
+    let clean = host.sees(2, &get(ACTOR, "/item?id=1")).clone();
+    assert!(clean.incident.is_some() && clean.incident == attack.incident, "{clean:?}");
+    assert_eq!(clean, Told { incident: attack.incident, ..Told::default() });
+    assert_eq!(host.sees(3, &get("198.51.100.2", "/item?id=1")).incident, None);
+    assert_eq!(host.sees(31 * 60, &get(ACTOR, "/item?id=1")).incident, None, "it is over");
 }
 
 #[test]

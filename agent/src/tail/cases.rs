@@ -526,6 +526,29 @@ fn no_password_reaches_the_spool() {
     assert_eq!(events[1].line, REQUEST.as_bytes());
 }
 
+/// A rig that knows where addresses are.
+fn with_places(pattern: &str) -> Rig {
+    let mut rig = Rig::new(pattern);
+    rig.enrich.geoip = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/geoip/GeoLite2-City-Test.mmdb")];
+    rig
+}
+
+#[test]
+fn each_revision_of_an_incident_tells_where_its_actor_is() {
+    let mut rig = with_places("access.log");
+    rig.write("access.log", &format!("{}\n", ATTACK.replace("192.0.2.7", "81.2.69.142")));
+    let mut events = rig.events();
+    rig.now += Duration::from_secs(31 * 60);
+    events.extend(rig.events());
+    let incidents: Vec<_> = events.iter().filter(|event| event.incident.is_some()).collect();
+    let is_over = incidents.last().and_then(|event| event.incident.as_ref()).is_some_and(|incident| incident.is_over);
+    assert!(is_over && incidents.len() == 2, "{incidents:#?}");
+    for event in incidents {
+        let document: serde_json::Value = serde_json::from_slice(&Document::of(event).body).unwrap();
+        assert_eq!(document["source"]["geo"]["city_name"], "London");
+    }
+}
+
 /// Two clients of one network behind a balancer, and one that came directly.
 const PASSED_ON: &str = r#"10.0.0.1 - - [16/Nov/2026:08:00:25 +0000] "GET /a HTTP/1.1" 200 5 "81.2.69.142"
 10.0.0.1 - - [16/Nov/2026:08:00:26 +0000] "GET /b HTTP/1.1" 200 5 "6.6.6.6, 81.2.69.143"
@@ -543,10 +566,8 @@ fn clients(events: &[Event]) -> Vec<String> {
 }
 
 fn behind_a_balancer(redact: RedactSettings) -> Rig {
-    let mut rig = Rig::new("access.log");
-    let geoip = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/geoip/GeoLite2-City-Test.mmdb")];
-    let trusted_proxies = Networks::parse(&["10.0.0.0/8"]).unwrap();
-    rig.enrich = EnrichSettings { geoip, networks: None, trusted_proxies };
+    let mut rig = with_places("access.log");
+    rig.enrich.trusted_proxies = Networks::parse(&["10.0.0.0/8"]).unwrap();
     rig.redact = redact;
     rig.format = r#"%h %l %u %t "%r" %>s %b "%{X-Forwarded-For}i""#.parse().unwrap();
     rig.write("access.log", PASSED_ON);

@@ -153,7 +153,10 @@ impl Desk {
         let life = self.key.life(INCIDENTS, b"");
         let origin = self.origin(Path::new(INCIDENTS), life, &self.settings.files[0], None);
         let mut batch = Batch::new(origin, None, None, at);
-        incidents.iter().for_each(|incident| batch.push_incident(0, incident, incident.last_seen, None));
+        for incident in incidents {
+            let facts = incident.address().and_then(|actor| self.inspector.enrichment.facts(actor));
+            batch.push_incident(0, incident, incident.last_seen, facts);
+        }
         let mut parcels = self.packer.pack(&batch, Vec::new(), self.level);
         if let Some(last) = parcels.last_mut() {
             last.incidents = incidents.len();
