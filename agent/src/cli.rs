@@ -9,6 +9,7 @@ use crate::tools;
 #[cfg(feature = "aws")]
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use event::address::{Networks, NetworksError};
 use event::waf::IpVersion;
 use event::{Classifier, Zone};
 use std::io::{self, IsTerminal, Write};
@@ -70,11 +71,13 @@ Examples:
 
 const INCIDENTS_EXAMPLES: &str = "\
 What one actor does until half an hour of quiet is one incident, however many lines it is. Each has
-`source`, `from`, `to`, `categories`, `outcome` and the numbers of its lines.
+`source`, `from`, `to`, `categories`, `outcome` and the numbers of its lines, by file where there are
+several.
 
 Examples:
+  twosec-agent incidents access.log error.log | jq .outcome_reason
   twosec-agent incidents access.log | jq -r '[.source, .outcome, .requests] | @tsv'
-  zcat access.log.*.gz | twosec-agent incidents | jq 'select(.outcome == \"likely_succeeded\")'
+  twosec-agent incidents access.log.*.gz | jq 'select(.outcome == \"likely_succeeded\")'
   twosec-agent incidents --networks access.log > deny.txt
   twosec-agent incidents --waf-ip-set ipv4 access.log > set.json
   aws wafv2 create-ip-set --cli-input-json file://set.json";
@@ -225,9 +228,13 @@ struct ExplainArgs {
 #[derive(Debug, Args)]
 #[command(after_help = INCIDENTS_EXAMPLES)]
 struct IncidentsArgs {
-    /// A log, gzip'd or not; standard input without one.
-    #[arg(default_value = "-")]
-    file: PathBuf,
+    /// Logs of one host, gzip'd or not, in any order: their lines are seen as their times tell.
+    /// Standard input without one.
+    #[arg(value_name = "FILE", default_value = "-")]
+    files: Vec<PathBuf>,
+    /// Address or network of a balancer whose X-Forwarded-For is believed; may be repeated.
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    trusted_proxy: Vec<String>,
     /// Print the actors as networks in CIDR notation, one a line.
     #[arg(long)]
     networks: bool,
@@ -238,6 +245,11 @@ struct IncidentsArgs {
     reading: ReadingArgs,
     #[command(flatten)]
     rules: RulesArgs,
+}
+
+/// Checks a network, and keeps it as it is written.
+fn network(text: &str) -> Result<String, NetworksError> {
+    event::address::network(text).map(|_| text.to_owned())
 }
 
 impl IncidentsArgs {
@@ -339,8 +351,9 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             tools::parse(&args.file, args.reading.into(), args.rules.open()).map(|()| ExitCode::SUCCESS)
         }
         Command::Incidents(args) => {
-            let shape = args.shape();
-            tools::incidents(&args.file, args.reading.into(), args.rules.open(), shape).map(|()| ExitCode::SUCCESS)
+            let (shape, rules) = (args.shape(), args.rules.open());
+            let proxies = Networks::parse(&args.trusted_proxy)?;
+            tools::incidents(&args.files, &args.reading.into(), rules, proxies, shape).map(|()| ExitCode::SUCCESS)
         }
         Command::Explain(args) => explain(args).map(|()| ExitCode::SUCCESS),
         Command::Rules(RulesCommand::List { rules, json }) => {

@@ -83,25 +83,43 @@ impl Reading {
     }
 }
 
-/// Gives every line of a log to `take`, which says whether to go on.
-fn each_line(path: &Path, mut take: impl FnMut(RawLine<'_>) -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let mut source = open(path)?;
-    let mut lines = Lines::default();
-    let failed = |cause| InputError { path: path.to_owned(), cause };
-    while lines.fill(&mut source, STEP_BYTES).map_err(failed)? > 0 {
-        while let Some(line) = lines.next_line() {
-            if !take(line)? {
-                return Ok(());
+/// A log that is read line by line.
+struct Log {
+    path: PathBuf,
+    source: Box<dyn Read>,
+    lines: Lines,
+}
+
+impl Log {
+    fn open(path: &Path) -> Result<Log, InputError> {
+        Ok(Log { path: path.to_owned(), source: open(path)?, lines: Lines::default() })
+    }
+
+    /// Gives the next line to `take`, and returns what that makes of it; `None` at the end.
+    fn next<T>(&mut self, take: impl FnOnce(RawLine<'_>) -> T) -> Result<Option<T>, InputError> {
+        loop {
+            if let Some(line) = self.lines.next_line() {
+                return Ok(Some(take(line)));
+            }
+            let failed = |cause| InputError { path: self.path.clone(), cause };
+            if self.lines.fill(&mut self.source, STEP_BYTES).map_err(failed)? == 0 {
+                return Ok(self.lines.rest().map(take));
             }
         }
     }
-    lines.rest().map_or(Ok(true), take).map(drop)
+}
+
+/// Gives every line of a log to `take`, which says whether to go on.
+fn each_line(path: &Path, mut take: impl FnMut(RawLine<'_>) -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let mut log = Log::open(path)?;
+    while log.next(&mut take)?.transpose()? == Some(true) {}
+    Ok(())
 }
 
 /// Prints one document for each line.
 pub fn parse(path: &Path, reading: Reading, classifier: Classifier) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut bench = Bench::new(path, reading, classifier);
+    let mut bench = Bench::new(path, reading, Arc::new(classifier));
     each_line(path, |line| {
         out.write_all(&Document::of(&bench.event(line)).body)?;
         out.write_all(b"\n")?;
@@ -112,7 +130,7 @@ pub fn parse(path: &Path, reading: Reading, classifier: Classifier) -> anyhow::R
 
 /// Makes events of the lines of one log, as the tailer would.
 struct Bench {
-    classifier: Classifier,
+    classifier: Arc<Classifier>,
     key: HostKey,
     origin: Option<Arc<Origin>>,
     path: String,
@@ -122,7 +140,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(path: &Path, reading: Reading, classifier: Classifier) -> Bench {
+    fn new(path: &Path, reading: Reading, classifier: Arc<Classifier>) -> Bench {
         let host = host::here(host::id(None).unwrap_or_else(|| "unknown".to_owned()));
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         Bench {

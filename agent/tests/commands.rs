@@ -169,6 +169,42 @@ fn the_incidents_of_a_log_name_their_lines() {
 }
 
 #[test]
+fn the_incidents_of_several_logs_are_those_of_their_lines_in_order_of_time() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let attack = |client: &str, minute: u32, forwarded: &str| {
+        format!(
+            r#"{client} - - [16/Nov/2026:08:{minute:02}:25 +0000] "GET /?id=1%27+union+select+{minute},2--+- HTTP/1.1" 200 5 "{forwarded}""#
+        )
+    };
+    let write = |name: &str, lines: [String; 2]| fs::write(path(name), lines.join("\n") + "\n").expect("it is ours");
+    // An hour's requests of one client, found in two files: no half an hour of quiet is between them.
+    write("access.log", [attack("10.0.0.1", 20, "192.0.2.7"), attack("10.0.0.1", 59, "192.0.2.7")]);
+    write("access.log.1", [attack("10.0.0.2", 0, "192.0.2.7"), attack("192.0.2.7", 40, "-")]);
+    let complaint = "[Mon Nov 16 08:40:25.500000 2026] [php:error] [pid 7] [client 192.0.2.7:40312] PHP Fatal error:  \
+                     Uncaught mysqli_sql_exception: You have an error in your SQL syntax";
+    write("error.log", [complaint.to_owned(), String::new()]);
+    let (newer, older, errors) = (path("access.log"), path("access.log.1"), path("error.log"));
+    let format = r#"%h %l %u %t "%r" %>s %b "%{X-Forwarded-For}i""#;
+    let told = |files: &[&str], format: &str| {
+        let options = ["incidents", "--trusted-proxy", "10.0.0.0/8", "--timezone", "UTC", "--format", format];
+        let told = agent(&[&options, files].concat());
+        assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
+        text(&told.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
+    };
+    let incidents = told(&[&newer, &older], format);
+    assert_eq!(incidents.len(), 1, "{incidents:#?}");
+    assert_eq!((&incidents[0]["source"], &incidents[0]["findings"]), (&"192.0.2.7".into(), &4.into()));
+    assert_eq!(incidents[0]["lines"], serde_json::json!({ &newer: [1, 2], &older: [1, 2] }));
+    let is_plain = |line: &str| line.replace(r#" "-""#, r#" "-" "-""#);
+    fs::write(&older, is_plain(&attack("192.0.2.7", 40, "-"))).expect("it is ours");
+    let incidents = told(&[&errors, &older], "auto");
+    assert_eq!(incidents[0]["outcome"], "likely_succeeded", "{incidents:#?}");
+    let refused = agent(&["incidents", "--trusted-proxy", "10.0.0.0/99", &newer]);
+    assert_eq!(refused.status.code(), Some(64));
+}
+
+#[test]
 fn an_explanation_shows_each_layer_what_matched_and_what_did_not_reach_the_bar() {
     let twice = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?id=1%2527%2520union%2520select%25201,2--%2520- HTTP/1.1" 200 5 "-" "curl/8""#;
     let told = asked(&["explain", "--rules", "/nowhere", "--json"], &format!("{twice}\nno line of a log\n"));
