@@ -75,7 +75,8 @@ impl Cloud {
 
     fn agent(&self) -> Program {
         let mut command = servers::program(env!("CARGO_BIN_EXE_rig_agent"), &self.kinesis);
-        Program(command.args(["run", "--config"]).arg(self.config()).spawn().unwrap())
+        let command = self.noting(command.args(["run", "--config"]).arg(self.config()));
+        Program(command.spawn().unwrap())
     }
 
     fn processor(&self) -> Program {
@@ -93,12 +94,23 @@ impl Cloud {
         };
         let mut command = places.processor(env!("CARGO_BIN_EXE_rig_processor"), &self.kinesis);
         command.env("TWOSEC_WINDOW_SECONDS", "1").env("TWOSEC_FAILOVER_SECONDS", "2").env("TWOSEC_REDACT_KEYS", "");
-        command.arg("run");
+        self.noting(command.arg("run"));
         command
     }
 
+    /// What a program says goes into a file, which is shown if the test fails.
+    fn noting<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        let said = OpenOptions::new().create(true).append(true).open(self.said()).unwrap();
+        command.env("TWOSEC_LOG", "info").stderr(said)
+    }
+
+    fn said(&self) -> PathBuf {
+        self.host.path().join("said")
+    }
+
     async fn wait_for(&self, documents: usize) {
-        wait_until(&format!("{documents} documents are indexed"), || self.opensearch.count() == documents).await;
+        wait_until(&format!("{documents} documents are indexed"), || self.opensearch.count() >= documents).await;
+        assert_eq!(self.opensearch.count(), documents);
     }
 
     /// How often each original line stands in the index.
@@ -126,6 +138,15 @@ impl Cloud {
             lines.extend(rows.map(|row| row["line"].as_str().unwrap().to_owned()));
         }
         counted(lines)
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = fs::read_to_string(self.said()).unwrap_or_default();
+            eprintln!("{said}\n{} documents are indexed", self.opensearch.count());
+        }
     }
 }
 

@@ -45,6 +45,13 @@ fn server(name: &str) -> String {
     std::env::var(&name).unwrap_or_else(|_| panic!("{name} names the server; see tests/live/servers"))
 }
 
+/// Has the servers' own program do something with them.
+async fn servers_do(arguments: &[&str]) {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/live/servers");
+    let status = tokio::process::Command::new(program).args(arguments).status().await.unwrap();
+    assert!(status.success(), "{program} {arguments:?}");
+}
+
 fn lines() -> usize {
     std::env::var("TWOSEC_LIVE_LINES").ok().map_or(200_000, |text| text.parse().unwrap())
 }
@@ -55,8 +62,8 @@ struct World {
     folder: tempfile::TempDir,
     kinesis: KinesisServer,
     s3: Proxy,
-    search: Proxy,
     dynamodb: String,
+    opensearch: String,
     http: reqwest::Client,
 }
 
@@ -69,8 +76,8 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             kinesis: KinesisServer::in_front_of(&server("KINESIS"), faults),
             s3: Proxy::in_front_of(&server("S3"), s3),
-            search: Proxy::in_front_of(&server("OPENSEARCH"), proxy::Faults::default()),
             dynamodb: server("DYNAMODB"),
+            opensearch: server("OPENSEARCH"),
             http: reqwest::Client::new(),
         };
         world.kinesis.create_stream(&world.name, shards).await;
@@ -87,7 +94,7 @@ impl World {
             bucket: &self.name,
             dynamodb: &self.dynamodb,
             s3: self.s3.url(),
-            opensearch: self.search.url(),
+            opensearch: &self.opensearch,
         };
         let mut command = places.processor(env!("CARGO_BIN_EXE_rig_processor"), &self.kinesis);
         command
@@ -292,15 +299,12 @@ async fn each_line_is_in_the_index_once_whatever_is_killed_and_split_and_away() 
     let agent = world.agent();
     let begun = Instant::now();
 
-    let outage = {
-        let world = Arc::clone(&world);
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(20)).await;
-            world.search.set_away(true);
-            tokio::time::sleep(OUTAGE).await;
-            world.search.set_away(false);
-        })
-    };
+    let outage = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        servers_do(&["kill", "opensearch"]).await;
+        tokio::time::sleep(OUTAGE).await;
+        servers_do(&["again"]).await;
+    });
     let resharding = {
         let world = Arc::clone(&world);
         tokio::spawn(async move {

@@ -1,26 +1,18 @@
 //! What is known of the keys that came lately.
 
+use lru::LruCache;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::mem;
 
-/// A map of at most `most` hashes that forgets what was not asked for lately, as
-/// [`event::cache::Cache`] does: between half of `most` and all of it are kept.
+/// A map of at most `most` hashes, of which the one that was asked for least lately gives way.
 ///
 /// Which keys are kept depends on the order of the calls alone, so that two that were told
-/// the same know the same; nothing depends on the order in which a map yields its keys.
+/// the same know the same. It grows as keys come.
 #[derive(Debug, Clone)]
 pub struct Recent<V> {
-    young: Map<V>,
-    old: Map<V>,
+    known: LruCache<u64, V, BuildHasherDefault<AsItIs>>,
     most: usize,
 }
-
-/// A generation in a snapshot.
-type Written<V> = Vec<(u64, V)>;
-
-type Map<V> = HashMap<u64, V, BuildHasherDefault<AsItIs>>;
 
 /// Keys are hashes already.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,39 +35,40 @@ impl Hasher for AsItIs {
 impl<V> Recent<V> {
     /// A map of at most `most` entries, and of two at least.
     pub fn of(most: usize) -> Recent<V> {
-        Recent { young: Map::default(), old: Map::default(), most: most.max(2) }
+        Recent { known: LruCache::unbounded_with_hasher(BuildHasherDefault::default()), most: most.max(2) }
     }
 
-    /// Keeps at most `most` entries from now on. What is too many is forgotten as keys come.
+    /// Keeps at most `most` entries from now on.
     pub fn limit(&mut self, most: usize) {
         self.most = most.max(2);
+        while self.known.len() > self.most {
+            self.known.pop_lru();
+        }
     }
 
     /// What is known of `key`, without that counting as asked for.
     pub fn peek(&self, key: u64) -> Option<&V> {
-        self.young.get(&key).or_else(|| self.old.get(&key))
+        self.known.peek(&key)
     }
 
     /// What is known of `key`; `new` where that is nothing.
     pub fn entry(&mut self, key: u64, new: impl FnOnce() -> V) -> &mut V {
-        if self.young.len() >= self.most / 2 {
-            self.old = mem::take(&mut self.young);
+        if self.known.len() >= self.most && !self.known.contains(&key) {
+            self.known.pop_lru();
         }
-        let old = &mut self.old;
-        self.young.entry(key).or_insert_with(|| old.remove(&key).unwrap_or_else(new))
+        self.known.get_or_insert_mut(key, new)
     }
 
     /// Forgets what `is_needed` does not want.
     pub fn retain(&mut self, is_needed: impl Fn(&V) -> bool) {
-        for part in [&mut self.young, &mut self.old] {
-            part.retain(|_, value| is_needed(value));
-        }
+        let past: Vec<u64> = self.known.iter().filter(|(_, value)| !is_needed(value)).map(|(key, _)| *key).collect();
+        past.iter().for_each(|key| _ = self.known.pop(key));
     }
 
     /// How many are known.
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.young.len() + self.old.len()
+        self.known.len()
     }
 }
 
@@ -85,23 +78,22 @@ impl<V> Default for Recent<V> {
     }
 }
 
+/// `[most, [[key, value], ...]]`, what was asked for last first.
 impl<V: Serialize> Serialize for Recent<V> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        (self.most, sorted(&self.young), sorted(&self.old)).serialize(to)
+        (self.most, self.known.iter().collect::<Vec<_>>()).serialize(to)
     }
 }
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Recent<V> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Recent<V>, D::Error> {
-        let (most, young, old) = <(usize, Written<V>, Written<V>)>::deserialize(from)?;
-        Ok(Recent { young: young.into_iter().collect(), old: old.into_iter().collect(), most: most.max(2) })
+        let (most, known) = <(usize, Vec<(u64, V)>)>::deserialize(from)?;
+        let mut recent = Recent::of(most);
+        for (key, value) in known.into_iter().rev() {
+            recent.entry(key, || value);
+        }
+        Ok(recent)
     }
-}
-
-fn sorted<V>(part: &Map<V>) -> Vec<(u64, &V)> {
-    let mut all: Vec<_> = part.iter().map(|(key, value)| (*key, value)).collect();
-    all.sort_unstable_by_key(|(key, _)| *key);
-    all
 }
 
 #[cfg(test)]
@@ -121,12 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_many_after_a_restart_with_less_room_is_forgotten_as_keys_come() {
+    fn the_one_that_was_asked_for_least_lately_gives_way() {
         let mut recent = Recent::of(100);
         (0..100).for_each(|key| _ = recent.entry(key, || 0));
+        recent.entry(0, || 0);
+        recent.entry(100, || 0);
+        assert_eq!((recent.len(), recent.peek(0), recent.peek(1)), (100, Some(&0), None));
         recent.limit(4);
-        (100..104).for_each(|key| _ = recent.entry(key, || 0));
-        assert!(recent.len() <= 4, "{recent:?}");
+        assert_eq!(recent.known.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [100, 0, 99, 98]);
     }
 
     proptest! {
@@ -136,8 +130,7 @@ mod tests {
             keys in prop::collection::vec(0u64..20, 0..200),
             restart in 0usize..200,
         ) {
-            let mut recent: Recent<u32> = Recent::of(most);
-            let mut other = recent.clone();
+            let (mut recent, mut other): (Recent<u32>, Recent<u32>) = (Recent::of(most), Recent::of(most));
             for (at, key) in keys.into_iter().enumerate() {
                 if at == restart {
                     other = serde_json::from_str(&serde_json::to_string(&other).unwrap()).unwrap();

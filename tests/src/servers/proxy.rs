@@ -89,11 +89,6 @@ impl Proxy {
         Proxy { served: Served::app(app), trouble }
     }
 
-    /// From now on, answers everything with 503, or no longer does.
-    pub fn set_away(&self, away: bool) {
-        self.served.set_away(away);
-    }
-
     /// `http://127.0.0.1:<port>`
     pub fn url(&self) -> &str {
         &self.served.url
