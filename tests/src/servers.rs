@@ -6,6 +6,7 @@ pub mod dynamodb;
 pub mod s3;
 pub mod opensearch;
 pub mod proxy;
+pub mod tls;
 
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;

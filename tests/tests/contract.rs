@@ -26,6 +26,7 @@ use tests::servers::dynamodb::DynamoServer;
 use tests::servers::kinesis::{Faults, KinesisServer};
 use tests::servers::opensearch::{Fault, OpenSearchServer};
 use tests::servers::s3::{PutFault, S3Server};
+use tests::servers::tls::Tls;
 use tests::servers::{REGION, credentials};
 
 /// An error and its causes, as the log shows them.
@@ -549,6 +550,23 @@ async fn a_request_that_opensearch_refuses_as_a_whole_says_what_to_do() {
     assert_eq!(server.count(), 0);
     drop(server);
     assert!(matches!(index.bulk(&[contract::item(1)]).await, Err(IndexError::Transient(_))));
+}
+
+#[tokio::test]
+async fn a_certificate_is_believed_if_its_authority_is_in_the_ca_file() {
+    let server = OpenSearchServer::start().await;
+    let (tls, other) = (Tls::in_front_of(server.url()), Tls::in_front_of(server.url()));
+    let bulk = async |authorities: &str| {
+        let index = OpenSearch::trusting(&tls.url(), Auth::None, authorities.as_bytes()).expect("the URL is one");
+        index.bulk(&[contract::item(1)]).await
+    };
+    for authorities in [String::new(), other.authority()] {
+        let error = bulk(&authorities).await.unwrap_err();
+        assert!(matches!(error, IndexError::Transient(_)) && chain(&error).contains("certificate"), "{}", chain(&error));
+    }
+    let both = other.authority() + &tls.authority();
+    assert_eq!(bulk(&both).await.unwrap(), [Verdict::Done { created: true }]);
+    assert_eq!(server.count(), 1);
 }
 
 #[tokio::test]

@@ -511,6 +511,17 @@ mod tests {
         assert_eq!(error.to_string(), expected);
     }
 
+    /// Time passes as soon as nobody has anything to do.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_never_answered_is_given_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let index = OpenSearch::new(&format!("http://{}", silent.local_addr().unwrap()), Auth::None).unwrap();
+        let begun = tokio::time::Instant::now();
+        let error = index.bulk(&[item(1, "{}")]).await.unwrap_err();
+        assert!(matches!(error, IndexError::Transient(_)), "{error:?}");
+        assert!((CALL_TIMEOUT..CALL_TIMEOUT * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+
     const ID: EventId = EventId([1; 16]);
 
     /// The verdict on one item, answered as OpenSearch does.
