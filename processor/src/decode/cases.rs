@@ -427,7 +427,8 @@ fn an_aggregate_that_breaks_off_counts_as_far_as_it_can_be_read() {
     // Field 3 of the message is a record, whose own field 3 is its data.
     let message = [&b"\x1a\x06\x1a\x04good"[..], b"\x1a\x02\x08\x00", b"\x1a\x05\x1a\x03too", b"\x1a\x7fcut"].concat();
     let sealed = [&b"\xf3\x89\x9a\xc2"[..], &message, &Md5::digest(&message)].concat();
-    let decoded = decode(sealed);
+    let decoder = decoder();
+    let decoded = decoder.decode(record(sealed));
     let expected = [
         "record 2 of the aggregate: it has no data",
         "behind record 3 of the aggregate: the KPL aggregate is no protobuf message of records",
@@ -435,6 +436,7 @@ fn an_aggregate_that_breaks_off_counts_as_far_as_it_can_be_read() {
     assert_eq!(reasons(&decoded), expected);
     let lines: Vec<_> = decoded.content.events.iter().map(|(_, event)| event.line.clone()).collect();
     assert_eq!(lines, [b"good".to_vec(), b"too".to_vec()]);
+    assert_eq!([Kind::Lines, Kind::Unreadable].map(|kind| decoder.meter.records_of(kind)), [2, 2]);
 }
 
 #[test]

@@ -168,7 +168,10 @@ impl Decoder {
                 for (at, record) in records.into_iter().enumerate() {
                     let (bytes, opened) = match record {
                         Ok(part) => (part, read(part, Some(at))),
-                        Err(bytes) => (bytes, Err("it has no data".to_owned())),
+                        Err(bytes) => {
+                            self.count(Kind::Unreadable);
+                            (bytes, Err("it has no data".to_owned()))
+                        }
                     };
                     let part = Some(at);
                     match opened {
@@ -180,6 +183,7 @@ impl Decoder {
                     }
                 }
                 if let Some((bytes, error)) = rest {
+                    self.count(Kind::Unreadable);
                     let reason = format!("behind record {behind} of the aggregate: {error}");
                     unreadable.push(Unreadable { data: data.slice_ref(bytes), reason, part: Some(behind) });
                 }
