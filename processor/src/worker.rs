@@ -266,8 +266,9 @@ impl Worker {
         }
     }
 
-    /// The chain's end and rows of the children exist before `SHARD_END` is written: a crash
-    /// between the two must not lose them. Without `children` the stream is asked for them.
+    /// The chain's end and rows of the children exist before `SHARD_END` is written, and with it
+    /// which shards they are: a crash between the two must not lose them. Without `children` the
+    /// stream is asked for them.
     /// Children are read while the index still catches up with this shard.
     async fn shard_end(
         &self,
@@ -284,11 +285,18 @@ impl Worker {
                 chain.finish(&tail).await;
             }
             let shards = if children.is_empty() { self.services.feed.shards().await? } else { children };
-            anyhow::Ok(ensure_rows(&self.services, &self.settings, &shards).await?)
+            ensure_rows(&self.services, &self.settings, &shards).await?;
+            anyhow::Ok(shards.into_iter().filter(|shard| shard.parents.contains(&self.shard)).map(|child| child.id))
         };
         let Some(ended) = self.stop.run_until_cancelled(succeed).await else { return Ok(Some(Outcome::Stopped)) };
-        ended?;
-        self.moved.send_modify(|cursors| cursors.checkpoint = Checkpoint::ShardEnd);
+        let children: Vec<_> = ended?.collect();
+        self.moved.send_modify(|cursors| {
+            cursors.checkpoint = Checkpoint::ShardEnd;
+            // A stream that has forgotten them takes none away.
+            if !children.is_empty() {
+                cursors.children = children;
+            }
+        });
         if self.within(INDEX_GRACE, follower).await.is_none() {
             return Ok(Some(Outcome::Stopped));
         }

@@ -27,6 +27,7 @@ public class LeaseReader {
                         String.valueOf(lease.leaseCounter()),
                         lease.checkpoint().sequenceNumber(),
                         String.join(",", lease.parentShardIds()),
+                        String.join(",", new java.util.TreeSet<>(lease.childShardIds())),
                         range.serializedStartingHashKey() + "-" + range.serializedEndingHashKey()));
             }
         }

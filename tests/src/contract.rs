@@ -213,6 +213,7 @@ pub async fn a_row_comes_back_as_it_was_written(leases: &dyn Leases) {
             checkpoint_arrival: (number != 2).then_some(1_795_392_000_123),
             owner_switches: number as u64,
             handoff_to: (number == 1).then(|| "other".to_owned()),
+            children: (number == 2).then(|| "shardId-000000000009".to_owned()).into_iter().collect(),
             ..next(&row, Some("me"))
         };
         assert_eq!(swap(leases, &row, &new).await, Swap::Done);

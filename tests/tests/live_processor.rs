@@ -480,7 +480,7 @@ async fn the_kinesis_client_library_reads_the_lease_table() {
     assert_eq!(owners(&left), 0, "a processor that has stopped owns nothing: {left}");
     for row in lease_rows(&client, &world.name).await {
         let read = left.lines().find(|read| read.starts_with(&format!("{}\t", row["leaseKey"]))).unwrap();
-        let [_, _, counter, checkpoint, parents, range] = read.split('\t').collect::<Vec<_>>()[..] else {
+        let [_, _, counter, checkpoint, parents, children, range] = read.split('\t').collect::<Vec<_>>()[..] else {
             panic!("{read}")
         };
         assert!(counter.parse::<u64>().unwrap() > 0, "{read}");
@@ -488,5 +488,7 @@ async fn the_kinesis_client_library_reads_the_lease_table() {
         assert_eq!(range, format!("{}-{}", row["startingHashKey"], row["endingHashKey"]), "{read}");
         let is_first = shards.iter().any(|shard| shard.shard_id() == row["leaseKey"]);
         assert_eq!(parents, if is_first { "" } else { shards[0].shard_id() }, "{read}");
+        let is_split = row["leaseKey"] == shards[0].shard_id();
+        assert_eq!(children.split(',').filter(|id| !id.is_empty()).count(), if is_split { 2 } else { 0 }, "{read}");
     }
 }

@@ -21,7 +21,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// The attributes that [`Leases::swap`] writes. All others of a row stay as they are.
-const ATTRIBUTES: [&str; 16] = [
+const ATTRIBUTES: [&str; 17] = [
     "leaseOwner",
     "leaseCounter",
     "handoffTo",
@@ -29,6 +29,7 @@ const ATTRIBUTES: [&str; 16] = [
     "checkpointSubSequenceNumber",
     "ownerSwitchesSinceCheckpoint",
     "parentShardId",
+    "childShardIds",
     "startingHashKey",
     "endingHashKey",
     "startAtMillis",
@@ -253,7 +254,8 @@ fn number(number: impl ToString) -> AttributeValue {
 
 /// A lease as a row.
 fn row(lease: &Lease) -> Row {
-    let parents = (!lease.parents.is_empty()).then(|| AttributeValue::Ss(lease.parents.clone()));
+    // DynamoDB knows no empty set.
+    let set = |ids: &[String]| (!ids.is_empty()).then(|| AttributeValue::Ss(ids.to_vec()));
     // Both cursors begin in one place, so one timestamp tells where.
     let start_at = start_at(&lease.checkpoint).or(start_at(&lease.indexed_through));
     let attributes = [
@@ -264,7 +266,8 @@ fn row(lease: &Lease) -> Row {
         ("checkpoint", Some(string(&lease.checkpoint.to_string()))),
         ("checkpointSubSequenceNumber", Some(number(0))),
         ("ownerSwitchesSinceCheckpoint", Some(number(lease.owner_switches))),
-        ("parentShardId", parents),
+        ("parentShardId", set(&lease.parents)),
+        ("childShardIds", set(&lease.children)),
         ("startingHashKey", Some(string(&lease.starting_hash_key))),
         ("endingHashKey", Some(string(&lease.ending_hash_key))),
         ("startAtMillis", start_at.map(number)),
@@ -324,7 +327,8 @@ fn lease(row: &Row) -> Result<Lease, RowError> {
         checkpoint_arrival: digits(row, "checkpointArrivalMillis")?,
         indexed_through,
         owner_switches: digits(row, "ownerSwitchesSinceCheckpoint")?.unwrap_or(0),
-        parents: row.get("parentShardId").and_then(|value| value.as_ss().ok()).cloned().unwrap_or_default(),
+        parents: set(row, "parentShardId"),
+        children: set(row, "childShardIds"),
         starting_hash_key: text(row, "startingHashKey").unwrap_or_default().to_owned(),
         ending_hash_key: text(row, "endingHashKey").unwrap_or_default().to_owned(),
         stream_created: digits(row, "streamCreatedMillis")?,
@@ -344,6 +348,10 @@ fn checkpoint(row: &Row, name: &'static str, start_at: Option<Millis>) -> Result
 
 fn text<'a>(row: &'a Row, name: &str) -> Option<&'a str> {
     row.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn set(row: &Row, name: &str) -> Vec<String> {
+    row.get(name).and_then(|value| value.as_ss().ok()).cloned().unwrap_or_default()
 }
 
 fn digits<T: FromStr>(row: &Row, name: &'static str) -> Result<Option<T>, RowError> {
@@ -376,6 +384,7 @@ mod tests {
             indexed_through: digits("49590338271490256608559692538361571095921575989136588000"),
             owner_switches: 2,
             parents: vec!["shardId-000000000001".into(), "shardId-000000000002".into()],
+            children: vec!["shardId-000000000005".into()],
             starting_hash_key: "0".into(),
             ending_hash_key: "340282366920938463463374607431768211455".into(),
             stream_created: Some(1_795_000_000_000),
@@ -390,6 +399,7 @@ mod tests {
             handoff_to: None,
             checkpoint_arrival: None,
             parents: Vec::new(),
+            children: Vec::new(),
             stream_created: None,
             standing: Standing::default(),
             ..example()
@@ -423,6 +433,7 @@ mod tests {
             ("checkpointSubSequenceNumber", number(0)),
             ("ownerSwitchesSinceCheckpoint", number(2)),
             ("parentShardId", AttributeValue::Ss(example().parents)),
+            ("childShardIds", AttributeValue::Ss(vec!["shardId-000000000005".into()])),
             ("startingHashKey", string("0")),
             ("endingHashKey", string("340282366920938463463374607431768211455")),
             ("checkpointArrivalMillis", number(1_795_392_000_123_i64)),

@@ -18,6 +18,8 @@ pub struct Cursors {
     pub checkpoint_arrival: Option<Millis>,
     /// Indexed up to here.
     pub indexed_through: Checkpoint,
+    /// What the shard goes on in, once it is read to its end.
+    pub children: Vec<String>,
 }
 
 impl Cursors {
@@ -27,6 +29,7 @@ impl Cursors {
             checkpoint: lease.checkpoint.clone(),
             checkpoint_arrival: lease.checkpoint_arrival,
             indexed_through: lease.indexed_through.clone(),
+            children: lease.children.clone(),
         }
     }
 }
@@ -73,6 +76,7 @@ impl Held {
             checkpoint: cursors.checkpoint,
             checkpoint_arrival: cursors.checkpoint_arrival,
             indexed_through: cursors.indexed_through,
+            children: cursors.children,
             ..self.lease.clone()
         }
     }

@@ -47,6 +47,10 @@ pub struct Lease {
     pub owner_switches: u64,
     /// `parentShardId`
     pub parents: Vec<String>,
+    /// `childShardIds`: the shards that this one was split or merged into, once it is read to its
+    /// end and as far as the stream told them.
+    #[serde(default)]
+    pub children: Vec<String>,
     /// `startingHashKey`
     pub starting_hash_key: String,
     /// `endingHashKey`
@@ -82,6 +86,7 @@ impl Lease {
             indexed_through: start,
             owner_switches: 0,
             parents: shard.parents.clone(),
+            children: Vec::new(),
             starting_hash_key: shard.starting_hash_key.clone(),
             ending_hash_key: shard.ending_hash_key.clone(),
             stream_created,

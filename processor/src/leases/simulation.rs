@@ -108,7 +108,8 @@ impl Task {
     fn cursors(&self) -> Cursors {
         let number = |place: u64| Checkpoint::At(SequenceNumber::new(&place.to_string()).unwrap());
         let checkpoint = if self.is_at_end() { Checkpoint::ShardEnd } else { number(self.place) };
-        Cursors { indexed_through: checkpoint.clone(), checkpoint, checkpoint_arrival: None }
+        let children = self.held.lease.children.clone();
+        Cursors { indexed_through: checkpoint.clone(), checkpoint, checkpoint_arrival: None, children }
     }
 
     fn is_at_end(&self) -> bool {

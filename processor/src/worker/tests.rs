@@ -20,6 +20,8 @@ struct Stream {
     is_closed: Mutex<bool>,
     is_held: AtomicBool,
     opened: AtomicUsize,
+    /// The shards that it lists.
+    shards: Mutex<Vec<Shard>>,
     /// Whether it does not say which shards there are.
     lists_none: AtomicBool,
     /// Whether it says nothing at all when it is asked for them.
@@ -73,7 +75,7 @@ impl Feed for StreamFeed {
         if self.0.lists_none.load(Ordering::Relaxed) {
             return Err(FeedError::Transient { call: "list_shards", cause: "away".into() });
         }
-        Ok(Vec::new())
+        Ok(self.0.shards.lock().unwrap().clone())
     }
 
     async fn open(&self, _: &str, start: Start) -> Result<Box<dyn Pages>, FeedError> {
@@ -387,6 +389,26 @@ async fn children_of_a_shard_need_not_wait_for_the_index() {
     assert_eq!(next.start().await.unwrap(), Outcome::ShardEnd);
     assert_eq!(next.row().indexed_through, Checkpoint::ShardEnd);
     assert_eq!(next.index.index.contents().len(), 100 * documents());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_row_of_a_shard_that_has_ended_names_its_children() {
+    let rig = Rig::new();
+    let shard = |id: &str, parent: &str| {
+        let (id, parents) = (id.to_owned(), vec![parent.to_owned()]);
+        Shard { id, parents, starting_hash_key: "0".into(), ending_hash_key: "9".into() }
+    };
+    *rig.stream.shards.lock().unwrap() = vec![shard("a", SHARD), shard("of-another", "shard-7"), shard("b", SHARD)];
+    let running = rig.start();
+    rig.put(3).await;
+    assert_eq!(rig.row().children, [""; 0]);
+    *rig.stream.is_closed.lock().unwrap() = true;
+    assert_eq!(running.await.unwrap(), Outcome::ShardEnd);
+    assert_eq!(rig.row().children, ["a", "b"]);
+    // A row that has to be worked on again, when the stream lists none of them any more.
+    rig.stream.shards.lock().unwrap().clear();
+    assert_eq!(rig.start().await.unwrap(), Outcome::ShardEnd);
+    assert_eq!(rig.row().children, ["a", "b"]);
 }
 
 #[tokio::test(start_paused = true)]
