@@ -36,7 +36,8 @@ pub struct Redrive {
     /// Without one, letters are only counted.
     pub index: Option<Arc<dyn Index>>,
     pub settings: Settings,
-    /// When the stream was made, which ids of other producers' lines depend on.
+    /// When the stream was made, which ids of other producers' lines depend on: for letters of
+    /// versions that did not note it.
     pub stream_created: Option<Millis>,
     /// The only shard whose letters are sent.
     pub shard: Option<String>,
@@ -145,7 +146,8 @@ impl Redrive {
             return Vec::new();
         };
         let record = Record { sequence: sequence.clone(), arrival, data };
-        let decoder = Decoder::new(&self.settings, shard, self.stream_created, Arc::default());
+        let decoder =
+            Decoder::new(&self.settings, shard, letter.stream_created.or(self.stream_created), Arc::default());
         let content = decoder.decode_part(record, letter.part).content;
         content.unreadable.iter().for_each(|Unreadable { reason, .. }| note(&mut report.unreadable, reason));
         report.events += content.events.len() as u64;
@@ -162,6 +164,7 @@ impl Redrive {
             archive: self.archive.clone(),
             names: self.settings.index.clone(),
             stream: self.settings.stream.clone(),
+            stream_created: self.stream_created,
             shard: shard.to_owned(),
             meter: meter.clone(),
             flight: Arc::new(Flight::new(1, Arc::default())),
@@ -216,6 +219,7 @@ mod tests {
             archive: archive.clone(),
             names: settings().index,
             stream: "s".into(),
+            stream_created: Some(7),
             shard: "shard-0".into(),
             meter: Arc::default(),
             flight: Arc::new(Flight::new(1, Arc::default())),
@@ -285,6 +289,30 @@ mod tests {
             vec![decoder().decode(record(7, frame)), decoder().decode_part(record(8, "a line of others"), Some(2))];
         index(&archive, &whole, now).await;
         assert_eq!(there.contents(), whole.contents());
+    }
+
+    #[tokio::test]
+    async fn lines_of_others_keep_their_ids_when_their_stream_was_made_anew_since() {
+        let (archive, there) = (Arc::<MemoryArchive>::default(), Arc::<MemoryIndex>::default());
+        let unreadable =
+            || Unreadable { data: Bytes::from("a line of others"), reason: "an example".into(), part: None };
+        let content = Content { unreadable: vec![unreadable()], ..Content::default() };
+        index(&archive, &there, vec![Decoded { sequence: record(7, "").sequence, arrival: ARRIVAL, content }]).await;
+        let ids = |there: &MemoryIndex| there.contents().into_keys().map(|(_, id)| id).collect::<Vec<_>>();
+        let as_it_came = |created: Millis| {
+            let decoder = Decoder::new(&settings(), "shard-0", Some(created), Arc::default());
+            vec![decoder.decode(record(7, "a line of others")).content.events[0].0]
+        };
+        let anew = Redrive { stream_created: Some(8), ..redrive(&archive, &there) };
+        anew.run(|_| ()).await.unwrap();
+        assert_eq!(ids(&there), as_it_came(7));
+        // A letter of a version that did not note it.
+        let (archive, there) = (Arc::<MemoryArchive>::default(), Arc::<MemoryIndex>::default());
+        let old = DeadLetter::record(&unreadable(), ARRIVAL, None);
+        dead::keep(&*archive, ("s", "shard-0"), &record(7, "").sequence, 0, &[old]).await.unwrap();
+        let anew = Redrive { stream_created: Some(8), ..redrive(&archive, &there) };
+        anew.run(|_| ()).await.unwrap();
+        assert_eq!(ids(&there), as_it_came(8));
     }
 
     #[tokio::test]

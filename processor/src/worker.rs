@@ -310,6 +310,7 @@ impl Worker {
             archive: self.services.archive.clone(),
             names: self.settings.index.clone(),
             stream: self.settings.stream.clone(),
+            stream_created: self.stream_created,
             shard: self.shard.clone(),
             meter: self.services.meter.clone(),
             flight: self.shared.flight.clone(),

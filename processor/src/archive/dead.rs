@@ -40,13 +40,17 @@ pub struct DeadLetter {
     /// Which record of an aggregate it was, counted from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<usize>,
+    /// When the stream was made that the record was in, where that is known: ids of other
+    /// producers' lines depend on it, and a stream of this name may be made anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_created: Option<Millis>,
 }
 
 impl DeadLetter {
     fn new(reason: String) -> DeadLetter {
         let (id, index, document, revision, ruleset) = (None, None, None, None, None);
-        let (data_b64, arrival, part) = (None, None, None);
-        DeadLetter { reason, id, index, document, revision, ruleset, data_b64, arrival, part }
+        let (data_b64, arrival, part, stream_created) = (None, None, None, None);
+        DeadLetter { reason, id, index, document, revision, ruleset, data_b64, arrival, part, stream_created }
     }
 
     /// A document that the index refuses.
@@ -57,11 +61,11 @@ impl DeadLetter {
         DeadLetter { id, index, document, revision, ruleset, ..DeadLetter::new(reason) }
     }
 
-    /// A record, or a part of one, that could not be opened.
-    pub fn record(unreadable: &Unreadable, arrival: Millis) -> DeadLetter {
+    /// A record, or a part of one, that could not be opened, of the stream that was made then.
+    pub fn record(unreadable: &Unreadable, arrival: Millis, stream_created: Option<Millis>) -> DeadLetter {
         let data_b64 = Some(BASE64_STANDARD.encode(&unreadable.data));
         let (arrival, part) = (Some(arrival), unreadable.part);
-        DeadLetter { data_b64, arrival, part, ..DeadLetter::new(unreadable.reason.clone()) }
+        DeadLetter { data_b64, arrival, part, stream_created, ..DeadLetter::new(unreadable.reason.clone()) }
     }
 
     /// The document again, and its index. `None` where it was a record.
@@ -146,12 +150,12 @@ mod tests {
             Document { id: EventId([7; 16]), day: None, revision: Some(3), ruleset: None, body: b"{\"a\":1}".to_vec() };
         let item = Item { index: "twosec-incidents".into(), document };
         let unreadable = Unreadable { data: Bytes::from_static(b"\xff"), reason: "no text".into(), part: Some(2) };
-        let letters = [DeadLetter::document(&item, "why".into()), DeadLetter::record(&unreadable, 5)];
+        let letters = [DeadLetter::document(&item, "why".into()), DeadLetter::record(&unreadable, 5, Some(4))];
         let text: String = letters.iter().map(|letter| serde_json::to_string(letter).unwrap() + "\n").collect();
         let again = read(&event::gzip::gzip(text.as_bytes(), 6)).unwrap();
         assert_eq!((again[0].item(), again[0].data()), (Some(item), None));
         assert_eq!((again[1].item(), again[1].data()), (None, Some(unreadable.data)));
-        assert_eq!((again[1].arrival, again[1].part), (Some(5), Some(2)));
+        assert_eq!((again[1].arrival, again[1].part, again[1].stream_created), (Some(5), Some(2), Some(4)));
         assert!(read(b"junk").is_none());
     }
 }

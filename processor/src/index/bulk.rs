@@ -41,6 +41,8 @@ pub struct Bulker {
     pub archive: Arc<dyn Archive>,
     pub names: IndexNames,
     pub stream: String,
+    /// When the stream was made whose records these are.
+    pub stream_created: Option<Millis>,
     pub shard: String,
     pub meter: Arc<Meter>,
     pub flight: Arc<Flight>,
@@ -128,7 +130,7 @@ impl Bulker {
         {
             tracing::warn!(shard = self.shard, %sequence, reason, more, "a record cannot be read; it is archived and dead-lettered");
         }
-        let letters: Vec<_> = parts.iter().map(|part| DeadLetter::record(part, arrival)).collect();
+        let letters: Vec<_> = parts.iter().map(|part| DeadLetter::record(part, arrival, self.stream_created)).collect();
         if !letters.is_empty() {
             self.keep(sequence, 0, &letters).await;
             self.meter.dead(Class::Record, letters.len() as u64);
@@ -466,6 +468,7 @@ mod tests {
             archive,
             names: IndexNames { prefix: "twosec".into(), period: IndexPeriod::Day, from: None, until: None },
             stream: "s".into(),
+            stream_created: Some(7),
             shard: "shard-0".into(),
             meter: Arc::default(),
             flight: Arc::new(Flight::new(1, Arc::default())),

@@ -161,12 +161,13 @@ impl CatchUp {
             tracing::error!(key, "an object cannot be read and is not indexed; `verify` says more");
             return Ok(None);
         };
-        let Summary { last_seq, last_arrival, .. } = summary;
+        let Summary { last_seq, last_arrival, stream_created, .. } = summary;
         if indexed.is_some_and(|indexed| last_seq <= *indexed) {
             return Ok(None);
         }
         self.bulker.meter.index_waits(&self.chain.shard, last_arrival);
-        self.rows(key, &object, &last_seq).await?;
+        let bulker = Bulker { stream_created, ..self.bulker.clone() };
+        rows(&bulker, key, &object, &last_seq).await?;
         self.bulker.make_durable().await?;
         Ok(Some(Done { sequence: last_seq, arrival: last_arrival }))
     }
@@ -216,40 +217,62 @@ impl CatchUp {
         }
         false
     }
+}
 
-    /// Indexes the lines of an object as they are unpacked.
-    async fn rows(&self, key: &str, object: &[u8], end: &SequenceNumber) -> Result<(), IndexError> {
-        let mut rows = Rows::of(object);
-        let mut requests = Requests::of(&self.bulker);
-        let id = requests.begin(end, 0);
-        loop {
-            match rows.next_row() {
-                Ok(None) => break,
-                Ok(Some(Row::Event(event))) => {
-                    if let Some(document) = Document::for_index(&event) {
-                        requests.add(id, end, document).await;
-                    }
-                }
-                Ok(Some(Row::Record(record))) => self.unreadable(record).await,
-                Ok(Some(Row::Summary)) => {}
-                Ok(Some(Row::Broken)) => {
-                    tracing::error!(key, "a line of an object cannot be read and is not indexed");
-                }
-                Err(cause) => {
-                    let error = &cause as &dyn std::error::Error;
-                    tracing::error!(key, error, "an object is damaged and indexed in part; `verify` says more");
-                    break;
+/// Indexes the lines of an object as they are unpacked.
+async fn rows(bulker: &Bulker, key: &str, object: &[u8], end: &SequenceNumber) -> Result<(), IndexError> {
+    let mut rows = Rows::of(object);
+    let mut requests = Requests::of(bulker);
+    let mut unread = Unread { bulker, record: None };
+    let id = requests.begin(end, 0);
+    loop {
+        match rows.next_row() {
+            Ok(None) => break,
+            Ok(Some(Row::Event(event))) => {
+                if let Some(document) = Document::for_index(&event) {
+                    requests.add(id, end, document).await;
                 }
             }
+            Ok(Some(Row::Record(record))) => unread.add(record).await,
+            Ok(Some(Row::Summary)) => {}
+            Ok(Some(Row::Broken)) => {
+                tracing::error!(key, "a line of an object cannot be read and is not indexed");
+            }
+            Err(cause) => {
+                let error = &cause as &dyn std::error::Error;
+                tracing::error!(key, error, "an object is damaged and indexed in part; `verify` says more");
+                break;
+            }
         }
-        requests.finish(id).await
+    }
+    unread.keep().await;
+    requests.finish(id).await
+}
+
+/// What could not be read when it came, record by record: what one has of it stands line by line in
+/// an object, and is one object of dead letters, as it is when it is indexed at once.
+struct Unread<'b> {
+    bulker: &'b Bulker,
+    record: Option<(SequenceNumber, Millis, Vec<Unreadable>)>,
+}
+
+impl Unread<'_> {
+    /// Takes a line. One that is not of an aggregate and without bytes stands for nothing.
+    async fn add(&mut self, RawRecord { sequence, arrival, reason, data, part }: RawRecord) {
+        if data.is_empty() && part.is_none() {
+            return;
+        }
+        if self.record.as_ref().is_some_and(|(of, _, _)| *of != sequence) {
+            self.keep().await;
+        }
+        let (_, _, parts) = self.record.get_or_insert_with(|| (sequence, arrival, Vec::new()));
+        parts.push(Unreadable { data, reason, part });
     }
 
-    /// Keeps a record that could not be read when it came. One without bytes stands for nothing.
-    async fn unreadable(&self, record: RawRecord) {
-        let RawRecord { sequence, arrival, reason, data, part } = record;
-        if !data.is_empty() {
-            self.bulker.unreadable(&sequence, arrival, &[Unreadable { data, reason, part }]).await;
+    /// Keeps what there is of a record.
+    async fn keep(&mut self) {
+        if let Some((sequence, arrival, parts)) = self.record.take() {
+            self.bulker.unreadable(&sequence, arrival, &parts).await;
         }
     }
 }
@@ -303,7 +326,9 @@ mod tests {
     use crate::receive::Record;
     use crate::settings::Settings;
     use event::Format;
+    use md5::{Digest, Md5};
     use std::sync::Mutex;
+    use tokio::sync::mpsc;
 
     /// 2026-11-16, 12:00.
     const NOON: Millis = 1_794_830_400_000;
@@ -326,7 +351,8 @@ mod tests {
         fn put(&mut self, minute: i64, data: Vec<u8>) {
             let decoder = Decoder::new(&Settings::new("s", "w".into()), "shard-0", Some(7), Arc::default());
             let (sequence, arrival) = (number(self.archive.keys().len() as u64 + 1), NOON + minute * 60_000);
-            let mut window = Window::after(self.tail.as_ref().map(|tail| tail.sequence.clone()));
+            let prev = self.tail.as_ref().map(|tail| tail.sequence.clone());
+            let mut window = Window::after(prev).of_stream_made_at(Some(7));
             window.push(&decoder.decode(Record { sequence: sequence.clone(), arrival, data: Bytes::from(data) }));
             let (_, object) = window.close("s", "shard-0").unwrap();
             self.archive.put(object);
@@ -339,6 +365,7 @@ mod tests {
                 archive: self.archive.clone(),
                 names: Settings::new("s", "w".into()).index,
                 stream: "s".into(),
+                stream_created: Some(7),
                 shard: "shard-0".into(),
                 meter: Arc::default(),
                 flight: Arc::new(Flight::new(4, Arc::default())),
@@ -424,6 +451,29 @@ mod tests {
         rig.catch_up(Some(1)).await;
         assert!(letters[0].starts_with("dead-letter/s/shard-0/001-2-0-"), "{letters:?}");
         assert_eq!(rig.archive.keys().len(), 4, "the same one again");
+    }
+
+    #[tokio::test]
+    async fn a_bad_aggregate_is_one_object_of_dead_letters_however_often_it_is_indexed() {
+        // Records of an aggregate: text, no text, nothing at all, no text; and what is none behind them.
+        let message = b"\x1a\x03\x1a\x01a\x1a\x03\x1a\x01\xff\x1a\x00\x1a\x03\x1a\x01\xfe\x1a\x7f";
+        let aggregate = [&b"\xf3\x89\x9a\xc2"[..], message, &Md5::digest(message)].concat();
+        let mut rig = Rig::with(&[0]);
+        rig.put(1, aggregate.clone());
+        rig.put(1, b"\xff\x00".to_vec());
+        let decoder = Decoder::new(&Settings::new("s", "w".into()), "shard-0", Some(7), Arc::default());
+        let (send, live) = mpsc::channel(2);
+        for (sequence, data) in [(2, aggregate), (3, b"\xff\x00".to_vec())] {
+            let record = Record { sequence: number(sequence), arrival: NOON + 60_000, data: Bytes::from(data) };
+            send.send(Arc::new(decoder.decode(record))).await.unwrap();
+        }
+        drop(send);
+        rig.catcher().bulker.run(live, |_| ()).await.unwrap();
+        let keys = rig.archive.keys();
+        let letters = keys.iter().filter(|key| key.starts_with("dead-letter/")).count();
+        assert_eq!(letters, 2, "{keys:?}");
+        rig.catch_up(Some(1)).await;
+        assert_eq!(rig.archive.keys(), keys, "nothing comes of catching up");
     }
 
     #[tokio::test(start_paused = true)]

@@ -240,6 +240,7 @@ impl Replay {
             archive: self.archive.clone(),
             names: self.names.clone(),
             stream: self.stream.clone(),
+            stream_created: summary.stream_created,
             shard: summary.shard.clone(),
             meter: meter.clone(),
             flight: Arc::new(Flight::new(1, Arc::default())),

@@ -55,6 +55,7 @@ impl Pipeline {
             archive: Arc::new(MemoryArchive::default()),
             names: names(),
             stream: "s".into(),
+            stream_created: Some(7),
             shard: "shard-0".into(),
             meter: Arc::default(),
             flight: Arc::new(Flight::new(1, Arc::default())),
