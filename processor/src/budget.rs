@@ -1,7 +1,10 @@
-//! One budget of memory for all shards: no more records are opened than there is room for.
+//! One budget of memory for all shards: no more is read, and no more records are opened, than there
+//! is room for.
 //!
-//! A half of it is for records that are open, a quarter for the archive's windows, and a quarter
-//! for requests to the index.
+//! An eighth of it is for pages as they come from the stream, three eighths are for records that
+//! are open, a quarter is for the archive's windows, and a quarter for requests to the index. Who
+//! has a page may wait for room for its records; who has records never waits for room for a page
+//! without giving them up when others need it. So nobody waits for himself.
 
 use crate::decode::Decoded;
 use crate::receive::Record;
@@ -24,6 +27,7 @@ const OPENED: usize = 4;
 #[derive(Debug)]
 pub struct Budget {
     bytes: usize,
+    pages: Arc<Semaphore>,
     records: Arc<Semaphore>,
     waiting: AtomicUsize,
     shards: AtomicUsize,
@@ -40,11 +44,31 @@ impl Budget {
     pub fn new(bytes: usize) -> Budget {
         Budget {
             bytes,
-            records: Arc::new(Semaphore::new(units(bytes / 2))),
+            pages: Arc::new(Semaphore::new(page_units(bytes))),
+            records: Arc::new(Semaphore::new(record_units(bytes))),
             waiting: AtomicUsize::new(0),
             shards: AtomicUsize::new(0),
             object: Semaphore::new(1),
         }
+    }
+
+    /// Waits until a page may be read that holds so many bytes, or until all other pages are gone.
+    /// Cancel safe.
+    pub async fn page(&self, bytes: usize) -> Room {
+        let units = units(bytes).min(page_units(self.bytes)) as u32;
+        Room(Arc::clone(&self.pages).acquire_many_owned(units).await.expect("nobody closes it"))
+    }
+
+    /// The room of a page that holds so many bytes: what was too much is given back. `None`, and all
+    /// of it given back, where there is not enough: two that waited with a part each could wait for
+    /// each other.
+    pub fn fit(&self, Room(mut room): Room, bytes: usize) -> Option<Room> {
+        let units = units(bytes).min(page_units(self.bytes));
+        drop(room.split(room.num_permits().saturating_sub(units)));
+        let missing = units - room.num_permits();
+        let more = Arc::clone(&self.pages).try_acquire_many_owned(missing as u32).ok()?;
+        room.merge(more);
+        Some(Room(room))
     }
 
     /// Waits until a record may be opened. One that takes more than there is waits until all
@@ -70,7 +94,7 @@ impl Budget {
 
     /// What is counted for a record: all there is, at most.
     fn units(&self, bytes: usize) -> usize {
-        units(bytes).min(units(self.bytes / 2))
+        units(bytes).min(record_units(self.bytes))
     }
 
     /// Whether a record waits for room.
@@ -151,6 +175,16 @@ impl Deref for Held {
     }
 }
 
+/// What pages have of a budget of so many bytes.
+fn page_units(bytes: usize) -> usize {
+    units(bytes / 8)
+}
+
+/// What open records have.
+fn record_units(bytes: usize) -> usize {
+    units(bytes / 8 * 3)
+}
+
 fn units(bytes: usize) -> usize {
     bytes.div_ceil(UNIT).max(1)
 }
@@ -171,4 +205,58 @@ pub fn size(record: &Decoded) -> usize {
     let events = &record.content.events;
     let raw: usize = record.content.unreadable.iter().map(|part| part.data.len()).sum();
     raw + events.iter().map(of_event).sum::<usize>() + events.capacity() * size_of::<(EventId, Event)>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Room for pages in these tests: 16 units.
+    const PAGES: usize = 16 * UNIT;
+
+    fn budget() -> Budget {
+        Budget::new(8 * PAGES)
+    }
+
+    /// What the pages that are held take, of what there is.
+    fn held(budget: &Budget) -> usize {
+        PAGES / UNIT - budget.pages.available_permits()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_is_larger_than_all_there_is_passes_alone() {
+        let budget = budget();
+        let small = budget.page(UNIT).await;
+        let large = budget.page(100 * PAGES);
+        tokio::pin!(large);
+        assert!(tokio::time::timeout(std::time::Duration::from_secs(60), &mut large).await.is_err());
+        drop(small);
+        let large = large.await;
+        assert_eq!(held(&budget), 16);
+        assert!(budget.fit(large, 200 * PAGES).is_some_and(|room| room.0.num_permits() == 16));
+        assert_eq!(held(&budget), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn pages_take_what_they_hold_and_never_more_than_there_is(
+            pages in prop::collection::vec((0..2 * PAGES, 0..2 * PAGES, any::<bool>()), 1..40),
+        ) {
+            let (budget, mut rooms) = (budget(), Vec::new());
+            for (expected, bytes, goes) in pages {
+                if goes {
+                    rooms.pop();
+                }
+                let asked = futures::FutureExt::now_or_never(budget.page(expected));
+                let is_free = units(expected).min(16) <= 16 - rooms.iter().map(|(_, units)| units).sum::<usize>();
+                prop_assert_eq!(asked.is_some(), is_free);
+                let fits = asked.and_then(|room| budget.fit(room, bytes));
+                rooms.extend(fits.map(|room| (room, units(bytes).min(16))));
+                prop_assert_eq!(held(&budget), rooms.iter().map(|(_, units)| units).sum::<usize>());
+            }
+            rooms.clear();
+            prop_assert_eq!(held(&budget), 0);
+        }
+    }
 }

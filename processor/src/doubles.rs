@@ -143,8 +143,12 @@ struct MemoryPages {
 
 #[async_trait]
 impl Pages for MemoryPages {
-    async fn next(&mut self) -> Result<Page, FeedError> {
+    async fn ready(&mut self) -> Result<(), FeedError> {
         tokio::time::sleep(Duration::from_millis(200)).await;
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Page, FeedError> {
         let last = self.begin.elapsed().as_secs();
         let record = |number: u64| Record {
             sequence: SequenceNumber::new(&number.to_string()).unwrap(),

@@ -73,7 +73,7 @@ pub struct Config {
     /// After this long without a sign of life another process takes a shard over; default
     /// 10 (KCL's failoverTimeMillis). `TWOSEC_FAILOVER_SECONDS`
     pub failover_seconds: Option<String>,
-    /// MiB that open records, windows and requests of all shards may take together; the program
+    /// MiB that pages, open records, windows and requests of all shards may take together; the program
     /// itself takes some 15 beside. Default 32. `TWOSEC_MEMORY_MIB`
     pub memory_mib: Option<String>,
     /// Requests to OpenSearch that may be under way at once; fewer are where it is overloaded.

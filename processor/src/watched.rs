@@ -85,6 +85,14 @@ struct WatchedPages {
 
 #[async_trait]
 impl Pages for WatchedPages {
+    async fn ready(&mut self) -> Result<(), FeedError> {
+        let ready = self.pages.ready().await;
+        if let Err(error) = &ready {
+            self.meter.called(Service::Stream, ended(Some(error)));
+        }
+        ready
+    }
+
     async fn next(&mut self) -> Result<Page, FeedError> {
         let answer = self.pages.next().await;
         self.meter.called(Service::Stream, ended(answer.as_ref().err()));

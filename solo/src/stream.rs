@@ -113,19 +113,21 @@ impl Feed for LocalStream {
             Start::After(number) => number.as_str().parse().unwrap_or(0),
             Start::TrimHorizon | Start::AtTimestamp(_) => 0,
         };
-        Ok(Box::new(LocalPages { stream: self.clone(), position }))
+        Ok(Box::new(LocalPages { stream: self.clone(), position, page: None }))
     }
 }
 
 struct LocalPages {
     stream: LocalStream,
-    /// The last record that has been given out.
+    /// The last record that has been taken.
     position: u64,
+    /// What was taken and not given out yet. Its bytes are those that the stream holds.
+    page: Option<Page>,
 }
 
 impl LocalPages {
     /// What there is now; `None` if one must wait.
-    fn page(&mut self) -> Option<Page> {
+    fn take(&mut self) -> Option<Page> {
         let queue = self.stream.queue();
         let from = queue.records.partition_point(|(number, _, _)| *number <= self.position);
         let records: Vec<_> = queue.records.range(from..).take(PAGE_RECORDS).map(record).collect();
@@ -146,15 +148,30 @@ fn record((number, arrival, data): &(u64, Millis, Bytes)) -> Record {
 
 #[async_trait]
 impl Pages for LocalPages {
+    async fn ready(&mut self) -> Result<(), FeedError> {
+        if self.page.is_none() {
+            self.page = Some(self.arrived().await);
+        }
+        Ok(())
+    }
+
     async fn next(&mut self) -> Result<Page, FeedError> {
+        self.ready().await?;
+        Ok(self.page.take().expect("it has arrived"))
+    }
+}
+
+impl LocalPages {
+    /// Waits until there is something, and takes it.
+    async fn arrived(&mut self) -> Page {
         let stream = self.stream.clone();
         loop {
             // Registered before looking, so that no arrival between the two is missed.
             let arrived = stream.0.arrived.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
-            if let Some(page) = self.page() {
-                return Ok(page);
+            if let Some(page) = self.take() {
+                return page;
             }
             arrived.await;
         }

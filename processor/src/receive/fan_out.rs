@@ -138,6 +138,7 @@ impl Feed for FanOutFeed {
             shard: shard.to_owned(),
             start,
             subscription: None,
+            page: None,
             has_begun: false,
             subscribe_at: Instant::now(),
             children: Vec::new(),
@@ -156,6 +157,8 @@ struct FanOutPages {
     start: Start,
     /// Ends after five minutes.
     subscription: Option<SubscribeToShardOutput>,
+    /// What has come and was not given out yet. It waits beside the budget: nobody can ask for less.
+    page: Option<Page>,
     /// Whether it has told anything.
     has_begun: bool,
     subscribe_at: Instant,
@@ -164,7 +167,26 @@ struct FanOutPages {
 
 #[async_trait]
 impl Pages for FanOutPages {
+    async fn ready(&mut self) -> Result<(), FeedError> {
+        if self.page.is_none() {
+            self.page = Some(self.receive().await?);
+        }
+        Ok(())
+    }
+
     async fn next(&mut self) -> Result<Page, FeedError> {
+        self.ready().await?;
+        Ok(self.page.take().expect("it has come"))
+    }
+
+    fn children(&self) -> Vec<Shard> {
+        self.children.clone()
+    }
+}
+
+impl FanOutPages {
+    /// What comes next.
+    async fn receive(&mut self) -> Result<Page, FeedError> {
         loop {
             let Some(subscription) = &mut self.subscription else {
                 self.subscription = Some(self.subscribe().await?);
@@ -194,12 +216,6 @@ impl Pages for FanOutPages {
         }
     }
 
-    fn children(&self) -> Vec<Shard> {
-        self.children.clone()
-    }
-}
-
-impl FanOutPages {
     /// A new subscription, which the last owner of the lease may still hold.
     async fn subscribe(&mut self) -> Result<SubscribeToShardOutput, FeedError> {
         let mut in_use = 0;

@@ -1,6 +1,6 @@
 //! Records from a Kinesis data stream, by GetRecords.
 
-use super::{Feed, FeedError, Next, Page, Pages, Record, SequenceNumber, Shard, Start};
+use super::{Feed, FeedError, Next, PAGE_BYTES, Page, Pages, Record, SequenceNumber, Shard, Start};
 use crate::aws::is_transient;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -26,10 +26,6 @@ const IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// What a shard gives out in a second (Kinesis quotas). Asking sooner is refused.
 const BYTES_A_SECOND: u64 = 2 << 20;
-
-/// What a page should hold: with [`READ_EVERY`] more than a shard gives, and little
-/// enough for many shards in 64 MB.
-const PAGE_BYTES: usize = 1 << 20;
 
 /// Records of the first page, when nobody knows their size yet. One is 1 MiB at most
 /// as streams are by default, and Kinesis cuts a page at 10 MiB.
@@ -145,8 +141,13 @@ struct KinesisPages {
 
 #[async_trait]
 impl Pages for KinesisPages {
-    async fn next(&mut self) -> Result<Page, FeedError> {
+    async fn ready(&mut self) -> Result<(), FeedError> {
         tokio::time::sleep_until(self.read_at).await;
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Page, FeedError> {
+        self.ready().await?;
         let iterator = match &self.iterator {
             Some(iterator) => iterator.clone(),
             None => self.begin().await?,

@@ -90,6 +90,10 @@ pub enum Start {
     After(SequenceNumber),
 }
 
+/// What a page should hold: more than a shard of Kinesis gives between two reads, and little
+/// enough for many shards in 64 MB. One record may be larger.
+pub const PAGE_BYTES: usize = 1 << 20;
+
 /// What one read gave. No records is normal and not the end.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -154,8 +158,12 @@ pub trait Feed: Send + Sync {
 /// A shard being read.
 #[async_trait]
 pub trait Pages: Send {
-    /// The next page. Waits as long as the stream asks between two reads. Cancel safe:
-    /// records of a read that was dropped are read again.
+    /// Waits until the next page can be read, as far as that takes no memory: as long as the stream
+    /// asks between two reads, or until something has come. Cancel safe.
+    async fn ready(&mut self) -> Result<(), FeedError>;
+
+    /// The next page. Waits as [`ready`](Pages::ready) does. Cancel safe: records of a read that
+    /// was dropped are read again.
     async fn next(&mut self) -> Result<Page, FeedError>;
 
     /// The shards that the shard was split or merged into, once its last page has been given

@@ -3,11 +3,14 @@
 use super::{Shared, Worker};
 use crate::budget::{Held, Room, size};
 use crate::index::follow::ToIndex;
-use crate::receive::{FeedError, Next, Page, Pages, Record, SequenceNumber, Shard, Start};
+use crate::receive::{FeedError, Next, PAGE_BYTES, Page, Pages, Record, SequenceNumber, Shard, Start};
 use event::pause::Pause;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+/// How often who waits for room for a page looks whether its index keeps the room that others need.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads a shard.
 pub struct Reader<'w> {
@@ -21,6 +24,8 @@ pub struct Reader<'w> {
     read_to: Option<SequenceNumber>,
     /// How long the index has been waited for since it was in step.
     waited: Duration,
+    /// When it was last looked whether others need the room that the index keeps.
+    looked: Instant,
 }
 
 impl<'w> Reader<'w> {
@@ -33,7 +38,8 @@ impl<'w> Reader<'w> {
         joins: mpsc::Receiver<ToIndex>,
         read_to: Option<SequenceNumber>,
     ) -> Reader<'w> {
-        Reader { worker, pages, archive, index, joins, read_to, waited: Duration::ZERO }
+        let (waited, looked) = (Duration::ZERO, Instant::now());
+        Reader { worker, pages, archive, index, joins, read_to, waited, looked }
     }
 
     /// The shards that follow this one, as the last page told.
@@ -46,11 +52,13 @@ impl<'w> Reader<'w> {
     pub async fn read(&mut self) -> Result<Next, FeedError> {
         let stop = self.worker.stop.clone();
         let mut pause = Pause::default();
-        let mut last_page = Instant::now();
+        // The page that comes is asked for when there is room for it. Until then there is none.
+        let mut room = None;
         loop {
             let page = tokio::select! {
-                page = self.pages.next() => page,
+                page = next_page(&mut *self.pages, room.is_some()) => page,
                 Some(index) = self.joins.recv() => {
+                    room = None;
                     self.join(index).await?;
                     continue;
                 }
@@ -58,20 +66,31 @@ impl<'w> Reader<'w> {
                 () = self.archive.closed() => return Ok(Next::More),
             };
             let page = match page {
+                Ok(None) => {
+                    let Some(free) = stop.run_until_cancelled(self.page_room(PAGE_BYTES)).await else {
+                        return Ok(Next::More);
+                    };
+                    room = Some(free);
+                    continue;
+                }
                 Err(error @ FeedError::Transient { .. }) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         shard = self.worker.shard,
                         "will try again"
                     );
+                    room = None;
                     stop.run_until_cancelled(tokio::time::sleep(pause.next_pause())).await;
                     continue;
                 }
-                page => page?,
+                Ok(Some(page)) => page,
+                Err(error) => return Err(error),
             };
+            let fits = self.fit(room.take(), &page);
+            let Some(_room) = stop.run_until_cancelled(fits).await else { return Ok(Next::More) };
             pause = Pause::default();
             self.worker.services.meter.page(&self.worker.shard, page.behind);
-            self.yield_to_others(std::mem::replace(&mut last_page, Instant::now()).elapsed());
+            self.yield_to_others();
             let next = page.next;
             if !matches!(stop.run_until_cancelled(self.give_all(page)).await, Some(true)) {
                 return Ok(Next::More);
@@ -79,6 +98,30 @@ impl<'w> Reader<'w> {
             if next != Next::More {
                 return Ok(next);
             }
+        }
+    }
+
+    /// Waits for room for a page. Who holds a page waits for room for its records, so an index that
+    /// holds records and does not move is given up meanwhile.
+    async fn page_room(&mut self, bytes: usize) -> Room {
+        let budget = self.worker.shared.budget.clone();
+        let room = budget.page(bytes);
+        tokio::pin!(room);
+        loop {
+            tokio::select! {
+                room = &mut room => return room,
+                () = tokio::time::sleep(LOOK_EVERY) => self.yield_to_others(),
+            }
+        }
+    }
+
+    /// The room that a page takes which has come into `room`. Waits where it is larger than was
+    /// asked for: until then it is beside the budget, one page of a shard at most.
+    async fn fit(&mut self, room: Option<Room>, page: &Page) -> Room {
+        let bytes = page.records.iter().map(|record| record.data.len()).sum();
+        match room.and_then(|room| self.worker.shared.budget.fit(room, bytes)) {
+            Some(room) => room,
+            None => self.page_room(bytes).await,
         }
     }
 
@@ -173,7 +216,8 @@ impl<'w> Reader<'w> {
     }
 
     /// An index that does not move may not keep the room that records of other shards need.
-    fn yield_to_others(&mut self, elapsed: Duration) {
+    fn yield_to_others(&mut self) {
+        let elapsed = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
         let Some(index) = &self.index else { return };
         if !index.holds_records() || !self.worker.shared.budget.is_short() {
             return;
@@ -192,4 +236,9 @@ impl<'w> Reader<'w> {
         self.waited = Duration::ZERO;
         self.index.take().into_iter().for_each(ToIndex::give_up);
     }
+}
+
+/// The next page once there is room for it; until then `None`, when it can be read.
+async fn next_page(pages: &mut dyn Pages, has_room: bool) -> Result<Option<Page>, FeedError> {
+    if has_room { pages.next().await.map(Some) } else { pages.ready().await.map(|()| None) }
 }

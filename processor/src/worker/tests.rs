@@ -20,6 +20,9 @@ struct Stream {
     is_closed: Mutex<bool>,
     is_held: AtomicBool,
     opened: AtomicUsize,
+    /// Pages that are being read, of this shard and those beside it, and the most at once.
+    reads: Arc<AtomicUsize>,
+    most_reads: AtomicUsize,
     /// The shards that it lists.
     shards: Mutex<Vec<Shard>>,
     /// Whether it does not say which shards there are.
@@ -49,8 +52,16 @@ struct StreamPages(Arc<Stream>, Option<SequenceNumber>);
 
 #[async_trait]
 impl Pages for StreamPages {
+    async fn ready(&mut self) -> Result<(), FeedError> {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        Ok(())
+    }
+
     async fn next(&mut self) -> Result<Page, FeedError> {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        self.0.reads.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let reads = self.0.reads.fetch_sub(1, Ordering::Relaxed);
+        self.0.most_reads.fetch_max(reads, Ordering::Relaxed);
         let records: Vec<Record> = self.0.records.lock().unwrap().clone();
         let rest: Vec<_> =
             records.into_iter().filter(|record| Some(&record.sequence) > self.1.as_ref()).take(5).collect();
@@ -174,7 +185,8 @@ impl Rig {
     fn beside(&self, id: &'static str) -> Rig {
         let Rig { archive, index, meter, settings, .. } = self;
         let (archive, index, meter) = (archive.clone(), index.clone(), meter.clone());
-        Rig { archive, index, meter, settings: settings.clone(), ..Rig::of_shard(id) }
+        let stream = Arc::new(Stream { reads: self.stream.reads.clone(), ..Stream::default() });
+        Rig { archive, index, meter, stream, settings: settings.clone(), ..Rig::of_shard(id) }
     }
 
     fn services(&self) -> Services {
@@ -411,19 +423,26 @@ async fn the_row_of_a_shard_that_has_ended_names_its_children() {
     assert_eq!(rig.row().children, ["a", "b"]);
 }
 
+/// A budget in which a record can be opened while another one is open, and no third.
+async fn for_two_records(settings: &Settings) -> usize {
+    let record = Record { sequence: sequence(1), arrival: 0, data: Bytes::from(frame()) };
+    let open = Budget::new(1 << 30);
+    let (all, room) = (open.free(), open.room_for(&record).await);
+    let opened = all - open.free();
+    let decoder = Decoder::new(settings, SHARD, Some(7), Arc::default());
+    let held = Held::new(decoder.decode(record), room);
+    let bytes = opened + all - open.free();
+    drop(held);
+    // Three eighths are for records.
+    bytes.div_ceil(3) * 8
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_ends_while_the_index_does_not_answer_leaves_room_for_the_others() {
     let mut ends = Rig::new();
     ends.settings.bulks_max = 1;
     // One record goes into the request that hangs. Two others take so much that no third has room.
-    let record = Record { sequence: sequence(1), arrival: 0, data: Bytes::from(frame()) };
-    let open = Budget::new(1 << 30);
-    let (all, room) = (open.free(), open.room_for(&record).await);
-    let opened = all - open.free();
-    let decoder = Decoder::new(&ends.settings, SHARD, Some(7), Arc::default());
-    let held = Held::new(decoder.decode(record), room);
-    ends.settings.memory_bytes = 2 * (opened + all - open.free());
-    drop(held);
+    ends.settings.memory_bytes = for_two_records(&ends.settings).await;
     ends.hang(true);
     let goes_on = ends.beside("shard-1");
     let shared = ends.shared();
@@ -517,7 +536,7 @@ async fn records_that_unpack_to_more_than_they_tell_are_counted_for_what_they_ar
     let _running = rig.start_with(shared.clone());
     (0..30).for_each(|at| rig.stream.put(untrue(at, 200)));
     tokio::time::sleep(rig.settings.index_patience / 2).await;
-    let (read, most) = (rig.meter.records(), (1 << 19) / (200 * 300));
+    let (read, most) = (rig.meter.records(), (3 << 17) / (200 * 300));
     // Those that are open, what the first requests took, and the one that waits.
     assert!((2..=most + 4).contains(&read), "{read} records were opened");
     assert!(shared.budget.is_short());
@@ -541,6 +560,49 @@ async fn shards_whose_records_tell_too_little_do_not_wait_for_each_other() {
     rig.until("all is archived", Rig::is_archived).await;
     other.until("all is archived", Rig::is_archived).await;
     assert_eq!((rig.archived(), other.archived()), (10, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_pages_of_all_shards_are_read_at_once_than_there_is_room_for() {
+    let most_reads = async |memory_bytes: usize| {
+        let mut first = Rig::new();
+        first.settings.memory_bytes = memory_bytes;
+        let shared = first.shared();
+        let mut rigs: Vec<_> = ["shard-1", "shard-2", "shard-3"].map(|id| first.beside(id)).into();
+        rigs.push(first);
+        rigs.iter().for_each(|rig| (0..30).for_each(|_| rig.stream.put(frame())));
+        let _running: Vec<_> = rigs.iter().map(|rig| rig.start_with(shared.clone())).collect();
+        for rig in &rigs {
+            rig.until("all is archived", Rig::is_archived).await;
+            assert_eq!(rig.archived(), 30);
+        }
+        rigs.iter().map(|rig| rig.stream.most_reads.load(Ordering::Relaxed)).max()
+    };
+    // An eighth is for pages, of which each may hold a MiB.
+    assert_eq!(most_reads(64 << 20).await, Some(4));
+    assert_eq!(most_reads(16 << 20).await, Some(2));
+    assert_eq!(most_reads(64 << 10).await, Some(1), "one that is larger than all there is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_waits_for_room_for_a_page_gives_up_an_index_that_keeps_the_room_of_others() {
+    let mut waits = Rig::new();
+    waits.settings.bulks_max = 1;
+    waits.settings.memory_bytes = for_two_records(&waits.settings).await;
+    waits.hang(true);
+    let other = waits.beside("shard-1");
+    let shared = waits.shared();
+    let _waits = waits.start_with(shared.clone());
+    // Two requests wait, one of them for the other. Two records more have room, and no others.
+    waits.put(2).await;
+    waits.until("a request hangs", |rig| rig.index.asked.load(Ordering::Relaxed) == 1).await;
+    (0..2).for_each(|_| waits.stream.put(frame()));
+    waits.until("all is read", |rig| rig.meter.records() == 4).await;
+    // From here on it asks for room for pages only, which are empty.
+    let _other = other.start_with(shared);
+    other.put(60).await;
+    other.until("the other one is archived", Rig::is_archived).await;
+    assert_eq!((waits.archived(), other.archived()), (4, 60));
 }
 
 #[tokio::test(start_paused = true)]
