@@ -39,6 +39,11 @@ fn feed(config: &SdkConfig, settings: &Settings) -> Arc<dyn Feed> {
     }
 }
 
+/// The stream of this name, to ask about.
+pub fn stream(config: &SdkConfig, name: &str) -> Arc<dyn Feed> {
+    Arc::new(KinesisFeed::connect(config, name))
+}
+
 /// The lease table of this name.
 pub fn leases(config: &SdkConfig, table: &str) -> Arc<dyn Leases> {
     Arc::new(DynamoLeases::connect(config, table))

@@ -3,6 +3,7 @@
 use super::{ConfigArgs, EX_TEMPFAIL, configured, init_logging, now, read, stop_on_signals};
 use crate::RunError;
 use crate::progress::{Progress, bytes, counted};
+use crate::receive::Feed;
 use crate::redrive::{self, Redrive};
 use crate::replay::state::StateFile;
 use crate::replay::{Reached, Replay};
@@ -14,11 +15,12 @@ use crate::verify::{self, Verify};
 use crate::{aws, connect};
 use anyhow::Context;
 use clap::Args;
-use event::Reclassifier;
+use event::{Millis, Reclassifier};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What was looked for is not as it should be.
 const FOUND: u8 = 1;
@@ -133,6 +135,12 @@ Each object of the archive names the record that it follows. So one that is gone
 so is one that was put between, moved, cut or changed; and one that is gone from the end, by
 the checkpoint of the shard's lease (where `lease_table` is set), or by the object that says
 that a shard ends. With --to the object behind the last hour tells what is gone from its end.
+
+Where `lease_table` is set, an object that is ahead of its shard's checkpoint is named, too,
+unless the lease catches up within a minute; so is a chain of a shard that has no row although
+the stream still keeps records of its age. One object ahead of a lease that nobody moves is told
+and no finding: a processor that is stopped before it has written its row leaves one, and the
+next one goes on behind it. Without a lease table the report says that none was looked at.
 Nothing is written.
 
 Exit codes: 0 clean, 1 something was found, 64 usage, 69 the archive does not answer,
@@ -170,10 +178,15 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let (stream, bucket) = (config.stream()?, config.bucket()?);
     let report = run(async {
         let sdk = aws::sdk_config().await;
-        let leases = config.lease_table.as_deref().filter(|table| !table.is_empty());
+        let table = config.lease_table.as_deref().filter(|table| !table.is_empty());
+        let kept_since = match table {
+            Some(_) => Some(now() - kept(&*connect::stream(&sdk, &stream)).await.as_millis() as Millis),
+            None => None,
+        };
         let verify = Verify {
             archive: connect::archive(&sdk, &bucket),
-            leases: leases.map(|table| connect::leases(&sdk, table)),
+            leases: table.map(|table| connect::leases(&sdk, table)),
+            kept_since,
             stream,
             span,
             shard: args.shard.clone(),
@@ -183,6 +196,16 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     })?;
     print(&report, &report.to_string(), args.json)?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+/// How long the stream keeps its records; where it does not tell, the shortest time that any does
+/// (Kinesis quotas).
+async fn kept(stream: &dyn Feed) -> Duration {
+    let told = stream.retention().await.unwrap_or_else(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the stream is taken to keep records for a day");
+        None
+    });
+    told.unwrap_or(Duration::from_secs(24 * 3_600))
 }
 
 fn verified(report: &verify::Report) -> String {

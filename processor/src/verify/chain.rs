@@ -26,6 +26,15 @@ pub struct Head {
     pub last_arrival: Millis,
     /// Whether it says that the shard ends with it.
     pub is_final: bool,
+    /// When the stream was made, where it tells that.
+    pub stream_created: Option<Millis>,
+}
+
+impl Head {
+    /// Whether it may be of the stream that was made then.
+    pub fn may_be_of(&self, stream_created: Option<Millis>) -> bool {
+        self.stream_created.zip(stream_created).is_none_or(|(own, other)| own == other)
+    }
 }
 
 /// Something that is wrong with an archive.
@@ -126,8 +135,9 @@ struct End {
     key: Option<String>,
     /// What that object follows.
     after: Option<SequenceNumber>,
-    /// Whether it says that nothing follows.
+    /// Whether it says that nothing follows, but for what is of a stream that was made anew.
     is_final: bool,
+    stream_created: Option<Millis>,
 }
 
 /// A walk along the chain of one shard.
@@ -210,8 +220,14 @@ impl Walk {
             );
             return Some(Finding::Added { key: head.key, why });
         }
+        let ended = self.end.as_ref().filter(|end| end.is_final && head.may_be_of(end.stream_created));
+        if let Some(end) = ended.and_then(|end| end.key.as_ref()) {
+            let why = format!("it follows {end}, which says that its shard ends there");
+            return Some(Finding::Added { key: head.key, why });
+        }
         let (record, arrival) = (Some(head.last), Some(head.last_arrival));
-        self.end = Some(End { record, arrival, key: Some(head.key), after: head.prev, is_final: head.is_final });
+        let Head { key, prev: after, is_final, stream_created, .. } = head;
+        self.end = Some(End { record, arrival, key: Some(key), after, is_final, stream_created });
         None
     }
 }
@@ -245,6 +261,7 @@ mod tests {
             last: number(last),
             last_arrival: last as Millis,
             is_final: false,
+            stream_created: None,
         }
     }
 
@@ -317,6 +334,22 @@ mod tests {
         assert_eq!(with(head("x", 7, 8, 8)), ["added     x: it follows record 7, with which no object ends"]);
         assert_eq!(with(head("x", 0, 1, 2)), ["added     x: it follows the beginning, as a does"]);
         assert_eq!(with(head("x", 30, 7, 8)), ["added     x: it follows record 30 and says that it holds 7 to 8"]);
+    }
+
+    #[test]
+    fn nothing_but_a_stream_that_was_made_anew_goes_on_behind_the_object_that_says_that_a_shard_ends() {
+        let walked = |created: Option<Millis>, then: Option<Millis>| {
+            let (mut walk, mut found) = (Walk::new("shard-0", false), Vec::new());
+            let last = Head { is_final: true, stream_created: created, ..head("y", 30, 31, 31) };
+            let behind = Head { stream_created: then, ..head("z", 31, 40, 41) };
+            chain().into_iter().chain([last, behind]).for_each(|head| walk.push(head, &mut found));
+            walk.finish(None, &mut found);
+            texts(&found)
+        };
+        let told = "added     z: it follows y, which says that its shard ends there";
+        assert_eq!(walked(None, None), [told]);
+        assert_eq!(walked(Some(7), Some(7)), [told]);
+        assert_eq!(walked(Some(7), Some(8)), [""; 0]);
     }
 
     /// A chain of `holes.len()` objects.

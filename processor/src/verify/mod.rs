@@ -1,24 +1,27 @@
 //! Is the archive whole, and as it was written?
 //!
 //! ```text
-//! keys -> inspect (key, metadata, bytes) -> walk (the shard's chain) -> report
+//! keys -> inspect (key, metadata, bytes) -> walk (the shard's chain) -> anchor (its lease) -> report
 //! ```
 //!
 //! Nothing is written. What an object says about itself is kept three times, in its key, its
 //! metadata and its first line, and the CRC of its lines is there, too; so what is found is
-//! loss, damage and carelessness. Whoever forges all of it at once is kept out by the bucket's
-//! versions and by who may write there.
+//! loss, damage and carelessness. The lease table tells how far each chain goes, so what is put
+//! behind a chain's end, or beside all chains, is found, too. Whoever forges all of it at once is
+//! kept out by the bucket's versions and by who may write there.
 
 pub mod chain;
 pub mod object;
+pub mod anchor;
 
 use crate::archive::walk::{Keys, patiently};
 use crate::archive::window::{prefix, read_hour, read_key};
 use crate::archive::{Archive, ArchiveError, Metadata};
-use crate::leases::{LeaseError, Leases};
+use crate::leases::{Checkpoint, Lease, LeaseError, Leases};
 use crate::progress::{bytes, counted};
 use crate::receive::SequenceNumber;
 use crate::span::Span;
+use anchor::{Ahead, Ends, judge};
 use bytes::Bytes;
 use chain::{Finding, Head, Promised, Walk};
 use event::Millis;
@@ -29,6 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Objects that are fetched at once; each has up to 16 MiB.
 const OBJECTS_AT_ONCE: usize = 4;
@@ -36,11 +41,21 @@ const OBJECTS_AT_ONCE: usize = 4;
 /// Findings that are told one by one.
 const FINDINGS_MAX: usize = 1_000;
 
+/// How long an object may stay ahead of its row: far longer than a processor takes to write it, and
+/// than its failover time is by default.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
+
+/// Between two looks at rows that are waited for.
+const ROWS_EVERY: Duration = Duration::from_secs(2);
+
 /// What is to be verified.
 pub struct Verify {
     pub archive: Arc<dyn Archive>,
-    /// Without leases nobody says where a chain must end.
+    /// Without leases nobody says where a chain must end, nor which shards there are.
     pub leases: Option<Arc<dyn Leases>>,
+    /// The stream still keeps records that arrived since then: their shards have rows. `None` where
+    /// nobody knows.
+    pub kept_since: Option<Millis>,
     pub stream: String,
     /// Hours of arrival; whole hours are looked at.
     pub span: Span,
@@ -68,6 +83,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Findings beyond those that are told.
     pub more_findings: u64,
+    /// Whether the lease table told where chains end.
+    pub has_leases: bool,
     /// The hour of arrival that is looked at.
     #[serde(skip)]
     pub hour: Option<Millis>,
@@ -86,6 +103,10 @@ pub struct ShardReport {
     pub is_final: bool,
     /// The checkpoint of the shard's lease.
     pub checkpoint: Option<String>,
+    /// An object ahead of that, as a processor leaves one that is stopped before it has written its
+    /// row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<String>,
 }
 
 impl Report {
@@ -114,7 +135,13 @@ impl fmt::Display for Report {
             let for_good = if seen.is_final { ", for good" } else { "" };
             seen.last_seq.iter().try_for_each(|last| write!(f, "; ends with {last}{for_good}"))?;
             seen.checkpoint.iter().try_for_each(|checkpoint| write!(f, "; the lease is at {checkpoint}"))?;
+            seen.ahead.iter().try_for_each(|key| {
+                write!(f, "; {key} is ahead of it, as a processor leaves one object that is stopped before it says so")
+            })?;
             writeln!(f)?;
+        }
+        if !self.has_leases {
+            writeln!(f, "no lease table was looked at: what is gone from, or added at, a chain's end is not seen")?;
         }
         self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))?;
         match self.findings.len() as u64 + self.more_findings {
@@ -123,6 +150,9 @@ impl fmt::Display for Report {
         }
     }
 }
+
+/// The rows of the lease table.
+type Table = BTreeMap<String, Lease>;
 
 /// Where the chains of shards must end.
 type Promises = BTreeMap<String, Promised>;
@@ -141,7 +171,7 @@ impl Verify {
         let mut report = Report { stream: self.stream.clone(), ..Report::default() };
         // The rows are read first: what is archived behind them is there when it is looked for.
         let promised = self.promised(&mut report).await?;
-        let mut walks: BTreeMap<String, Walk> = BTreeMap::new();
+        let (mut walks, mut ends) = (BTreeMap::<String, Walk>::new(), BTreeMap::<String, Ends>::new());
         let mut keys = Keys::new(self.archive.clone(), &self.stream, self.span, None);
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         while let Some(page) = keys.next_page().await.map_err(VerifyError::Archive)? {
@@ -151,6 +181,7 @@ impl Verify {
                 let (key, size, seen) = object.map_err(VerifyError::Archive)?;
                 report.hour = read_hour(&self.stream, &key).or(report.hour);
                 if let Some((shard, head)) = note(&mut report, &self.stream, &key, size, seen) {
+                    ends.entry(shard.clone()).or_default().push(head.clone());
                     let walk = walks.entry(shard).or_insert_with_key(|shard| self.walk(shard));
                     walk.push(head, &mut found);
                     sort(&mut found, &mut missing, &mut report);
@@ -166,7 +197,51 @@ impl Verify {
                 report.find(finding);
             }
         }
+        self.anchor(&ends, &mut report).await?;
         Ok(report)
+    }
+
+    /// Looks whether the rows know of what is archived, and waits for those that do not yet.
+    async fn anchor(&self, ends: &BTreeMap<String, Ends>, report: &mut Report) -> Result<(), VerifyError> {
+        let Some(leases) = &self.leases else { return Ok(()) };
+        let named = |finding: &Finding| match finding {
+            Finding::Added { key, .. } => Some(key.clone()),
+            _ => None,
+        };
+        let named: BTreeSet<String> = report.findings.iter().filter_map(named).collect();
+        let ahead = |table: &Table| -> Vec<(String, Vec<String>)> {
+            let of = |(shard, ends): (&String, &Ends)| {
+                let keys = ends.ahead(table.get(shard)?).into_iter().map(str::to_owned);
+                Some((shard.clone(), keys.filter(|key| !named.contains(key)).collect::<Vec<_>>()))
+            };
+            ends.iter().filter_map(of).filter(|(_, keys)| !keys.is_empty()).collect()
+        };
+        let (then, begun) = (table(&**leases).await?, Instant::now());
+        let (mut now, mut found) = (then.clone(), ahead(&then));
+        let is_past = |shard: &String| then.get(shard).is_some_and(|row| row.checkpoint == Checkpoint::ShardEnd);
+        while found.iter().any(|(shard, _)| !is_past(shard)) && begun.elapsed() < AHEAD_MAX {
+            tokio::time::sleep(ROWS_EVERY).await;
+            now = table(&**leases).await?;
+            found = ahead(&now);
+        }
+        for (shard, keys) in found {
+            let row = &now[&shard];
+            match (judge(keys.len(), then.get(&shard), row), keys.first()) {
+                (Ahead::Left, Some(key)) => report.shards.entry(shard).or_default().ahead = Some(key.clone()),
+                _ => keys.into_iter().for_each(|key| report.find(Finding::Added { key, why: beyond(row) })),
+            }
+        }
+        for (shard, seen) in &mut report.shards {
+            seen.checkpoint = now.get(shard).map(|row| row.checkpoint.to_string()).or(seen.checkpoint.take());
+        }
+        let unknown = ends.iter().filter(|(shard, _)| !now.contains_key(*shard) && !then.contains_key(*shard));
+        for (arrival, key) in unknown.filter_map(|(_, ends)| ends.newest()) {
+            if self.kept_since.is_some_and(|since| arrival >= since) && !named.contains(key) {
+                let why = "the stream keeps records for longer than that, and its shard has no row in the lease table";
+                report.find(Finding::Added { key: key.to_owned(), why: why.to_owned() });
+            }
+        }
+        Ok(())
     }
 
     fn walk(&self, shard: &str) -> Walk {
@@ -176,6 +251,7 @@ impl Verify {
     /// Where each shard's chain must end.
     async fn promised(&self, report: &mut Report) -> Result<Promises, VerifyError> {
         let Some(leases) = &self.leases else { return Ok(Promises::new()) };
+        report.has_leases = true;
         let rows = leases.list().await.map_err(VerifyError::Leases)?;
         let rows = rows.into_iter().filter(|row| self.shard.as_ref().is_none_or(|shard| row.key == *shard));
         let mut promised = Promises::new();
@@ -311,6 +387,24 @@ fn sort(found: &mut Vec<Finding>, missing: &mut Vec<Finding>, report: &mut Repor
             missing.push(finding);
         } else {
             report.find(finding);
+        }
+    }
+}
+
+async fn table(leases: &dyn Leases) -> Result<Table, VerifyError> {
+    let rows = leases.list().await.map_err(VerifyError::Leases)?;
+    Ok(rows.into_iter().map(|row| (row.key.clone(), row)).collect())
+}
+
+/// Why an object that is ahead of its row has no place.
+fn beyond(row: &Lease) -> String {
+    match &row.checkpoint {
+        Checkpoint::At(record) => {
+            format!("it is behind record {record}, with which the lease says that its chain ends")
+        }
+        Checkpoint::ShardEnd => "it is behind the end of its shard".to_owned(),
+        Checkpoint::TrimHorizon | Checkpoint::AtTimestamp(_) => {
+            "the lease says that nothing of its shard has been archived".to_owned()
         }
     }
 }

@@ -57,6 +57,7 @@ fn by_summary(name: &str, summary: Summary) -> Head {
         last: summary.last_seq,
         last_arrival: summary.last_arrival,
         is_final: summary.last,
+        stream_created: summary.stream_created,
     }
 }
 
@@ -70,6 +71,7 @@ pub fn by_metadata(name: &str, metadata: &Metadata) -> Option<Head> {
         last: record("last-seq")?,
         last_arrival: metadata.get("last-arrival")?.parse().ok()?,
         is_final: metadata.get("final").is_some_and(|is_final| is_final == "true"),
+        stream_created: metadata.get("stream-created").and_then(|millis| millis.parse().ok()),
     })
 }
 

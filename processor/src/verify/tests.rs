@@ -7,6 +7,7 @@ use crate::leases::{Checkpoint, Lease, Swap};
 use crate::receive::Shard;
 use async_trait::async_trait;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// 2026-11-16, 12:58.
 const BEGIN: Millis = 1_794_833_880_000;
@@ -38,15 +39,22 @@ fn archive(objects: impl IntoIterator<Item = Object>) -> Arc<MemoryArchive> {
 }
 
 fn verify(archive: Arc<dyn Archive>) -> Verify {
-    Verify { archive, leases: None, stream: "s".into(), span: Span::default(), shard: None }
+    Verify { archive, leases: None, kept_since: None, stream: "s".into(), span: Span::default(), shard: None }
 }
 
 async fn found(verify: &Verify) -> Vec<String> {
     verify.run(|_| ()).await.unwrap().findings.iter().map(ToString::to_string).collect()
 }
 
-/// Rows that nobody writes.
-struct Rows(Vec<Lease>);
+/// What a row becomes when it is looked at, this often before.
+type Moves = Box<dyn Fn(usize, &mut Lease) + Send + Sync>;
+
+/// Rows. What writes them comes with the looks at them.
+struct Rows {
+    rows: Mutex<Vec<Lease>>,
+    moves: Moves,
+    looks: AtomicUsize,
+}
 
 impl Rows {
     fn of(rows: &[(&str, Checkpoint)]) -> Option<Arc<dyn Leases>> {
@@ -55,14 +63,21 @@ impl Rows {
             let shard = Shard { id, parents, starting_hash_key: "0".into(), ending_hash_key: "9".into() };
             Lease { checkpoint_arrival: Some(BEGIN + MINUTE), ..Lease::new(&shard, checkpoint.clone(), None) }
         };
-        Some(Arc::new(Rows(rows.iter().map(row).collect())))
+        Some(Arc::new(Rows::moving(rows.iter().map(row).collect(), |_, _| ())))
+    }
+
+    fn moving(rows: Vec<Lease>, moves: impl Fn(usize, &mut Lease) + Send + Sync + 'static) -> Rows {
+        Rows { rows: Mutex::new(rows), moves: Box::new(moves), looks: AtomicUsize::new(0) }
     }
 }
 
 #[async_trait]
 impl Leases for Rows {
     async fn list(&self) -> Result<Vec<Lease>, LeaseError> {
-        Ok(self.0.clone())
+        let look = self.looks.fetch_add(1, Ordering::Relaxed);
+        let mut rows = self.rows.lock().unwrap();
+        rows.iter_mut().for_each(|row| (self.moves)(look, row));
+        Ok(rows.clone())
     }
 
     async fn create(&self, _: &Lease) -> Result<Swap, LeaseError> {
@@ -139,6 +154,84 @@ async fn a_shard_that_has_ended_says_so_without_its_lease() {
         "missing   shard-0: what follows record 17 (of 2026-11-16T12:59:00.000Z), up to record 27, is in no object; ";
     let found = found(&verify(archive(objects))).await;
     assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+}
+
+/// Verifies six objects, which end with record 57, against a row that is moved.
+async fn against_a_row(at: u64, moves: impl Fn(usize, &mut Lease) + Send + Sync + 'static) -> Report {
+    let archive = archive(objects("shard-0", 6));
+    let rows = Rows::of(&[("shard-0", Checkpoint::At(number(at)))]).unwrap().list().await.unwrap();
+    let rows = rows.into_iter().map(|row| Lease { owner: Some("w".into()), ..row }).collect();
+    let leases: Option<Arc<dyn Leases>> = Some(Arc::new(Rows::moving(rows, moves)));
+    Verify { leases, ..verify(archive) }.run(|_| ()).await.unwrap()
+}
+
+fn added(report: &Report) -> Vec<String> {
+    report.findings.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_behind_the_end_of_a_chain_is_named_where_the_shards_owner_goes_on_without_it() {
+    let report = against_a_row(47, |_, row| row.counter += 1).await;
+    let key = objects("shard-0", 6)[5].key.clone();
+    let why = "it is behind record 47, with which the lease says that its chain ends";
+    assert_eq!(added(&report), [format!("added     {key}: {why}")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_catches_up_with_its_archive_is_waited_for() {
+    let report = against_a_row(37, |look, row| {
+        row.counter += 1;
+        if look == 9 {
+            row.checkpoint = Checkpoint::At(number(57));
+        }
+    })
+    .await;
+    assert_eq!((added(&report), report.shards["shard-0"].checkpoint.as_deref()), (vec![], Some("57")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_object_behind_the_end_is_told_where_nobody_goes_on_and_more_are_named() {
+    let report = against_a_row(47, |_, _| ()).await;
+    let keys: Vec<_> = objects("shard-0", 6).into_iter().map(|object| object.key).collect();
+    assert_eq!((added(&report), report.shards["shard-0"].ahead.as_ref()), (vec![], Some(&keys[5])));
+    let told = format!(
+        "; the lease is at 47; {} is ahead of it, as a processor leaves one object that is stopped before it says so\n",
+        keys[5]
+    );
+    assert!(report.to_string().contains(&told), "{report}");
+    let report = against_a_row(37, |_, _| ()).await;
+    let why = "it is behind record 37, with which the lease says that its chain ends";
+    assert_eq!(added(&report), keys[4..].iter().map(|key| format!("added     {key}: {why}")).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_has_a_place_behind_the_end_of_a_shard() {
+    let mut objects = objects("shard-0", 4);
+    let behind = objects.pop().unwrap();
+    objects.push(end_of_shard(("s", "shard-0"), &number(27), BEGIN + 2 * MINUTE, None));
+    let whole = archive(objects.clone());
+    let leases = || Rows::of(&[("shard-0", Checkpoint::ShardEnd)]);
+    let ended = Instant::now();
+    assert_eq!(found(&Verify { leases: leases(), ..verify(whole) }).await, [""; 0]);
+    objects.push(behind.clone());
+    let found = found(&Verify { leases: leases(), ..verify(archive(objects)) }).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with(&format!("added     {}: it ", behind.key)), "{found:?}");
+    assert_eq!(ended.elapsed(), Duration::ZERO, "a shard that has ended is not waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_a_shard_that_the_stream_never_had_is_named_while_a_row_of_it_would_be_there() {
+    let archive = archive(objects("shard-0", 6).into_iter().chain(objects("shard-9", 2)));
+    let leases = || Rows::of(&[("shard-0", Checkpoint::At(number(57)))]);
+    let kept_since = |since| Verify { leases: leases(), kept_since: Some(since), ..verify(archive.clone()) };
+    let key = objects("shard-9", 2)[1].key.clone();
+    let why = "the stream keeps records for longer than that, and its shard has no row in the lease table";
+    assert_eq!(found(&kept_since(BEGIN)).await, [format!("added     {key}: {why}")]);
+    assert_eq!(found(&kept_since(BEGIN + 5 * MINUTE)).await, [""; 0], "its row may be removed by then");
+    let without = Verify { kept_since: Some(BEGIN), ..verify(archive.clone()) }.run(|_| ()).await.unwrap();
+    let told = "no lease table was looked at: what is gone from, or added at, a chain's end is not seen\nclean";
+    assert!(without.to_string().contains(told), "{without}");
 }
 
 #[tokio::test]

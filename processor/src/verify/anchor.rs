@@ -1,0 +1,135 @@
+//! Does a chain end where its lease says? Decided from rows and what objects say about themselves.
+//!
+//! A checkpoint is written behind its object. So what is archived may be ahead of its row, and what
+//! that means depends on who works on the shard.
+
+use super::chain::Head;
+use crate::leases::{Checkpoint, Lease};
+use crate::receive::SequenceNumber;
+use event::Millis;
+use std::collections::BTreeMap;
+
+/// Objects of a shard that are kept: those that end last. More are not ahead of a row that somebody
+/// moves.
+const KEPT: usize = 100;
+
+/// The objects of a shard that end last.
+#[derive(Debug, Default)]
+pub struct Ends(BTreeMap<(SequenceNumber, String), Head>);
+
+impl Ends {
+    /// Takes an object, in any order.
+    pub fn push(&mut self, head: Head) {
+        self.0.insert((head.last.clone(), head.key.clone()), head);
+        if self.0.len() > KEPT {
+            self.0.pop_first();
+        }
+    }
+
+    /// When the newest record of these arrived, and the object that it is in.
+    pub fn newest(&self) -> Option<(Millis, &str)> {
+        self.0.values().map(|head| (head.last_arrival, head.key.as_str())).max()
+    }
+
+    /// The objects that are ahead of a row. Before the first checkpoint, those of a stream that was
+    /// made at another time are none of the row's.
+    pub fn ahead(&self, row: &Lease) -> Vec<&str> {
+        let is_own = |head: &&Head| head.may_be_of(row.stream_created);
+        let behind = |record: &SequenceNumber| keys(self.0.values().filter(|head| head.last > *record));
+        match &row.checkpoint {
+            Checkpoint::At(record) => behind(record),
+            Checkpoint::TrimHorizon | Checkpoint::AtTimestamp(_) => keys(self.0.values().filter(is_own)),
+            Checkpoint::ShardEnd => {
+                let end = self.0.values().filter(is_own).rfind(|head| head.is_final);
+                end.map(|end| behind(&end.last)).unwrap_or_default()
+            }
+        }
+    }
+}
+
+fn keys<'a>(heads: impl Iterator<Item = &'a Head>) -> Vec<&'a str> {
+    heads.map(|head| head.key.as_str()).collect()
+}
+
+/// What an object that is ahead of its row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// What a processor leaves that is stopped before it has written its row: the next one goes on
+    /// behind it. Somebody else may have put it there as well.
+    Left,
+    /// No processor has put it there.
+    Added,
+}
+
+/// What `objects` that stay ahead of a row are. `then` is the row as it was before they were waited
+/// for, for longer than an owner that lives lets pass between two writes.
+pub fn judge(objects: usize, then: Option<&Lease>, now: &Lease) -> Ahead {
+    let is_same_owner = |then: &Lease| now.owner.is_some() && then.owner == now.owner;
+    let is_moved = then.is_some_and(|then| is_same_owner(then) && then.counter != now.counter);
+    match now.checkpoint {
+        Checkpoint::ShardEnd => Ahead::Added,
+        // Each write of an owner tells all that it has archived.
+        _ if is_moved || objects > 1 => Ahead::Added,
+        _ => Ahead::Left,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receive::Shard;
+
+    fn number(number: u64) -> SequenceNumber {
+        SequenceNumber::new(&number.to_string()).unwrap()
+    }
+
+    fn row(checkpoint: Checkpoint) -> Lease {
+        let (id, parents) = ("shard-0".to_owned(), Vec::new());
+        let shard = Shard { id, parents, starting_hash_key: "0".into(), ending_hash_key: "9".into() };
+        Lease::new(&shard, checkpoint, Some(7))
+    }
+
+    fn head(key: &str, last: u64) -> Head {
+        Head {
+            key: key.to_owned(),
+            prev: None,
+            first: number(last),
+            last: number(last),
+            last_arrival: last as Millis,
+            is_final: false,
+            stream_created: Some(7),
+        }
+    }
+
+    #[test]
+    fn what_is_ahead_of_a_row_ends_behind_its_checkpoint() {
+        let mut ends = Ends::default();
+        [head("c", 30), head("a", 9), head("b", 20)].into_iter().for_each(|head| ends.push(head));
+        assert_eq!(ends.ahead(&row(Checkpoint::At(number(20)))), ["c"]);
+        assert_eq!(ends.ahead(&row(Checkpoint::At(number(30)))), [""; 0]);
+        assert_eq!(ends.ahead(&row(Checkpoint::TrimHorizon)), ["a", "b", "c"]);
+        let anew = Lease { stream_created: Some(8), ..row(Checkpoint::TrimHorizon) };
+        assert_eq!(ends.ahead(&anew), [""; 0], "all of it is an earlier stream's");
+        assert_eq!(ends.ahead(&row(Checkpoint::ShardEnd)), [""; 0], "that its end is missing is told elsewhere");
+        ends.push(Head { is_final: true, ..head("b-end", 21) });
+        assert_eq!(ends.ahead(&row(Checkpoint::ShardEnd)), ["c"]);
+        assert_eq!(ends.newest(), Some((30, "c")));
+    }
+
+    #[test]
+    fn one_object_may_be_left_by_a_processor_that_was_stopped_and_none_by_one_that_goes_on() {
+        let at = |owner: Option<&str>, counter: u64| {
+            let owner = owner.map(str::to_owned);
+            Lease { owner, counter, ..row(Checkpoint::At(number(20))) }
+        };
+        let judged = |objects, then: &Lease, now: &Lease| judge(objects, Some(then), now);
+        assert_eq!(judged(1, &at(None, 5), &at(None, 5)), Ahead::Left);
+        assert_eq!(judged(1, &at(Some("w"), 5), &at(Some("w"), 5)), Ahead::Left, "its owner was killed");
+        assert_eq!(judged(1, &at(Some("w"), 5), &at(Some("v"), 9)), Ahead::Left, "the next one has just begun");
+        assert_eq!(judged(1, &at(Some("w"), 5), &at(None, 6)), Ahead::Left);
+        assert_eq!(judged(2, &at(None, 5), &at(None, 5)), Ahead::Added);
+        assert_eq!(judged(1, &at(Some("w"), 5), &at(Some("w"), 9)), Ahead::Added);
+        let ended = row(Checkpoint::ShardEnd);
+        assert_eq!(judged(1, &ended, &ended), Ahead::Added);
+    }
+}
