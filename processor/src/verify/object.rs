@@ -1,4 +1,8 @@
 //! Is an object what it says? Decided from its key, its metadata and its bytes.
+//!
+//! How many records it holds is its own word: lines of events do not tell the record that they came
+//! in. Those of what could not be read do, and each record has a line; so the number lies between
+//! two others, and is certain where no line is an event.
 
 use super::chain::Head;
 use crate::archive::Metadata;
@@ -102,23 +106,108 @@ fn body_fault(object: &[u8], summary: &Summary) -> Option<String> {
         Ok(counted) => counted,
         Err(error) => return Some(format!("it cannot be unpacked: {error}")),
     };
-    if lines != summary.lines {
-        return Some(format!("it holds {lines} lines, its first line says {}", summary.lines));
+    if lines.count != summary.lines {
+        return Some(format!("it holds {} lines, its first line says {}", lines.count, summary.lines));
     }
-    (crc32 != summary.crc32).then(|| format!("its lines have CRC-32 {crc32}, its first line says {}", summary.crc32))
+    if crc32 != summary.crc32 {
+        return Some(format!("its lines have CRC-32 {crc32}, its first line says {}", summary.crc32));
+    }
+    lines.fault(summary)
+}
+
+/// What the lines behind the first one tell of the records that they came in. Of a record its events
+/// come first, and then what of it could not be read.
+#[derive(Default)]
+struct Lines {
+    count: u64,
+    /// Records of which a line tells the number.
+    numbered: u64,
+    /// The first and the last of them.
+    first: Option<SequenceNumber>,
+    last: Option<SequenceNumber>,
+    /// Lines that tell none, and whether the first and the last one are such.
+    events: u64,
+    begins_with_event: bool,
+    ends_with_event: bool,
+    is_out_of_order: bool,
+    /// The beginning of a line of which the end has not come.
+    head: Vec<u8>,
+}
+
+/// What the line of a record that could not be read begins with.
+const NUMBERED: &[u8] = b"{\"sequence\":\"";
+
+/// So many bytes of a line tell its record: a number has 56 digits at most (Kinesis).
+const HEAD_BYTES: usize = NUMBERED.len() + 57;
+
+impl Lines {
+    fn push(&mut self, text: &[u8]) {
+        for piece in text.split_inclusive(|byte| *byte == b'\n') {
+            let room = HEAD_BYTES - self.head.len();
+            self.head.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") {
+                self.end_of_line();
+            }
+        }
+    }
+
+    fn end_of_line(&mut self) {
+        let number = number_of(&self.head);
+        self.head.clear();
+        self.begins_with_event |= self.count == 0 && number.is_none();
+        self.ends_with_event = number.is_none();
+        self.count += 1;
+        let Some(number) = number else {
+            self.events += 1;
+            return;
+        };
+        self.is_out_of_order |= self.last.as_ref().is_some_and(|last| number < *last);
+        self.numbered += u64::from(self.last.as_ref() != Some(&number));
+        self.first.get_or_insert_with(|| number.clone());
+        self.last = Some(number);
+    }
+
+    /// Whether they cannot be those of the records that the summary tells.
+    fn fault(&self, summary: &Summary) -> Option<String> {
+        let Summary { first_seq, last_seq, records, .. } = summary;
+        let is_off = |number: &Option<SequenceNumber>, end: &SequenceNumber, is_inside: bool| {
+            number
+                .as_ref()
+                .is_some_and(|number| if is_inside { !(first_seq..=last_seq).contains(&number) } else { number != end })
+        };
+        if self.is_out_of_order
+            || is_off(&self.first, first_seq, self.begins_with_event)
+            || is_off(&self.last, last_seq, self.ends_with_event)
+        {
+            return Some(format!("its lines are not those of the records {first_seq} to {last_seq}, in their order"));
+        }
+        let (least, most) = (self.numbered + u64::from(self.ends_with_event), self.numbered + self.events);
+        let told = if least == most { counted_records(least) } else { format!("{least} to {}", counted_records(most)) };
+        (!(least..=most).contains(records)).then(|| format!("its lines are of {told}, its first line says {records}"))
+    }
+}
+
+fn counted_records(records: u64) -> String {
+    crate::progress::counted(records, "record")
+}
+
+/// The record that a line tells.
+fn number_of(line: &[u8]) -> Option<SequenceNumber> {
+    let digits = line.strip_prefix(NUMBERED)?.split(|byte| *byte == b'"').next()?;
+    SequenceNumber::new(std::str::from_utf8(digits).ok()?)
 }
 
 /// Lines behind the first one, and their CRC.
-fn counted(object: &[u8]) -> io::Result<(u64, String)> {
+fn counted(object: &[u8]) -> io::Result<(Lines, String)> {
     let mut text = BufReader::with_capacity(CHUNK, MultiGzDecoder::new(object));
     text.read_until(b'\n', &mut Vec::new())?;
-    let (mut lines, mut crc) = (0, crc32fast::Hasher::new());
+    let (mut lines, mut crc) = (Lines::default(), crc32fast::Hasher::new());
     loop {
         let chunk = text.fill_buf()?;
         if chunk.is_empty() {
             return Ok((lines, format!("{:08x}", crc.finalize())));
         }
-        lines += chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
+        lines.push(chunk);
         crc.update(chunk);
         let read = chunk.len();
         text.consume(read);
@@ -130,7 +219,9 @@ mod tests {
     use super::*;
     use crate::archive::Object;
     use crate::archive::window::Window;
-    use crate::decode::{Content, Decoded};
+    use crate::decode::{Content, Decoded, Decoder};
+    use crate::receive::Record;
+    use crate::settings::Settings;
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -198,6 +289,46 @@ mod tests {
         let told = again(|body| body.replacen("an example", "no example", 1));
         assert!(told[0].starts_with("its lines have CRC-32 "), "{told:?}");
         assert_eq!(faults(&key, &metadata, b"junk"), ["its first line does not tell what it holds"]);
+    }
+
+    /// The object with a summary, in its first line and its metadata, that says something else.
+    fn told_otherwise(object: &Object, change: impl Fn(&mut Summary)) -> Vec<String> {
+        let text = io::read_to_string(MultiGzDecoder::new(&object.bytes[..])).unwrap();
+        let (first, body) = text.split_once('\n').unwrap();
+        let mut first: serde_json::Value = serde_json::from_str(first).unwrap();
+        let mut summary: Summary = serde_json::from_value(first["twosec_object"].take()).unwrap();
+        change(&mut summary);
+        first["twosec_object"] = serde_json::to_value(&summary).unwrap();
+        let parts = [format!("{first}\n"), body.to_owned()].map(|text| event::gzip::gzip(text.as_bytes(), 6));
+        faults(&object.key, &summary.metadata(), &parts.concat())
+    }
+
+    #[test]
+    fn a_number_of_records_that_the_lines_cannot_be_of_is_a_fault() {
+        let object = object();
+        assert_eq!(told_otherwise(&object, |_| ()), [""; 0]);
+        let told = told_otherwise(&object, |summary| summary.records = 4);
+        assert_eq!(told, ["its lines are of 3 records, its first line says 4"]);
+        let told = told_otherwise(&object, |summary| summary.last_seq = SequenceNumber::new("11").unwrap());
+        assert_eq!(told, ["its lines are not those of the records 7 to 11, in their order"]);
+    }
+
+    #[test]
+    fn lines_of_events_leave_room_for_more_records_or_fewer() {
+        let decoder = Decoder::new(&Settings::new("s", "w".into()), "shard-0", None, std::sync::Arc::default());
+        let mut window = Window::after(None);
+        // Two lines; one, and what is no text; nothing; one line.
+        for (number, data) in [(7, &b"one\ntwo"[..]), (8, b"a longer third\n\xff"), (9, b""), (10, b"four")] {
+            let sequence = SequenceNumber::new(&number.to_string()).unwrap();
+            window.push(&decoder.decode(Record { sequence, arrival: 7, data: Bytes::from_static(data) }));
+        }
+        let (_, object) = window.close("s", "shard-0").unwrap();
+        let told = |records: u64| told_otherwise(&object, move |summary| summary.records = records);
+        for possible in 3..=6 {
+            assert_eq!(told(possible), [""; 0], "{possible}");
+        }
+        assert_eq!(told(2), ["its lines are of 3 to 6 records, its first line says 2"]);
+        assert_eq!(told(7), ["its lines are of 3 to 6 records, its first line says 7"]);
     }
 
     proptest! {
