@@ -25,6 +25,8 @@ mod sql;
 mod html;
 mod path;
 mod url;
+mod ldap;
+mod lines;
 pub mod evidence;
 pub mod check;
 pub mod explain;

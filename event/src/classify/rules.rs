@@ -8,7 +8,7 @@
 use super::check::Failure;
 use super::condition::{Condition, WrittenCondition};
 use super::drop_in::FILE_BYTES_MAX;
-use super::{html, path, sql, url};
+use super::{html, ldap, lines, path, sql, url};
 use crate::address::NetworksError;
 use crate::attack::{Category, Confidence, Field, RuleFacts, Severity};
 use regex::bytes::{Match, Regex, RegexBuilder};
@@ -124,7 +124,7 @@ impl Host {
 
 /// A reader of a language, where a regex could only look for words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Detector {
     /// A value that goes on as SQL.
     Sql,
@@ -134,6 +134,12 @@ pub enum Detector {
     Path,
     /// An address that leads to the server itself or to its own network.
     Url,
+    /// A filter of LDAP that a value ends or begins.
+    Ldap,
+    /// A line that a server or a browser takes for a header of HTTP.
+    HttpHeader,
+    /// A line that a mailer takes for a header of mail.
+    MailHeader,
 }
 
 impl Detector {
@@ -144,6 +150,9 @@ impl Detector {
             Detector::Html => html::runs(lower),
             Detector::Path => path::climbs(lower),
             Detector::Url => url::inside(lower),
+            Detector::Ldap => ldap::injection(lower),
+            Detector::HttpHeader => lines::http_header(lower),
+            Detector::MailHeader => lines::mail_header(lower),
         }
     }
 }

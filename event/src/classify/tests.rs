@@ -184,7 +184,9 @@ fn no_word_that_a_rule_names_is_an_attack_by_itself() {
 }
 
 /// Texts with what is true of them: `+` for an attack, `-` for none. Each is the value of a parameter.
-const TRUTH: [(&str, &str); 3] = [
+const TRUTH: [(&str, &str); 5] = [
+    ("lines", include_str!("truth/lines.txt")),
+    ("filters", include_str!("truth/filters.txt")),
     ("shell", include_str!("truth/shell.txt")),
     ("script", include_str!("truth/script.txt")),
     ("wrapped", include_str!("truth/wrapped.txt")),
