@@ -100,6 +100,8 @@ A drop-in file, such as /etc/twosec/rules.d/shop.toml:
   category = \"bruteforce\"
   confidence = \"medium\"
   score = 60                                   50 alerts by itself
+  technique = [\"T1110.004\"]                  also cwe = [\"CWE-307\"], capec = [\"CAPEC-49\"]: where
+                                               they differ from what the category stands for
   where = [\"url.query\"]                      or url.path, url.original, user_agent, ...
   literals = [\"voucher-\"]                    one of them is in every match; lower case
   regex = '^voucher-[a-z0-9]{12}$'             on the decoded text in lower case

@@ -1,5 +1,6 @@
 //! What can be wrong with a request: categories, findings and the verdict on a line.
 
+use crate::names::Names;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -56,7 +57,7 @@ categories! {
     Ldapi "ldapi" High ["T1190"] [136] [90],
     Log4shell "log4shell" Critical ["T1190"] [242] [917, 502],
     Shellshock "shellshock" Critical ["T1190", "T1059.004"] [88] [78],
-    Ssrf "ssrf" High ["T1190", "T1552.005"] [664] [918],
+    Ssrf "ssrf" High ["T1190"] [664] [918],
     OpenRedirect "open-redirect" Medium ["T1566.002"] [178] [601],
     Crlf "crlf" Medium ["T1190"] [33, 34] [93, 113],
     Webshell "webshell" Critical ["T1505.003"] [650] [434],
@@ -190,23 +191,19 @@ pub struct Finding {
     /// line are meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<(u32, u32)>,
-}
-
-/// A finding with the names under which others know what it is. They follow from its category,
-/// so they are told where people read, and do not travel.
-#[derive(Serialize)]
-struct Named<'a> {
+    /// The rule's own names; where people read, [`Finding::all_names`] are told.
     #[serde(flatten)]
-    finding: &'a Finding,
-    technique: &'static [&'static str],
-    capec: &'static [u16],
-    cwe: &'static [u16],
+    pub names: Names,
 }
 
 impl Finding {
-    fn named(&self) -> Named<'_> {
-        let category = self.category;
-        Named { finding: self, technique: category.techniques(), capec: category.capec(), cwe: category.cwe() }
+    /// The names under which others know what it is.
+    pub fn all_names(&self) -> Names {
+        self.names.or_of(self.category)
+    }
+
+    fn named(&self) -> Finding {
+        Finding { names: self.all_names(), ..self.clone() }
     }
 
     /// Writes the finding with its names: for `serialize_with`.
@@ -224,8 +221,8 @@ impl Finding {
 
 /// What is the same for all findings of a rule.
 ///
-/// On the wire a list: category, confidence, score; and where the rule tells more than its
-/// category does, its severity and CVE numbers.
+/// On the wire a list: category, confidence, score; where the rule tells more than its category
+/// does, its severity and CVE numbers; and where it has names of its own, those.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "WrittenFacts", into = "WrittenFacts")]
 pub struct RuleFacts {
@@ -236,6 +233,8 @@ pub struct RuleFacts {
     pub severity: Severity,
     /// Such as `CVE-2021-44228`.
     pub cve: Vec<String>,
+    /// The rule's own.
+    pub names: Names,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -243,23 +242,32 @@ pub struct RuleFacts {
 enum WrittenFacts {
     Usual(Category, Confidence, u8),
     Own(Category, Confidence, u8, Severity, Vec<String>),
+    Named(Category, Confidence, u8, Severity, Vec<String>, Names),
 }
 
 impl From<WrittenFacts> for RuleFacts {
     fn from(written: WrittenFacts) -> RuleFacts {
-        let (category, confidence, score, severity, cve) = match written {
-            WrittenFacts::Usual(category, confidence, score) => (category, confidence, score, None, Vec::new()),
+        let (category, confidence, score, severity, cve, names) = match written {
+            WrittenFacts::Usual(category, confidence, score) => {
+                (category, confidence, score, category.severity(), Vec::new(), Names::default())
+            }
             WrittenFacts::Own(category, confidence, score, severity, cve) => {
-                (category, confidence, score, Some(severity), cve)
+                (category, confidence, score, severity, cve, Names::default())
+            }
+            WrittenFacts::Named(category, confidence, score, severity, cve, names) => {
+                (category, confidence, score, severity, cve, names)
             }
         };
-        RuleFacts { category, confidence, score, severity: severity.unwrap_or(category.severity()), cve }
+        RuleFacts { category, confidence, score, severity, cve, names }
     }
 }
 
 impl From<RuleFacts> for WrittenFacts {
     fn from(facts: RuleFacts) -> WrittenFacts {
-        let RuleFacts { category, confidence, score, severity, cve } = facts;
+        let RuleFacts { category, confidence, score, severity, cve, names } = facts;
+        if !names.is_empty() {
+            return WrittenFacts::Named(category, confidence, score, severity, cve, names);
+        }
         if severity == category.severity() && cve.is_empty() {
             return WrittenFacts::Usual(category, confidence, score);
         }

@@ -15,6 +15,7 @@ use crate::id::{EventId, LifeId};
 use crate::incident::Outcome;
 use crate::json;
 use crate::line::{BY_PROCESSOR, Cloud, Container, Event, Host};
+use crate::names::Names;
 use crate::outcome::outcome_of_findings;
 use crate::redact;
 use crate::time::{Day, rfc3339};
@@ -380,14 +381,14 @@ struct Threat {
 
 #[derive(Serialize)]
 struct Technique {
-    id: Vec<&'static str>,
+    id: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subtechnique: Option<Subtechnique>,
 }
 
 #[derive(Serialize)]
 struct Subtechnique {
-    id: Vec<&'static str>,
+    id: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -556,7 +557,8 @@ fn source<'a>(
         process: error.and_then(process),
         agent: agent(&origin.agent),
         rule: rule(event, access.is_some()),
-        threat: suspicion.map(|s| Threat { framework: "MITRE ATT&CK", technique: threat_of(&s.categories) }),
+        threat: suspicion
+            .map(|s| Threat { framework: "MITRE ATT&CK", technique: threat_of(s.names.technique.clone()) }),
         attack: suspicion.map(attack_fields),
         error: gap(event).or_else(|| odd(parsed)).or_else(|| error.map(|e| error_fields(e, php))),
         related: related(event, parsed),
@@ -876,12 +878,11 @@ fn rule(event: &Event, is_request: bool) -> Option<Rule<'_>> {
     })
 }
 
-fn threat_of(categories: &[Category]) -> Technique {
-    let all = union(categories, Category::techniques);
-    let mut id = Vec::new();
+fn threat_of(all: Vec<String>) -> Technique {
+    let mut id: Vec<String> = Vec::new();
     for technique in all.iter().map(|id| id.split('.').next().unwrap_or(id)) {
-        if !id.contains(&technique) {
-            id.push(technique);
+        if !id.iter().any(|known| known == technique) {
+            id.push(technique.to_owned());
         }
     }
     let sub: Vec<_> = all.into_iter().filter(|id| id.contains('.')).collect();
@@ -892,6 +893,8 @@ fn threat_of(categories: &[Category]) -> Technique {
 /// What a line is suspected of, by its own findings and by what other lines tell.
 struct Suspicion<'a> {
     categories: Vec<Category>,
+    /// Those of its findings, and of categories that only other lines tell.
+    names: Names,
     score: u8,
     confidence: Confidence,
     severity: Severity,
@@ -924,7 +927,12 @@ impl<'a> Suspicion<'a> {
             }
             (None, _) => (Outcome::Unknown, Cow::Borrowed("")),
         };
+        let is_found = |category: &Category| findings.iter().any(|finding| finding.category == *category);
+        let mut names = Names::default();
+        findings.iter().for_each(|finding| names.add(finding.all_names()));
+        categories.iter().filter(|one| !is_found(one)).for_each(|one| names.add(Names::of(*one)));
         Some(Suspicion {
+            names,
             score: attack.map_or(CONTEXT_SCORE, |attack| attack.score),
             confidence: attack.map_or(Confidence::Medium, Attack::confidence),
             severity: categories.iter().map(|category| category.severity()).max().unwrap_or(Severity::Low),
@@ -944,21 +952,10 @@ fn attack_fields<'a>(suspicion: &Suspicion<'a>) -> AttackFields<'a> {
         severity: suspicion.severity,
         outcome: suspicion.outcome,
         outcome_reason: suspicion.reason.clone(),
-        capec: union(&suspicion.categories, Category::capec),
-        cwe: union(&suspicion.categories, Category::cwe),
+        capec: suspicion.names.capec.clone(),
+        cwe: suspicion.names.cwe.clone(),
         findings: suspicion.findings,
     }
-}
-
-/// What a table says of all categories, each entry once.
-fn union<T: Copy + PartialEq>(categories: &[Category], table: fn(Category) -> &'static [T]) -> Vec<T> {
-    let mut all = Vec::new();
-    for entry in categories.iter().copied().flat_map(table) {
-        if !all.contains(entry) {
-            all.push(*entry);
-        }
-    }
-    all
 }
 
 fn odd(parsed: &Parsed<'_>) -> Option<ErrorFields<'static>> {
@@ -1246,6 +1243,25 @@ mod tests {
         );
         assert_eq!(body["event"]["category"], json!(["web", "intrusion_detection"]));
         assert_eq!(body["event"]["type"], json!(["access", "info"]));
+    }
+
+    #[test]
+    fn names_are_those_that_rules_tell_and_else_those_of_their_categories() {
+        let line = br#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?q=%3C!DOCTYPE+r+%5B%3C!ENTITY+e+SYSTEM+%22file:///a%22%3E%5D%3E HTTP/1.1" 200 5 "-" "-""#;
+        let mut event = event(line);
+        event.attack = event.parsed().access().and_then(|access| Classifier::embedded().classify(access));
+        let context = crate::outcome::Context { categories: vec![Category::Bruteforce], ..Default::default() };
+        event.context = Some(Box::new(context));
+        let body = body(&Document::of(&event));
+        let finding = &body["attack"]["findings"][0];
+        assert_eq!(
+            json!([finding["rule"], finding["technique"], finding["capec"], finding["cwe"]]),
+            json!(["xxe-in-value", ["T1190"], [221], [611]])
+        );
+        let told = |pointer: &str| body.pointer(pointer).unwrap().as_array().unwrap().clone();
+        assert!(told("/attack/cwe").contains(&json!(611)) && !told("/attack/cwe").contains(&json!(502)), "{body:#}");
+        assert!(told("/attack/cwe").contains(&json!(307)), "{body:#}");
+        assert!(told("/threat/technique/id").contains(&json!("T1110")), "{body:#}");
     }
 
     #[test]

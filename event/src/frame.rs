@@ -467,6 +467,10 @@ mod tests {
 
     /// A rule, and a verdict that it matched in the target's first parameter.
     fn rule() -> Rule {
+        rule_that_tells("")
+    }
+
+    fn rule_that_tells(more: &str) -> Rule {
         let file = r#"
             [[rule]]
             id = "sqli-x"
@@ -478,7 +482,8 @@ mod tests {
             literals = ["'"]
             examples = ["/?id='"]
         "#;
-        rules::read(&[("test.toml", file)]).unwrap().remove(0)
+        let file = format!("{file}\n{more}\n");
+        rules::read(&[("test.toml", &file)]).unwrap().remove(0)
     }
 
     fn verdict(rule: &Rule) -> Verdict<'_> {
@@ -498,6 +503,23 @@ mod tests {
             offset += line.len() as u64 + 1;
         }
         body
+    }
+
+    #[test]
+    fn what_a_rule_tells_beyond_its_category_travels_with_it() {
+        for (told, written) in [
+            ("", r#"["sqli","high",90]"#),
+            ("severity = 'low'", r#"["sqli","high",90,"low",[]]"#),
+            ("cwe = ['CWE-564']", r#"["sqli","high",90,"high",[],{"cwe":[564]}]"#),
+            (
+                "technique = ['T1505']\ncapec = ['CAPEC-7']",
+                r#"["sqli","high",90,"high",[],{"technique":["T1505"],"capec":[7]}]"#,
+            ),
+        ] {
+            let facts = rule_that_tells(told).facts();
+            assert_eq!(serde_json::to_string(&facts).unwrap(), written);
+            assert_eq!(serde_json::from_str::<RuleFacts>(written).unwrap(), facts);
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod geo;
 pub mod user_agent;
 pub mod format;
 pub mod id;
+pub mod names;
 pub mod attack;
 pub mod classify;
 pub mod redact;

@@ -435,6 +435,7 @@ fn as_finding(found: &Found, path: &[u8]) -> Finding {
         layer: 0,
         excerpt: text(path),
         span: None,
+        names: event::names::Names::default(),
     }
 }
 

@@ -22,6 +22,7 @@ use event::Classifier;
 use event::attack::{Category, Confidence};
 use event::classify::drop_in::FILE_BYTES_MAX;
 use event::classify::{DropIn, Refused, RuleError};
+use event::names::{NAMES_MAX, is_technique};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde::Serialize;
 use serde_json::Value;
@@ -51,6 +52,8 @@ struct Rule {
     score: u8,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cve: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    technique: Vec<String>,
     #[serde(rename = "where")]
     fields: Vec<&'static str>,
     literals: Vec<String>,
@@ -168,6 +171,7 @@ fn rule(document: &Value, id: String, atoms: &[Atom]) -> Result<Rule, String> {
         confidence,
         score,
         cve: cve(document),
+        technique: techniques(document),
         fields: main.place.fields().to_vec(),
         literals,
         regex: main.regex.clone(),
@@ -264,6 +268,13 @@ fn cve(document: &Value) -> Vec<String> {
     tags(document).filter_map(number).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
+/// The techniques among the tags: `attack.t1505.003`.
+fn techniques(document: &Value) -> Vec<String> {
+    let technique = |tag: &str| tag.strip_prefix("attack.").map(str::to_uppercase).filter(|id| is_technique(id));
+    let all: BTreeSet<_> = tags(document).filter_map(technique).collect();
+    all.into_iter().take(NAMES_MAX).collect()
+}
+
 fn tags(document: &Value) -> impl Iterator<Item = &str> {
     document["tags"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
@@ -279,6 +290,9 @@ id: 00000000-0000-4000-8000-000000000001
 author: A. Nonymous
 tags:
     - attack.initial-access
+    - attack.t1505.003
+    - attack.t1190
+    - attack.g0001
     - cve.2026-1234
 logsource:
     category: webserver
@@ -344,6 +358,7 @@ logsource:
         assert_eq!(ours("GET /a?q=union%20all%20select", 200), ["sigma-words-of-sql"]);
         let rule = classifier.rules().iter().find(|rule| rule.id == rce[0]).unwrap();
         assert_eq!((rule.cve.as_slice(), rule.score), (["CVE-2026-1234".to_owned()].as_slice(), 80));
+        assert_eq!(rule.names.technique, ["T1190", "T1505.003"]);
         let about = "Example Product RCE Attempt (Sigma 00000000-0000-4000-8000-000000000001 by A. Nonymous)";
         assert_eq!(rule.about, about);
     }

@@ -389,6 +389,24 @@ counter_examples = ["/cart?voucher=ABCDEF012345"]
     }
 
     #[test]
+    fn a_rule_of_the_users_tells_its_own_names_in_the_form_that_mitre_gives_them() {
+        let named = |names: &str| with(&[&VOUCHER.replace("score = 60\n", &format!("score = 60\n{names}\n"))]);
+        let (classifier, refused) = named("technique = ['T1110.004']\ncwe = ['CWE-799', 'CWE-307']");
+        assert_eq!(refused, [""; 0]);
+        let rule = classifier.rules().iter().find(|rule| rule.id == "shop-voucher").unwrap().to_json();
+        let told = serde_json::json!([["T1110.004"], [49, 16], [799, 307]]);
+        assert_eq!(serde_json::json!([rule["technique"], rule["capec"], rule["cwe"]]), told);
+        for (names, reason) in [
+            ("technique = ['T19']", "`technique` names `T19`: write an id of ATT&CK such as `T1190` or `T1059.004`"),
+            ("cwe = ['611']", "`cwe` names `611`: write `CWE-` and a number"),
+            ("capec = ['CWE-1']", "`capec` names `CWE-1`: write `CAPEC-` and a number"),
+            ("cwe = ['', '', '', '', '', '', '', '', '']", "`cwe` has 9 names: at most 8 are kept"),
+        ] {
+            assert_eq!(named(names).1, [format!("0.toml:2: rule `shop-voucher`: {reason}")], "{names}");
+        }
+    }
+
+    #[test]
     fn rules_can_be_switched_off_by_name() {
         let (classifier, refused) =
             with(&["disable = ['scanner-*', 'sqli-nothing']", VOUCHER, "disable = ['shop-voucher']"]);

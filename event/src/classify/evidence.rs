@@ -62,6 +62,7 @@ fn bare(rule: &str, facts: &RuleFacts, spot: Spot) -> Finding {
         layer: spot.layer,
         excerpt: String::new(),
         span: None,
+        names: facts.names.clone(),
     }
 }
 

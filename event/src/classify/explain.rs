@@ -6,6 +6,7 @@ use super::views::View;
 use super::{BAR, Classifier, Passed, Place, Witness, scores};
 use crate::attack::{Attack, Category, Field, Finding, Severity};
 use crate::format::Access;
+use crate::names::Names;
 use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
@@ -221,11 +222,11 @@ impl Explanation {
 
 /// Severity, and the names under which others know it.
 fn known_as(finding: &Finding) -> String {
-    let category = finding.category;
+    let Names { technique, capec, cwe } = finding.all_names();
     let mut names: Vec<String> = vec![severity_name(finding.severity).to_owned()];
-    names.extend(category.techniques().iter().map(|technique| format!("ATT&CK {technique}")));
-    names.extend(category.capec().iter().map(|capec| format!("CAPEC-{capec}")));
-    names.extend(category.cwe().iter().map(|cwe| format!("CWE-{cwe}")));
+    names.extend(technique.iter().map(|technique| format!("ATT&CK {technique}")));
+    names.extend(capec.iter().map(|capec| format!("CAPEC-{capec}")));
+    names.extend(cwe.iter().map(|cwe| format!("CWE-{cwe}")));
     names.extend(finding.cve.iter().cloned());
     names.join(", ")
 }

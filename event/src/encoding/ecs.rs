@@ -209,7 +209,10 @@ pub fn read(json: &str) -> Option<Event> {
     let mut event = Event {
         length,
         cut: told.twosec.cut_from.is_some(),
-        attack: attack.map(|attack| Attack { score: attack.score, findings: attack.findings }),
+        attack: attack.map(|attack| Attack {
+            score: attack.score,
+            findings: attack.findings.into_iter().map(with_own_names).collect(),
+        }),
         context: (!context.is_empty()).then(|| Box::new(context)),
         client: peer.and(ip),
         source: (!facts.is_empty()).then(|| Arc::new(facts)),
@@ -220,6 +223,12 @@ pub fn read(json: &str) -> Option<Event> {
     let is_dated = event.parsed().time().is_some();
     event.day = if is_dated { Some(Day::of(time)) } else { told.twosec.day };
     Some(event.with_id(told.event.id))
+}
+
+/// A document tells all names of a finding, also those that its category stands for.
+fn with_own_names(mut finding: Finding) -> Finding {
+    finding.names = finding.names.beyond(finding.category);
+    finding
 }
 
 /// What the document tells of a line beyond what was found in it.
@@ -277,6 +286,7 @@ mod tests {
     use crate::document::Document;
     use crate::id::HostKey;
     use crate::line::day_of;
+    use crate::names::Names;
     use proptest::prelude::*;
 
     fn event(format: &str, line: &[u8]) -> Event {
@@ -334,6 +344,7 @@ mod tests {
                 layer: 1,
                 excerpt: "1".into(),
                 span: Some((60, 61)),
+                names: Names { cwe: vec![564], ..Names::default() },
             }],
         });
         event.client = Some([203, 0, 113, 9].into());
