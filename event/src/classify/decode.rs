@@ -16,6 +16,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// How often a value is decoded. No server we know of decodes more than twice.
 pub const LAYERS_MAX: u8 = 3;
@@ -84,7 +85,9 @@ pub fn url(text: &[u8], field: Field) -> Option<Vec<u8>> {
 fn other(text: &[u8], field: Field) -> Option<Vec<u8>> {
     let text = bounded(text);
     overlong(text).or_else(|| escapes(text)).or_else(|| match field {
-        Field::Query | Field::QueryKey => base64_text(text).or_else(|| base64_within(text)),
+        Field::Query | Field::QueryKey => {
+            base64_text(text).or_else(|| base64_within(text)).or_else(|| base64_runs(text))
+        }
         Field::Path => base64_segment(text),
         _ => None,
     })
@@ -319,6 +322,63 @@ fn base64_within(text: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// A text in which words that are base64 that holds text are replaced by that. The words do not
+/// overlap, so all of them are tried in the time that one as long as the text would take.
+fn base64_runs(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out: Option<Vec<u8>> = None;
+    let (mut at, mut kept) = (0, 0);
+    while text.len() - at >= BASE64_BYTES_MIN {
+        let length = text[at..].iter().position(|byte| !is_digit(*byte)).unwrap_or(text.len() - at);
+        let run = at..at + length;
+        at = run.end + 1;
+        if length < BASE64_BYTES_MIN - 2 || is_signed(text, &run) {
+            continue;
+        }
+        let padding = text[run.end..].iter().take(2).take_while(|byte| **byte == b'=').count();
+        for part in [run.clone(), longest_part(text, run.clone())] {
+            let padding = if part.end == run.end { padding } else { 0 };
+            let Some(decoded) = base64_text(&text[part.start..part.end + padding]) else { continue };
+            let out = out.get_or_insert_default();
+            out.extend_from_slice(&text[kept..part.start]);
+            out.extend(decoded);
+            kept = part.end + padding;
+            break;
+        }
+        at = at.max(kept).min(text.len());
+    }
+    let mut out = out?;
+    out.extend_from_slice(&text[kept..]);
+    Some(out)
+}
+
+/// Whether a byte is a digit of one of the two base64 alphabets.
+fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+/// Whether a word is a part of a signed token (RFC 7515, section 7.1): JSON, parted by dots. It says
+/// what the server itself once wrote: addresses of its own, names of users.
+fn is_signed(text: &[u8], run: &Range<usize>) -> bool {
+    let is_dot = |at: Option<usize>| at.and_then(|at| text.get(at)) == Some(&b'.');
+    // `{"` in base64.
+    text[run.clone()].starts_with(b"eyJ") && (is_dot(Some(run.end)) || is_dot(run.start.checked_sub(1)))
+}
+
+/// The longest part of a word between what are digits of base64 and parts of a path or of a name.
+fn longest_part(text: &[u8], run: Range<usize>) -> Range<usize> {
+    let mut longest = run.start..run.start;
+    let mut from = run.start;
+    for at in run.clone().chain([run.end]) {
+        if at == run.end || matches!(text[at], b'/' | b'-' | b'_') {
+            if at - from > longest.len() {
+                longest = from..at;
+            }
+            from = at + 1;
+        }
+    }
+    longest
+}
+
 /// Whether the first three bytes would be printable: spares most tokens the decoding.
 fn starts_as_text(text: &[u8]) -> bool {
     matches!(BASE64_URL.decode(&text[..4]).or_else(|_| BASE64.decode(&text[..4])),
@@ -471,6 +531,7 @@ mod tests {
             (r"al\u{65}rt \u{1f600}\u{} \u{65", 1, "alert \u{1f600}\\u{} \\u{65"),
             ("a=data:text/x;base64,JyBvciAxPTEgLS0=&b", 1, "a=data:text/x;base64,' or 1=1 --&b"),
             ("JyBvciAxPTEgLS0=", 1, "' or 1=1 --"),
+            ("a:JyBvciAxPTEgLS0=,b/JyBvciAyPTIgLS0=&c", 1, "a:' or 1=1 --,b/' or 2=2 --&c"),
             ("100%", 0, "100%"),
             ("%zz", 0, "%zz"),
         ] {
@@ -480,7 +541,13 @@ mod tests {
 
     #[test]
     fn a_token_is_not_taken_for_base64_text() {
-        for token in ["iXYRDugJYim_D7HEges2E30DqjyaNRFIw6i_Ovsq", "user_token", "170890af1c363801f02ac046b617b276"] {
+        for token in [
+            "iXYRDugJYim_D7HEges2E30DqjyaNRFIw6i_Ovsq",
+            "user_token",
+            "170890af1c363801f02ac046b617b276",
+            "a:iXYRDugJYim_D7HEges2E30DqjyaNRFIw6i_Ovsq,b/170890af1c363801f02ac046b617b276",
+            "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwOi8vbG9jYWxob3N0OjgwODAifQ.SflKxwRJSMeKKF2QT4fwpMeJf36POk6y",
+        ] {
             assert_eq!(next(token.as_bytes(), Field::Query), None, "{token}");
         }
     }
