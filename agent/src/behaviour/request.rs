@@ -133,6 +133,39 @@ static THINGS: Names = Names::of(&[
     b"receipt",
 ]);
 
+/// Folders of a path, in the singular, whose numbers name people.
+static PEOPLE_FOLDERS: Names = Names::of(&[
+    b"account",
+    b"client",
+    b"customer",
+    b"employee",
+    b"member",
+    b"patient",
+    b"profile",
+    b"student",
+    b"user",
+]);
+
+/// Folders of a path, in the singular, whose numbers name things of somebody's.
+static THING_FOLDERS: Names = Names::of(&[
+    b"attachment",
+    b"booking",
+    b"contract",
+    b"doc",
+    b"document",
+    b"file",
+    b"invoice",
+    b"message",
+    b"order",
+    b"payment",
+    b"receipt",
+    b"statement",
+    b"ticket",
+]);
+
+/// Parts of a path that are looked at for such folders.
+const FOLDERS_MAX: usize = 16;
+
 /// What paths begin their last part with that change something.
 const CHANGES: [&[u8]; 8] = [b"delete", b"remove", b"transfer", b"change", b"grant", b"promote", b"disable", b"reset"];
 
@@ -143,6 +176,17 @@ static SCRIPTS: Names =
 /// Parts of a path under which sites keep what users sent.
 static UPLOADED: Names =
     Names::of(&[b"avatars", b"attachments", b"files", b"images", b"media", b"tmp", b"upload", b"uploads"]);
+
+/// A number by which a request asks for a person or for something that is somebody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered<'a> {
+    /// The parameter that holds it, or the path up to it.
+    pub name: &'a [u8],
+    pub number: i64,
+    pub is_person: bool,
+    /// What follows it, where it stands in the path.
+    pub rest: Option<&'a [u8]>,
+}
 
 /// A request as far as behaviour is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -245,13 +289,28 @@ impl<'a> Request<'a> {
         parts.any(|part| LOGINS.have(&part[..memchr::memchr(b'.', part).unwrap_or(part.len())]))
     }
 
-    /// A parameter that names a person or something that is somebody's by a number: its
-    /// name, the number, and whether it is a person.
-    pub fn numbered(&self) -> Option<(&'a [u8], i64, bool)> {
-        self.parameters().find_map(|(name, value)| {
+    /// The number by which it asks for a person or for something that is somebody's.
+    pub fn numbered(&self) -> Option<Numbered<'a>> {
+        let in_query = self.parameters().find_map(|(name, value)| {
             let is_person = PEOPLE.have(name);
             let number = (is_person || THINGS.have(name)).then(|| decimal(value))??;
-            Some((name, number, is_person))
+            Some(Numbered { name, number, is_person, rest: None })
+        });
+        in_query.or_else(|| self.numbered_folder())
+    }
+
+    /// A number behind a folder that is named after people or their things: `/invoices/17/print`.
+    fn numbered_folder(&self) -> Option<Numbered<'a>> {
+        let mut slashes = memchr::memchr_iter(b'/', self.path).take(FOLDERS_MAX).chain([self.path.len()]);
+        let (mut from, mut folder) = (slashes.next()? + 1, &b""[..]);
+        slashes.find_map(|to| {
+            let part = self.path.get(from..to)?;
+            let begin = std::mem::replace(&mut from, to + 1);
+            let before = std::mem::replace(&mut folder, part);
+            let before = before.strip_suffix(b"s").unwrap_or(before);
+            let is_person = PEOPLE_FOLDERS.have(before);
+            let number = (is_person || THING_FOLDERS.have(before)).then(|| decimal(part))??;
+            Some(Numbered { name: &self.path[..begin], number, is_person, rest: Some(&self.path[to..]) })
         })
     }
 

@@ -5,7 +5,7 @@
 
 use super::errors::Signal;
 use super::hash::Key;
-use super::request::{Attempt, Request};
+use super::request::{Attempt, Numbered, Request};
 use event::{Category, Millis};
 use serde::{Deserialize, Serialize};
 
@@ -60,13 +60,24 @@ const NUMBERS: u32 = 20;
 const NUMBERS_OF_PEOPLE: u32 = 6;
 const NUMBERS_OF_ROBOTS: u32 = 100;
 const NEAR: u64 = 10;
+
+/// Those that come with a referer, as clicks do and as what a page's script fetches: more than anybody
+/// clicks on, and each the next of the one before, by nobody who loads pages.
+const LINKED_NUMBERS: u32 = 100;
+
+/// How many times as many must stand in a path, where programs of the site's own ask for them, too.
+const PATH_FACTOR: u32 = 2;
 const SERIES_WINDOW: Millis = 2 * MINUTE;
 
-/// Conditions tried in one parameter.
+/// Conditions tried in one parameter; and those that come with a referer, as what people type does.
 const CONDITIONS: u32 = 20;
+const LINKED_CONDITIONS: u32 = 50;
 
 /// Since a page's images were asked for.
 const PAGE_WINDOW: Millis = 10 * MINUTE;
+
+/// Marks series of requests with a referer, to tell them from others of the same place.
+const LINKED: u64 = 0x6c69_6e6b_6564_5f5f;
 
 const UPLOAD_WINDOW: Millis = 60 * MINUTE;
 
@@ -455,7 +466,9 @@ impl Source {
         if request.is_uploaded_script() && (200..300).contains(&request.status) {
             found.extend(self.run_upload(at));
         }
-        if request.query.is_some() && request.referer.is_none() && attempt.is_none() && !is_known {
+        // Who loads pages clicks, and his pages' scripts ask for what they show.
+        let is_visit = request.referer.is_some() && self.loads_pages(at);
+        if attempt.is_none() && !is_known && !is_visit {
             found.extend(self.count_up(request, key, at));
             found.extend(self.ask(request, key, at));
         }
@@ -539,34 +552,45 @@ impl Source {
         })
     }
 
-    /// One number after the other in a parameter that names people or their things.
+    /// One number after the other that names people or their things.
     fn count_up(&mut self, request: &Request<'_>, key: Key, at: Millis) -> Option<Found> {
-        let (name, number, is_person) = request.numbered()?;
-        let is_page = self.loads_pages(at);
-        let series = self.series_of(key.with(request.hash, key.hash(name)), at);
+        let Numbered { name, number, is_person, rest } = request.numbered()?;
+        let (is_page, is_linked) = (self.loads_pages(at), request.referer.is_some());
+        let place = key.with(rest.map_or(request.hash, |rest| key.hash(rest)), key.hash(name));
+        let series = self.series_of(if is_linked { key.with(place, LINKED) } else { place }, at);
         series.values.note(key.hash(&number.to_le_bytes()));
-        series.near += u32::from(series.run.lines > 0 && series.number.abs_diff(number) <= NEAR);
+        let near = if is_linked { 1 } else { NEAR };
+        series.near += u32::from(series.run.lines > 0 && series.number.abs_diff(number) <= near);
         series.number = number;
         series.run.note(at);
-        let most = match (request.is_robot(), is_person && request.is_browser()) {
-            (true, _) => NUMBERS_OF_ROBOTS,
-            (false, true) => NUMBERS_OF_PEOPLE,
-            (false, false) => NUMBERS,
+        let most = match (request.is_robot(), is_linked, is_person && request.is_browser()) {
+            (true, _, _) => NUMBERS_OF_ROBOTS,
+            (false, true, _) => LINKED_NUMBERS,
+            (false, false, true) => NUMBERS_OF_PEOPLE,
+            (false, false, false) => NUMBERS,
         };
-        let is_run = series.values.count() >= most && series.near * 2 + 1 >= series.run.lines;
-        let name = || String::from_utf8_lossy(name).into_owned();
-        let sentence = |lines| format!("asks for one number after the other in `{}`, {lines} times", name());
+        let most = if rest.is_some() && !is_linked { most * PATH_FACTOR } else { most };
+        let (near, lines) = (series.near + 1, series.run.lines);
+        let is_row = if is_linked { near * 10 >= lines * 9 } else { near * 2 >= lines };
+        let is_run = is_row && series.values.count() >= most;
+        let where_it_stands = || match rest {
+            None => format!("in `{}`", String::from_utf8_lossy(name)),
+            Some(_) => format!("behind `{}`", String::from_utf8_lossy(name)),
+        };
+        let sentence = |lines| format!("asks for one number after the other {}, {lines} times", where_it_stands());
         (series.run.is_told() || is_run && !is_page).then(|| series.run.tell(Kind::Numbers, sentence))
     }
 
     /// Values that stand for conditions, answered as if by yes and no.
     fn ask(&mut self, request: &Request<'_>, key: Key, at: Millis) -> Option<Found> {
         let (name, value) = request.odd()?;
-        let series = self.series_of(key.with(key.hash(name), request.hash), at);
+        let (place, is_linked) = (key.with(key.hash(name), request.hash), request.referer.is_some());
+        let series = self.series_of(if is_linked { key.with(place, LINKED) } else { place }, at);
         series.values.note(key.hash(value));
         series.answer(request.status, request.bytes);
         series.run.note(at);
-        let is_run = series.values.count() >= CONDITIONS && series.has_two_answers();
+        let most = if is_linked { LINKED_CONDITIONS } else { CONDITIONS };
+        let is_run = series.values.count() >= most && series.has_two_answers();
         let name = || String::from_utf8_lossy(name).into_owned();
         let sentence =
             |lines| format!("tries conditions in `{}` that are answered in one of two ways, {lines} so far", name());

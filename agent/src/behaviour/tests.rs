@@ -432,6 +432,64 @@ fn visitors_robots_and_those_who_search_ask_for_many_numbers_and_words() {
     assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
 }
 
+#[test]
+fn who_sends_a_referer_with_each_number_in_a_row_and_loads_no_page_is_a_tool() {
+    let row = |client: &str, n: i64| Line { referer: "http://h.lab/list", ..get(client, format!("/invoice?id={n}")) };
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..110).map(|n| row(ACTOR, n)));
+    let told = &host.the_incident().behaviour[0];
+    assert!(told.starts_with("asks for one number after the other in `id`, "), "{told}");
+    // A page's script that asks for each entry of a list, who clicks, and who reads page by page.
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..110).map(|n| row("198.51.100.1", n * 7 % 110)));
+    host.sees_all(0, 1, (0..80).map(|n| row("198.51.100.2", n)));
+    host.sees(0, &Line { referer: "http://h.lab/list", ..get("198.51.100.3", "/style.css") });
+    host.sees_all(0, 1, (0..110).map(|n| row("198.51.100.3", n)));
+    let page = |n| Line { referer: "http://h.lab/list", ..get("198.51.100.4", format!("/list?page={n}")) };
+    host.sees_all(0, 1, (0..110).map(page));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
+#[test]
+fn numbers_in_a_path_are_counted_where_they_are_somebodys() {
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..60).map(|n| get(ACTOR, format!("/shop/invoices/{}/print", 1_000 + n))));
+    let told = &host.the_incident().behaviour[0];
+    assert!(told.starts_with("asks for one number after the other behind `/shop/invoices/`, "), "{told}");
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..20).map(|n| get(ACTOR, format!("/users/{n}"))));
+    assert_eq!(host.incidents().len(), 1);
+    // What everybody may read, what a customer looks at again, and what robots of search engines fetch.
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..110).map(|n| get("198.51.100.1", format!("/news/{n}"))));
+    host.sees_all(0, 1, (0..110).map(|n| get("198.51.100.2", format!("/page/{n}"))));
+    host.sees_all(0, 1, (0..110).map(|n| get("198.51.100.3", format!("/orders/{}", 7_000 + n % 9 * 311))));
+    host.sees_all(0, 1, (0..110).map(|n| get("198.51.100.4", format!("/files/2026/11/{}", n % 30))));
+    let robot = "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)";
+    host.sees_all(0, 1, (0..60).map(|n| Line { agent: robot, ..get("198.51.100.5", format!("/users/{n}")) }));
+    let click = |n| Line { referer: "http://h.lab/users", ..get("198.51.100.6", format!("/users/{n}")) };
+    host.sees_all(0, 1, (0..80).map(click));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
+#[test]
+fn conditions_that_come_with_a_referer_are_counted_too() {
+    let ask = |n: i64| {
+        let status = if n % 2 == 0 { 200 } else { 404 };
+        Line { status, referer: "http://h.lab/item", ..get(ACTOR, format!("/item?k=f({n})")) }
+    };
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..40).map(ask));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+    host.sees_all(40, 1, (40..80).map(ask));
+    assert!(host.the_incident().behaviour[0].starts_with("tries conditions in `k`"), "{:?}", host.incidents());
+    // Who loads pages types into a field that asks as he types.
+    let mut host = Host::new();
+    host.sees(0, &Line { referer: "http://h.lab/item", ..get(ACTOR, "/style.css") });
+    host.sees_all(0, 1, (0..80).map(ask));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
 /// Pages of a site, whose links tell its name.
 fn browse(host: &mut Host, client: &str) {
     for n in 0..10 {
