@@ -265,7 +265,9 @@ impl Engine {
         let attempt = request.attempt(self.key);
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
         let is_sql = |attack: &Attack| attack.findings.iter().any(|finding| finding.category == Category::Sqli);
-        source.note(request, attempt, attack.is_some_and(|attack| !is_sql(attack)), (self.key, seen.at), &mut found);
+        let is_page = self.state.sizes.peek(request.hash).is_some();
+        let is_known = attack.is_some_and(|attack| !is_sql(attack));
+        source.note(request, attempt, (is_known, is_page), (self.key, seen.at), &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
         let is_vain = found.is_empty() && source.is_vain(request);
         if request.changes() {

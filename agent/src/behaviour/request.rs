@@ -169,13 +169,111 @@ const FOLDERS_MAX: usize = 16;
 /// What paths begin their last part with that change something.
 const CHANGES: [&[u8]; 8] = [b"delete", b"remove", b"transfer", b"change", b"grant", b"promote", b"disable", b"reset"];
 
+/// Parameters that say what is to be done, in WordPress, Joomla and programs like them.
+static ACTIONS: Names =
+    Names::of(&[b"act", b"action", b"cmd", b"do", b"func", b"method", b"mode", b"op", b"operation", b"task", b"todo"]);
+
+/// What is done that changes something, as the value of such a parameter or as a path's last part.
+/// Left out is what other sites' pages may well link to: `add` to a basket, `activate` an account, `save`
+/// a bookmark.
+static VERBS: Names = Names::of(&[
+    b"adduser",
+    b"approve",
+    b"ban",
+    b"createuser",
+    b"deactivate",
+    b"del",
+    b"delete",
+    b"deleteuser",
+    b"deluser",
+    b"destroy",
+    b"disable",
+    b"drop",
+    b"erase",
+    b"grant",
+    b"promote",
+    b"purge",
+    b"remove",
+    b"rename",
+    b"transfer",
+    b"trash",
+    b"truncate",
+    b"uninstall",
+    b"unpublish",
+]);
+
+/// The same as the name of a parameter: `?delete=7`.
+static VERB_KEYS: Names =
+    Names::of(&[b"adduser", b"del", b"delete", b"deleteuser", b"deluser", b"destroy", b"promote", b"remove"]);
+
+/// What is done by a part of a program that is named before it: `task=user.save`, `/user/add`.
+static VERBS_OF_USERS: Names = Names::of(&[b"add", b"create", b"insert", b"save", b"update"]);
+static USER_PARTS: Names = Names::of(&[
+    b"account",
+    b"accounts",
+    b"admin",
+    b"admins",
+    b"member",
+    b"members",
+    b"password",
+    b"role",
+    b"roles",
+    b"user",
+    b"users",
+]);
+
+/// What a statement of SQL begins with that changes something, for tools that take one (`sql_query`).
+static STATEMENTS: Names =
+    Names::of(&[b"alter", b"create", b"delete", b"drop", b"grant", b"insert", b"revoke", b"truncate", b"update"]);
+
+/// Parameters with which a link in a mail shows that it was sent by the site itself.
+static TOKENS: Names = Names::of(&[b"code", b"hash", b"key", b"sig", b"signature", b"token"]);
+
+/// Parts of an action's name that are looked at.
+const WORDS_MAX: usize = 4;
+
 /// Ends of names that servers run.
-static SCRIPTS: Names =
-    Names::of(&[b"asp", b"aspx", b"cgi", b"jsp", b"jspx", b"phar", b"php", b"php3", b"php5", b"php7", b"phtml", b"pl"]);
+static SCRIPTS: Names = Names::of(&[
+    b"ashx", b"asmx", b"asp", b"aspx", b"cfm", b"cgi", b"jsp", b"jspx", b"phar", b"php", b"php3", b"php4", b"php5",
+    b"php7", b"php8", b"pht", b"phtml", b"pl", b"shtml",
+]);
 
 /// Parts of a path under which sites keep what users sent.
-static UPLOADED: Names =
-    Names::of(&[b"avatars", b"attachments", b"files", b"images", b"media", b"tmp", b"upload", b"uploads"]);
+static UPLOADED: Names = Names::of(&[
+    b"attachments",
+    b"avatars",
+    b"documents",
+    b"files",
+    b"gallery",
+    b"images",
+    b"img",
+    b"media",
+    b"photos",
+    b"pictures",
+    b"temp",
+    b"tmp",
+    b"upload",
+    b"uploads",
+    b"userfiles",
+]);
+
+/// Words of addresses that take files, in their path or in what they are asked to do.
+const UPLOADERS: [&[u8]; 14] = [
+    b"upload",
+    b"import",
+    b"avatar",
+    b"attach",
+    b"filemanager",
+    b"file-manager",
+    b"file_manager",
+    b"elfinder",
+    b"finder",
+    b"media",
+    b"gallery",
+    b"photo",
+    b"/files",
+    b"/images",
+];
 
 /// A number by which a request asks for a person or for something that is somebody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,17 +423,39 @@ impl<'a> Request<'a> {
 
     /// Whether it looks as if it changed something, though GET should not.
     pub fn changes(&self) -> bool {
-        let last = self.path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or(b"");
+        if self.method != b"GET" || self.is_asset {
+            return false;
+        }
+        let mut parts = self.path.rsplit(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        let (last, before) = (parts.next().unwrap_or(b""), parts.next().unwrap_or(b""));
         let begins = |verb: &&[u8]| last.get(..verb.len()).is_some_and(|head| head.eq_ignore_ascii_case(verb));
-        self.method == b"GET" && (self.sets_password() || self.query.is_some() && CHANGES.iter().any(begins))
+        let is_by_mail = || self.value(&TOKENS).is_some_and(|token| token.len() >= 16);
+        let in_path = || {
+            VERBS.have(last)
+                || VERBS_OF_USERS.have(last) && USER_PARTS.have(before)
+                || self.query.is_some() && CHANGES.iter().any(begins)
+        };
+        self.sets_password() || self.parameters().any(asks_for_change) || in_path() && !is_by_mail()
     }
 
-    /// Whether files may be sent there.
+    /// Whether files may be sent there, or one was.
     pub fn is_upload(&self) -> bool {
-        let has = |word: &[u8]| self.path.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
-        self.method == b"POST"
-            && self.status < 400
-            && [&b"upload"[..], b"import", b"avatar", b"attach"].into_iter().any(has)
+        let has = |text: &[u8], word: &[u8]| text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        let takes_files =
+            || UPLOADERS.iter().any(|word| has(self.path, word)) || has(self.query.unwrap_or(b""), b"upload");
+        match self.method {
+            b"POST" => self.status < 400 && takes_files(),
+            b"PUT" => (200..300).contains(&self.status) && (self.put_script().is_some() || takes_files()),
+            _ => false,
+        }
+    }
+
+    /// The path under which a program lies that was put there, if one was. A slash behind the name
+    /// hides it from careless filters.
+    pub fn put_script(&self) -> Option<&'a [u8]> {
+        let path = self.path.strip_suffix(b"/").unwrap_or(self.path);
+        let is_script = || extension(path).is_some_and(|end| SCRIPTS.have(end));
+        (self.method == b"PUT" && (200..300).contains(&self.status) && is_script()).then_some(path)
     }
 
     /// Whether it is a program that lies among what users sent.
@@ -364,6 +484,21 @@ impl<'a> Request<'a> {
         let (host, path) = rest.split_at(end);
         Some((host, &path[..memchr::memchr2(b'?', b'#', path).unwrap_or(path.len())]))
     }
+}
+
+/// Whether a parameter asks for something to be changed: by its value, where it says what is to be
+/// done, or by its name.
+fn asks_for_change((name, value): (&[u8], &[u8])) -> bool {
+    if name.eq_ignore_ascii_case(b"sql_query") {
+        let end = value.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(value.len());
+        return STATEMENTS.have(&value[..end]);
+    }
+    if VERB_KEYS.have(name) {
+        return !value.is_empty();
+    }
+    let words = || value.split(|byte| b"._-:/".contains(byte)).take(WORDS_MAX);
+    let is_of_user = || words().any(|word| USER_PARTS.have(word)) && words().any(|word| VERBS_OF_USERS.have(word));
+    ACTIONS.have(name) && (words().any(|word| VERBS.have(word)) || is_of_user())
 }
 
 /// A try at a login.

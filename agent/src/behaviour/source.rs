@@ -263,9 +263,9 @@ pub struct Source {
     unfinished: Option<Box<Run>>,
     #[serde(rename = "e", default, skip_serializing_if = "is_default")]
     errors: Option<Box<Run>>,
-    /// When it last sent a file, and when it last loaded what a page is made of.
-    #[serde(rename = "y", default, skip_serializing_if = "is_default")]
-    uploaded: Millis,
+    #[serde(rename = "z", default, skip_serializing_if = "is_default")]
+    upload: Option<Box<Upload>>,
+    /// When it last loaded what a page is made of.
     #[serde(rename = "a", default, skip_serializing_if = "is_default")]
     loaded: Millis,
     /// Whether an incident of it may be open.
@@ -286,6 +286,19 @@ struct Flood {
     paths: u64,
     #[serde(rename = "a", default, skip_serializing_if = "is_zero")]
     assets: u32,
+}
+
+/// A file that was sent, and what was then run where such files are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Upload {
+    /// When it was sent, and when it or a program was run last.
+    at: Millis,
+    last: Millis,
+    /// Hash of the path under which it lies, where the request that sent it tells it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    path: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    run: Run,
 }
 
 /// Paths that are not there.
@@ -434,12 +447,13 @@ struct Series {
 
 impl Source {
     /// Notes a request that this source sent, and tells what it does by now. `is_known` says
-    /// that the request is known as an attack of another kind than SQL injection.
+    /// that the request is known as an attack of another kind than SQL injection, `is_page` that
+    /// its path was there for harmless requests before.
     pub fn note(
         &mut self,
         request: &Request<'_>,
         attempt: Option<Attempt>,
-        is_known: bool,
+        (is_known, is_page): (bool, bool),
         (key, at): (Key, Millis),
         found: &mut Vec<Found>,
     ) {
@@ -461,10 +475,11 @@ impl Source {
             found.extend(logins.note(request, attempt, Shared::None, at));
         }
         if request.is_upload() {
-            self.uploaded = at;
-        }
-        if request.is_uploaded_script() && (200..300).contains(&request.status) {
-            found.extend(self.run_upload(at));
+            let path = request.put_script().map_or(0, |path| key.hash(path));
+            let upload = self.upload.get_or_insert_default();
+            **upload = Upload { at, last: at, path, run: upload.run };
+        } else if (200..300).contains(&request.status) && !is_page {
+            found.extend(self.run_upload(request, at));
         }
         // Who loads pages clicks, and his pages' scripts ask for what they show.
         let is_visit = request.referer.is_some() && self.loads_pages(at);
@@ -538,18 +553,25 @@ impl Source {
         (run.lines >= UNFINISHED).then(|| run.tell(Kind::Unfinished, sentence))
     }
 
-    fn run_upload(&mut self, at: Millis) -> Option<Found> {
-        let since = std::mem::take(&mut self.uploaded);
-        let is_new = since > 0 && at.abs_diff(since) <= UPLOAD_WINDOW.unsigned_abs();
-        is_new.then(|| Found {
-            success: Some("a file was sent, and a program was then run where such files are kept".to_owned()),
-            ..Found::of(
-                Kind::Upload,
-                1,
-                since,
-                Some("sends a file and runs a program among the files that were sent".to_owned()),
-            )
-        })
+    /// Runs what was sent, or a program among such files; while it goes on, each time.
+    fn run_upload(&mut self, request: &Request<'_>, at: Millis) -> Option<Found> {
+        let upload = self.upload.as_mut().filter(|upload| at.abs_diff(upload.last) <= UPLOAD_WINDOW.unsigned_abs())?;
+        let is_it = upload.path == request.hash && upload.path != 0;
+        if !is_it && !request.is_uploaded_script() {
+            return None;
+        }
+        upload.last = at;
+        upload.run.note(at);
+        let sentence = |times| match times {
+            1 => "sends a file and runs a program among the files that were sent".to_owned(),
+            _ => format!("sends a file and runs a program among the files that were sent, {times} times"),
+        };
+        let success = match is_it {
+            true => "a program was sent, and was then run where it had been put",
+            false => "a file was sent, and a program was then run where such files are kept",
+        };
+        let found = upload.run.tell(Kind::Upload, sentence);
+        Some(Found { success: Some(success.to_owned()), since: upload.at, ..found })
     }
 
     /// One number after the other that names people or their things.

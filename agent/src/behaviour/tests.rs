@@ -510,6 +510,46 @@ fn a_change_that_another_sites_page_asks_for_is_told() {
 }
 
 #[test]
+fn whatever_a_site_calls_a_change_another_sites_page_must_not_ask_for_it() {
+    let told = |target: &str, referer: &'static str| {
+        let mut host = Host::new();
+        browse(&mut host, "198.51.100.1");
+        host.sees(20, &Line { referer, ..get("198.51.100.1", target) });
+        host.incidents().first().is_some_and(|incident| incident.categories.contains_key(&Category::Csrf))
+    };
+    let evil = "https://evil.example/kitten.html";
+    for target in [
+        "/wp-admin/users.php?action=delete&user=7",
+        "/wp-admin/plugins.php?action=deactivate&plugin=a",
+        "/administrator/index.php?option=com_users&task=user.save&jform[name]=x",
+        "/administrator/index.php?option=com_content&task=articles.trash&cid[]=4",
+        "/phpmyadmin/import.php?db=shop&sql_query=DROP+TABLE+users",
+        "/index.php?do=delete-selected&id=7",
+        "/forum/?op=ban&who=7",
+        "/admin/?delete=7",
+        "/users/7/delete",
+        "/user/add?name=x&role=admin",
+        "/transfer?to=7&amount=100",
+    ] {
+        assert!(told(target, evil), "{target}");
+        assert!(!told(target, "http://h.lab/news"), "{target}");
+    }
+    for target in [
+        "/cart?action=add&id=7",
+        "/account?action=activate&key=0123456789abcdef",
+        "/reset?token=0123456789abcdef",
+        "/bookmarks?action=save&url=https://evil.example/",
+        "/wp-login.php?action=lostpassword",
+        "/forum/?mode=view&topic=delete",
+        "/phpmyadmin/import.php?db=shop&sql_query=SELECT+1",
+        "/how-to/delete-an-account",
+        "/delete.css?v=1",
+    ] {
+        assert!(!told(target, evil), "{target}");
+    }
+}
+
+#[test]
 fn an_administrator_at_work_is_no_incident() {
     let mut host = Host::new();
     browse(&mut host, "198.51.100.1");
@@ -526,6 +566,47 @@ fn a_program_that_was_sent_and_is_run_has_worked() {
     let incident = host.the_incident();
     assert_eq!((incident.outcome, incident.first_seen), (Outcome::LikelySucceeded, NOON));
     assert!(incident.categories.contains_key(&Category::Upload));
+}
+
+#[test]
+fn each_run_of_a_program_that_was_sent_is_told() {
+    // How many of three runs are told as such, and as a success.
+    let told = |sent: Line, run: &str| {
+        let mut host = Host::new();
+        host.sees(0, &sent);
+        let is_run = |told: &Told| {
+            let outcome = told.outcome.as_ref().map(|told| told.0);
+            told.categories.contains(&Category::Upload) && outcome == Some(Outcome::LikelySucceeded)
+        };
+        (1..=3).filter(|n| is_run(host.sees(n * 1_500, &get(ACTOR, run)))).count()
+    };
+    let put = |target: &str| Line { method: "PUT", status: 201, ..get(ACTOR, target) };
+    for (sent, run) in [
+        (post(ACTOR, "/vulnerabilities/upload/"), "/hackable/uploads/s2f.php?x=1"),
+        (post(ACTOR, "/wp-admin/update.php?action=upload-plugin"), "/wp-content/uploads/a/b.phtml"),
+        (post(ACTOR, "/index.php?option=com_media&task=file.upload"), "/images/b.php"),
+        (post(ACTOR, "/admin/file-manager/"), "/gallery/b.php4"),
+        (put("/a.jsp/"), "/a.jsp"),
+        (put("/files/a.txt"), "/files/b.php"),
+    ] {
+        let target = sent.target.clone();
+        assert_eq!(told(sent, run), 3, "{target} {run}");
+    }
+    for (sent, run) in [
+        (post(ACTOR, "/vulnerabilities/upload/"), "/hackable/uploads/s2f.png"),
+        (post(ACTOR, "/comment"), "/images/b.php"),
+        (Line { status: 403, ..put("/a.jsp") }, "/a.jsp"),
+        (put("/api/users/7"), "/api/users/7"),
+    ] {
+        let target = sent.target.clone();
+        assert_eq!(told(sent, run), 0, "{target} {run}");
+    }
+    // A program of the site's own that shows pictures was there before.
+    let mut host = Host::new();
+    host.sees(0, &get("198.51.100.1", "/gallery/thumb.php?id=1"));
+    host.sees(1, &post("198.51.100.2", "/upload"));
+    host.sees(2, &get("198.51.100.2", "/gallery/thumb.php?id=2"));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
 }
 
 #[test]
