@@ -64,8 +64,13 @@ const KEY_BYTES_PLAIN: usize = 12;
 /// How many fields there are; `Url` is the last.
 const FIELDS: usize = Field::Url as usize + 1;
 
-/// Version of the rules that ship with the program.
-const RULESET: &str = "2026.11.1";
+/// Version of the rules that ship with the program: year, month, and which of the month's. Documents
+/// of older rules are replaced by those of newer ones, so other rules need another version.
+const RULESET: &str = "2026.11.2";
+
+/// The hash of these rules' files, which tells a test whether they are still those of [`RULESET`].
+#[cfg(test)]
+const RULESET_HASH: &str = "19aca14ae3a4d674";
 
 /// Rules, ready to be asked about requests.
 #[derive(Debug)]

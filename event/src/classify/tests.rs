@@ -2,6 +2,7 @@ use super::*;
 use crate::format::Format;
 use crate::unescape::escape;
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
 
 /// Made once: its hundred regexes take a second without optimisation.
@@ -85,6 +86,17 @@ fn the_rules_that_ship_are_valid() {
     for rule in &rules {
         assert!(rule.examples.iter().any(|example| !example.matches), "{} says what it is not about", rule.id);
     }
+}
+
+#[test]
+fn other_rules_have_another_version() {
+    let mut hash = Sha256::new();
+    rules::EMBEDDED.iter().for_each(|(name, text)| hash.update(format!("{name}\n{text}")));
+    let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        hash, RULESET_HASH,
+        "the rules are not those of {RULESET}: raise it if that version was released, and write `{hash}` beside it"
+    );
 }
 
 /// Who the line's own site is, stands in `%v`.
