@@ -32,6 +32,9 @@ const TELLING: [&[u8]; 9] = [
 const INVENTED: [&[u8]; 9] =
     [b"inject", b"crlf", b"evil", b"hack", b"test-", b"-test", b"-header", b"x-forwarded", b"x-original"];
 
+/// What a page of the sender's own begins with, behind all headers.
+const PAGES: [&[u8]; 2] = [b"<html", b"<script"];
+
 /// Where in a text in lower case a header of HTTP begins that the text should not hold, or what
 /// comes behind all headers.
 pub fn http_header(text: &[u8]) -> Option<Range<usize>> {
@@ -45,20 +48,16 @@ pub fn http_header(text: &[u8]) -> Option<Range<usize>> {
             continue;
         }
         let is_last = text[line.end..].trim_ascii().is_empty();
-        let is_found = match label(content) {
-            _ if begins_message(content) => true,
-            Some((name, told)) => is_http(name, told, value) || is_last && is_any(content, name, told, value),
-            None if is_body => {
-                !is_apart(value) && [&b"<html"[..], b"<script"].iter().any(|tag| content.starts_with(tag))
-            }
-            None => return None,
-        };
+        let header = label(content);
+        let is_found = begins_message(content)
+            || match header {
+                Some((name, told)) => is_http(name, told, value) || is_last && is_any(content, name, told, value),
+                None => is_body && !is_apart(value) && PAGES.iter().any(|tag| content.starts_with(tag)),
+            };
         if is_found {
             return Some(start..line.end);
         }
-        if label(content).is_none() {
-            return None;
-        }
+        header?;
     }
     None
 }
@@ -207,7 +206,7 @@ fn is_http(name: &[u8], told: &[u8], before: &[u8]) -> bool {
 /// dash and a word may be a word of its own: `x-ray`.
 fn is_invented(name: &[u8]) -> bool {
     let has = |part: &&[u8]| memchr::memmem::find(name, part).is_some();
-    INVENTED.iter().any(|part| has(&part)) || name.starts_with(b"x-") && name[2..].contains(&b'-')
+    INVENTED.iter().any(has) || name.starts_with(b"x-") && name[2..].contains(&b'-')
 }
 
 /// Whether a header of any name is all that a path or nothing at all goes on with.
