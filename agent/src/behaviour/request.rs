@@ -226,6 +226,9 @@ static USER_PARTS: Names = Names::of(&[
 static STATEMENTS: Names =
     Names::of(&[b"alter", b"create", b"delete", b"drop", b"grant", b"insert", b"revoke", b"truncate", b"update"]);
 
+/// Parameters that tell how a visitor came, or in which language he reads.
+static ORIGINS: Names = Names::of(&[b"fbclid", b"gclid", b"hl", b"lang", b"msclkid", b"ref", b"source"]);
+
 /// Parameters with which a link in a mail shows that it was sent by the site itself.
 static TOKENS: Names = Names::of(&[b"code", b"hash", b"key", b"sig", b"signature", b"token"]);
 
@@ -423,17 +426,18 @@ impl<'a> Request<'a> {
 
     /// Whether it looks as if it changed something, though GET should not.
     pub fn changes(&self) -> bool {
-        if self.method != b"GET" || self.is_asset {
+        let is_loaded = self.is_asset && !extension(self.path).is_some_and(|end| end.eq_ignore_ascii_case(b"json"));
+        if self.method != b"GET" || is_loaded {
             return false;
         }
         let mut parts = self.path.rsplit(|byte| *byte == b'/').filter(|part| !part.is_empty());
         let (last, before) = (parts.next().unwrap_or(b""), parts.next().unwrap_or(b""));
-        let begins = |verb: &&[u8]| last.get(..verb.len()).is_some_and(|head| head.eq_ignore_ascii_case(verb));
+        let name = &last[..memchr::memchr(b'.', last).unwrap_or(last.len())];
+        let is_told = || self.parameters().any(|(name, _)| !tells_where_from(name));
         let is_by_mail = || self.value(&TOKENS).is_some_and(|token| token.len() >= 16);
         let in_path = || {
-            VERBS.have(last)
-                || VERBS_OF_USERS.have(last) && USER_PARTS.have(before)
-                || self.query.is_some() && CHANGES.iter().any(begins)
+            VERBS.have(name) && decimal(before).is_some()
+                || is_told() && (VERBS_OF_USERS.have(name) && USER_PARTS.have(before) || is_change(name))
         };
         self.sets_password() || self.parameters().any(asks_for_change) || in_path() && !is_by_mail()
     }
@@ -484,6 +488,23 @@ impl<'a> Request<'a> {
         let (host, path) = rest.split_at(end);
         Some((host, &path[..memchr::memchr2(b'?', b'#', path).unwrap_or(path.len())]))
     }
+}
+
+/// Whether the name of a page says that it changes something: a verb, with a word behind it at most
+/// (`delete`, `change_password`, `deleteUser`). More words are a title.
+fn is_change(name: &[u8]) -> bool {
+    let mut words = name.split(|byte| b"-_".contains(byte));
+    let first = words.next().unwrap_or(name);
+    let is_it = |verb: &&[u8]| {
+        let begins = first.get(..verb.len()).is_some_and(|head| head.eq_ignore_ascii_case(verb));
+        begins && first.get(verb.len()).is_none_or(u8::is_ascii_uppercase)
+    };
+    words.count() <= 1 && CHANGES.iter().any(is_it)
+}
+
+/// Whether a parameter only tells how a visitor came, or in which language he reads.
+fn tells_where_from(name: &[u8]) -> bool {
+    name.starts_with(b"utm_") || ORIGINS.have(name)
 }
 
 /// Whether a parameter asks for something to be changed: by its value, where it says what is to be

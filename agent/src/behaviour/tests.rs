@@ -530,6 +530,9 @@ fn whatever_a_site_calls_a_change_another_sites_page_must_not_ask_for_it() {
         "/users/7/delete",
         "/user/add?name=x&role=admin",
         "/transfer?to=7&amount=100",
+        "/users/delete.json?id=7",
+        "/deleteUser.php?id=7",
+        "/change_password?to=x",
     ] {
         assert!(told(target, evil), "{target}");
         assert!(!told(target, "http://h.lab/news"), "{target}");
@@ -542,7 +545,11 @@ fn whatever_a_site_calls_a_change_another_sites_page_must_not_ask_for_it() {
         "/wp-login.php?action=lostpassword",
         "/forum/?mode=view&topic=delete",
         "/phpmyadmin/import.php?db=shop&sql_query=SELECT+1",
-        "/how-to/delete-an-account",
+        "/how-to/delete-an-account?id=7",
+        "/account/delete",
+        "/services/transfer",
+        "/grants?year=2026",
+        "/remove-stains?utm_source=letter&lang=de",
         "/delete.css?v=1",
     ] {
         assert!(!told(target, evil), "{target}");
