@@ -330,7 +330,7 @@ fn base64_runs(text: &[u8]) -> Option<Vec<u8>> {
     while text.len() - at >= BASE64_BYTES_MIN {
         let length = text[at..].iter().position(|byte| !is_digit(*byte)).unwrap_or(text.len() - at);
         let run = at..at + length;
-        at = run.end + 1;
+        at = (run.end + 1).min(text.len());
         if length < BASE64_BYTES_MIN - 2 || is_signed(text, &run) {
             continue;
         }
@@ -344,7 +344,7 @@ fn base64_runs(text: &[u8]) -> Option<Vec<u8>> {
             kept = part.end + padding;
             break;
         }
-        at = at.max(kept).min(text.len());
+        at = at.max(kept);
     }
     let mut out = out?;
     out.extend_from_slice(&text[kept..]);
@@ -547,6 +547,8 @@ mod tests {
             "170890af1c363801f02ac046b617b276",
             "a:iXYRDugJYim_D7HEges2E30DqjyaNRFIw6i_Ovsq,b/170890af1c363801f02ac046b617b276",
             "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwOi8vbG9jYWxob3N0OjgwODAifQ.SflKxwRJSMeKKF2QT4fwpMeJf36POk6y",
+            "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwOi8vbG9jYWxob3N0OjgwODAifQ",
+            "x8f2k.eyJyZWRpcmVjdCI6Ii8ifQ",
         ] {
             assert_eq!(next(token.as_bytes(), Field::Query), None, "{token}");
         }
@@ -581,6 +583,15 @@ mod tests {
                 if let Some(deeper) = next(&text, field) {
                     prop_assert!(deeper.len() <= text.len().min(VIEW_BYTES_MAX));
                 }
+            }
+        }
+
+        #[test]
+        fn words_of_base64_are_read_wherever_they_stand_and_never_grow(
+            text in "(eyJhbGciOiJSUzI1NiJ9|PD9waHAg|LmFzcA|[.]|[,:]|=|[/_-]|[a-zA-Z0-9]{1,20}| |;base64,){0,12}",
+        ) {
+            for field in [Field::Query, Field::Path, Field::Referer] {
+                prop_assert!(next(text.as_bytes(), field).is_none_or(|deeper| deeper.len() <= text.len()));
             }
         }
 
