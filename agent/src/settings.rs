@@ -230,7 +230,7 @@ impl BehaviourConfig {
             let text = format!("`behaviour.sources` is {}: use 1000 to 1000000 (default 50000)", self.sources);
             return Err(ConfigError::Value(text));
         }
-        Ok(behaviour::Limits { sources: self.sources, ..behaviour::Limits::default() })
+        Ok(behaviour::Limits::of(self.sources))
     }
 }
 

@@ -18,7 +18,7 @@ use agent::lock::{Lock, LockError};
 use agent::meter::Meter;
 use agent::redaction::RedactSettings;
 use agent::settings::{FileSettings, LINGER, MetricsSettings, RecordFormat, SWEEP, Settings};
-use agent::signals::{stop_on_signals, within_grace};
+use agent::signals::{reloads, stop_on_signals, within_grace};
 use agent::spool::Limits;
 use processor::Services;
 use processor::archive::ArchiveError;
@@ -111,6 +111,7 @@ pub async fn run(plan: Plan) -> Result<Summary, RunError> {
     let listener = if plan.once { None } else { Some(listen(plan.port).await?) };
     let (local, stream, settings) = open(&plan).await?;
     let stop = stop_on_signals().map_err(RunError::Signals)?;
+    stop_on_hangup(stop.clone()).map_err(RunError::Signals)?;
     let finished = CancellationToken::new();
 
     if let Some(listener) = listener {
@@ -129,6 +130,17 @@ pub async fn run(plan: Plan) -> Result<Summary, RunError> {
     }
     finished.cancel();
     summary::of(&local.index, &plan.files, &local.status, begun.elapsed()).map_err(RunError::Query)
+}
+
+/// A terminal that is closed ends the program as Ctrl-C does.
+fn stop_on_hangup(stop: CancellationToken) -> io::Result<()> {
+    let mut hangups = reloads()?;
+    tokio::spawn(async move {
+        if hangups.recv().await.is_some() {
+            stop.cancel();
+        }
+    });
+    Ok(())
 }
 
 /// The processor ends when the stream does, which the agent brings about; unless the

@@ -252,6 +252,16 @@ fn a_second_run_over_the_same_file_finds_nothing_new() {
 }
 
 #[test]
+fn a_terminal_that_is_closed_ends_it_cleanly() {
+    let host = Host::new();
+    host.append(&sample_lines()[..50]);
+    let mut follow = host.follow();
+    follow.wait_for(50);
+    follow.signal("-HUP");
+    assert!(follow.child.wait().unwrap().success());
+}
+
+#[test]
 fn lines_that_come_after_a_kill_are_read_and_those_before_are_not_doubled() {
     let host = Host::new();
     let lines = sample_lines();

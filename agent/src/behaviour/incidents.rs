@@ -155,7 +155,9 @@ impl Incidents {
             told.extend(self.end(actor));
         }
         if !self.open.contains_key(&actor) && self.open.len() >= self.most {
-            let oldest = self.open.values().min_by_key(|open| (open.incident.last_seen, open.actor));
+            // Those that are not worth telling go first.
+            let is_told = |open: &Open| open.incident.revision > 0;
+            let oldest = self.open.values().min_by_key(|open| (is_told(open), open.incident.last_seen, open.actor));
             told.extend(oldest.map(|open| open.actor).and_then(|oldest| self.end(oldest)));
         }
         let host = &self.host;
@@ -189,9 +191,16 @@ impl Incidents {
         self.open.values_mut().filter(gone_on).map(Open::revise).collect()
     }
 
-    /// Takes note that a revision has been told of, by this engine before it was set back.
+    /// Takes note that a revision has been told of, by this engine before it was set back. One that
+    /// was begun by the same lines in another order may have another id.
     pub fn was_told(&mut self, incident: &Incident) {
-        let of_it = |open: &&Open| open.incident.actor == incident.actor && open.incident.revision <= incident.revision;
+        // What its actor did after it was over is another one.
+        let is_later = |open: &Open| open.incident.first_seen > incident.last_seen && incident.is_over
+            || open.incident.first_seen.saturating_sub(incident.last_seen) >= self.quiet;
+        let is_it = |open: &Open| open.incident.id == incident.id || !is_later(open);
+        let of_it = |open: &&Open| {
+            open.incident.actor == incident.actor && open.incident.revision <= incident.revision && is_it(open)
+        };
         let Some(actor) = self.open.values().find(of_it).map(|open| open.actor) else { return };
         if incident.is_over {
             self.open.remove(&actor);
@@ -199,6 +208,11 @@ impl Incidents {
         } else if let Some(open) = self.open.get_mut(&actor) {
             (open.incident.id, open.incident.revision) = (incident.id, incident.revision);
         }
+    }
+
+    /// Keeps at most `most` open from now on.
+    pub fn limit(&mut self, most: usize) {
+        self.most = most.max(1);
     }
 
     fn end(&mut self, actor: Actor) -> Option<Incident> {

@@ -57,6 +57,9 @@ const SESSION: u64 = 0x7365_7373_696f_6e73;
 /// Bytes by which usual answers differ.
 const SIZE_TOLERANCE: u32 = 16;
 
+/// Sources for each incident that may be open: those take up to some KB.
+const INCIDENT_SOURCES: usize = 10;
+
 /// How much is kept, and when an incident ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -70,9 +73,16 @@ pub struct Limits {
     pub quiet: Millis,
 }
 
+impl Limits {
+    /// Those for so many sources.
+    pub fn of(sources: usize) -> Limits {
+        Limits { sources, paths: 4_096, incidents: sources / INCIDENT_SOURCES, quiet: 30 * 60_000 }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { sources: 50_000, paths: 4_096, incidents: 1_000, quiet: 30 * 60_000 }
+        Limits::of(50_000)
     }
 }
 
@@ -206,6 +216,7 @@ impl Engine {
         self.state.sources.limit(limits.sources);
         self.state.networks.limit(limits.sources / 8);
         self.state.scans.limit(limits.sources / 8);
+        self.state.incidents.limit(limits.incidents);
     }
 
     /// Looks at one line.

@@ -387,6 +387,36 @@ fn who_changes_his_address_within_the_64_bits_of_ipv6_is_one_actor() {
 }
 
 #[test]
+fn an_incident_that_is_over_is_not_the_one_that_its_actor_begins_later() {
+    let mut host = Host::new();
+    let attack = get(ACTOR, "/item?id=1%27+union+select+1,2--+-");
+    host.sees(0, &attack);
+    host.sees(3_600, &attack);
+    let told: Vec<Incident> = host.revisions().into_iter().cloned().collect();
+    assert_eq!(told.iter().map(|one| (one.revision, one.is_over)).collect::<Vec<_>>(), [(1, false), (2, true), (1, false)]);
+    // A frame that is read again tells of both.
+    told.iter().for_each(|one| host.engine.was_told(one));
+    let mut after = host.sees(3_900, &attack).incidents.clone();
+    assert_eq!((after.len(), after[0].id, after[0].revision, after[0].findings), (1, told[2].id, 2, 2));
+    after.extend(host.engine.pass(NOON + 7_200_000));
+    assert_eq!((after[1].id, after[1].revision, after[1].is_over), (told[2].id, 3, true));
+}
+
+#[test]
+fn where_more_actors_are_at_work_than_are_watched_those_give_way_that_were_not_told_of() {
+    let limits = Limits { incidents: 20, ..Limits::default() };
+    let mut host = Host { engine: Engine::new("h", limits), ..Host::new() };
+    let attack = |n: i64| get(&format!("10.{n}.0.1"), format!("/item{n}?id=1%27+union+select+1,2--+-"));
+    let look = |n: i64| Line { status: 404, ..get(&format!("172.16.{n}.1"), "/phpmyadmin/") };
+    host.sees_all(0, 1, (0..19).map(attack));
+    host.sees_all(20, 1, (0..100).map(look));
+    host.sees_all(200, 1, (0..19).map(attack));
+    assert_eq!(host.incidents().len(), 19, "{:#?}", host.incidents());
+    assert!(host.incidents().iter().all(|incident| incident.findings == 2 && !incident.is_over));
+    assert!(Limits::of(200_000).incidents > Limits::default().incidents);
+}
+
+#[test]
 fn what_an_attacker_asks_for_between_his_attacks_belongs_to_his_incident() {
     let mut host = Host::new();
     assert_eq!(host.sees(0, &get(ACTOR, "/")).incident, None, "nothing is known of him");

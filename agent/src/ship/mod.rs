@@ -458,7 +458,7 @@ mod tests {
         let opened = Spool::open(Arc::new(Memory::default()), Path::new("/spool"), Limits::default()).unwrap();
         for key in keys {
             let meta = Meta { key: (*key).to_owned(), lines: 1, marks: Vec::new() };
-            opened.spool.append(meta, Bytes::from_static(b"x"), &Known::default()).unwrap();
+            opened.spool.append(meta, Bytes::from_static(b"x"), &Known::default).unwrap();
         }
         Arc::new(opened.spool)
     }

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use rebuild::{Rebuild, Rebuilt};
 use record::{HEAD_BYTES, Head, Item};
 use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -157,6 +158,22 @@ pub struct Opened {
     /// What was known of behaviour when the last segment began, and the frames since then.
     pub behaviour: Bytes,
     pub frames: Vec<Bytes>,
+}
+
+/// The snapshot that a segment begins with, made if one does.
+struct Beginning<'k> {
+    known: &'k dyn Fn() -> Known,
+    record: OnceCell<Vec<u8>>,
+}
+
+impl<'k> Beginning<'k> {
+    fn of(known: &'k dyn Fn() -> Known) -> Beginning<'k> {
+        Beginning { known, record: OnceCell::new() }
+    }
+
+    fn record(&self) -> &[u8] {
+        self.record.get_or_init(|| Record::Snapshot((self.known)()).encode())
+    }
 }
 
 /// An open spool: one writer, one shipper, one that tidies up.
@@ -304,15 +321,15 @@ impl Spool {
         Ok(Opened { spool, known, holed, behaviour, frames })
     }
 
-    /// Adds a frame and moves its lives. `known` is what is known without it, in case
-    /// that a new segment must begin. Returns what had to be dropped to make room.
-    pub fn append(&self, meta: Meta, payload: Bytes, known: &Known) -> Result<Vec<Dropped>, Stuck> {
+    /// Adds a frame and moves its lives. `known` tells what is known without it, and is asked if a
+    /// new segment must begin. Returns what had to be dropped to make room.
+    pub fn append(&self, meta: Meta, payload: Bytes, known: &dyn Fn() -> Known) -> Result<Vec<Dropped>, Stuck> {
         let frame = Record::Frame(meta, payload);
-        let record = frame.encode();
+        let (record, beginning) = (frame.encode(), Beginning::of(known));
         let mut inner = self.inner();
-        let snapshot = if self.needs_segment(&inner) { Record::Snapshot(known.clone()).encode().len() } else { 0 };
+        let snapshot = if self.needs_segment(&inner) { beginning.record().len() } else { 0 };
         let done = self.make_room(&mut inner, (record.len() + snapshot) as u64);
-        let done = done.and_then(|dropped| self.write(&mut inner, &record, known).map(|()| dropped));
+        let done = done.and_then(|dropped| self.write(&mut inner, &record, &beginning).map(|()| dropped));
         if let (Ok(_), Record::Frame(meta, payload)) = (&done, frame) {
             let end = inner.end();
             let place = Place { at: end.at - record.len() as u64, ..end };
@@ -327,16 +344,16 @@ impl Spool {
     }
 
     /// Notes what is known of files without a frame, such as what lay there before the
-    /// agent came.
-    pub fn remember(&self, known: &Known) -> Result<(), Stuck> {
+    /// agent came. `all` tells what is known beside that, too, as for [`Spool::append`].
+    pub fn remember(&self, known: &Known, all: &dyn Fn() -> Known) -> Result<(), Stuck> {
         let mut inner = self.inner();
         let record = Record::Snapshot(known.clone()).encode();
-        let done = self.write(&mut inner, &record, known);
+        let done = self.write(&mut inner, &record, &Beginning::of(all));
         self.note(&mut inner, done.as_ref().err());
         done
     }
 
-    fn write(&self, inner: &mut Inner, record: &[u8], known: &Known) -> Result<(), Stuck> {
+    fn write(&self, inner: &mut Inner, record: &[u8], beginning: &Beginning<'_>) -> Result<(), Stuck> {
         if inner.unsafe_until_shipped {
             if !inner.is_drained() {
                 return Err(Stuck::NotKept);
@@ -344,22 +361,17 @@ impl Spool {
             inner.unsafe_until_shipped = false;
             inner.current = None;
         }
-        let segment = self.segment_for(inner, known)?;
+        let segment = self.segment_for(inner, beginning)?;
         match self.write_at_end(inner, segment, record) {
             // All of the room may be in this one segment: it can go when another begins.
             Err(Stuck::Write(cause)) if is_full(&cause) && inner.is_drained() => {
                 inner.current = None;
                 self.disk.release().map_err(Stuck::Write)?;
-                let segment = self.segment_for(inner, known)?;
+                let segment = self.segment_for(inner, beginning)?;
                 self.write_at_end(inner, segment, record)
             }
             done => done,
         }
-    }
-
-    /// Whether the next record begins a segment, and with it a snapshot.
-    pub fn begins_segment(&self) -> bool {
-        self.needs_segment(&self.inner())
     }
 
     fn needs_segment(&self, inner: &Inner) -> bool {
@@ -368,27 +380,26 @@ impl Spool {
 
     /// The segment that takes the next record: the current one, or, where that is full, a
     /// new one that begins with a snapshot, in the last room of the disk if need be.
-    fn segment_for(&self, inner: &mut Inner, known: &Known) -> Result<SegmentId, Stuck> {
+    fn segment_for(&self, inner: &mut Inner, beginning: &Beginning<'_>) -> Result<SegmentId, Stuck> {
         if let (false, Some(current)) = (self.needs_segment(inner), inner.current) {
             return Ok(current);
         }
-        match self.begin_segment(inner, known) {
+        match self.begin_segment(inner, beginning) {
             Err(Stuck::Write(cause)) if is_full(&cause) => match self.disk.release() {
-                Ok(true) => self.begin_segment(inner, known),
+                Ok(true) => self.begin_segment(inner, beginning),
                 _ => Err(Stuck::Write(cause)),
             },
             begun => begun,
         }
     }
 
-    fn begin_segment(&self, inner: &mut Inner, known: &Known) -> Result<SegmentId, Stuck> {
+    fn begin_segment(&self, inner: &mut Inner, beginning: &Beginning<'_>) -> Result<SegmentId, Stuck> {
         let fresh = SegmentId(inner.last.0 + 1);
         self.disk.create(fresh).map_err(Stuck::Write)?;
         inner.last = fresh;
         inner.segments.insert(fresh, Segment::default());
         inner.torn = false;
-        let snapshot = Record::Snapshot(known.clone()).encode();
-        if let Err(stuck) = self.write_at_end(inner, fresh, &snapshot) {
+        if let Err(stuck) = self.write_at_end(inner, fresh, beginning.record()) {
             inner.segments.remove(&fresh);
             inner.torn = false;
             // An empty segment that stays tells nothing and harms nothing.
@@ -745,7 +756,14 @@ mod tests {
         let meta =
             Meta { key: number.to_string(), lines: 1, marks: vec![Mark { from: number, life: life(number + 1) }] };
         let payload = Bytes::from(vec![b'x'; 37 * (number as usize % 11)]);
-        spool.append(meta, payload, &known(number))
+        let known = || Known { behaviour: Bytes::from(number.to_string()), ..known(number) };
+        spool.append(meta, payload, &known)
+    }
+
+    /// How far behaviour is known: the snapshot's, and the frames since.
+    fn behaviour(opened: &Opened) -> u64 {
+        let saved = std::str::from_utf8(&opened.behaviour).unwrap();
+        saved.parse().unwrap_or(0) + opened.frames.len() as u64
     }
 
     /// All that can be shipped now.
@@ -846,7 +864,14 @@ mod tests {
                 shipped.extend(ship(&opened.spool));
                 shipped.sort_unstable();
                 assert_eq!(shipped, (0..24).collect::<Vec<_>>(), "{fault:?} at {call}: each once");
-                assert_eq!(offset(&open(&disk)), 24, "{fault:?} at {call}");
+                let opened = open(&disk);
+                assert_eq!((offset(&opened), behaviour(&opened)), (24, 24), "{fault:?} at {call}");
+                // What has arrived is removed, and behaviour is known all the same.
+                drop(opened);
+                let opened = open(&disk);
+                opened.spool.tidy(true);
+                let opened = open(&disk);
+                assert_eq!(behaviour(&opened), 24, "{fault:?} at {call}");
             }
         }
     }
@@ -986,7 +1011,7 @@ mod tests {
         let appended: Vec<(String, Bytes)> = (0..5u8).map(|n| (n.to_string(), vec![n; 200 << 10].into())).collect();
         for (key, payload) in &appended {
             let meta = Meta { key: key.clone(), lines: 1, marks: Vec::new() };
-            spool.append(meta, payload.clone(), &known(0)).unwrap();
+            spool.append(meta, payload.clone(), &|| known(0)).unwrap();
         }
         let mut recent = 0;
         let mut next = || {

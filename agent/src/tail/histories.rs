@@ -174,6 +174,10 @@ impl World {
         if self.random.below(4) == 0 {
             self.clock += 1;
         }
+        // Quiet for so long that what comes next is another incident.
+        if self.random.below(40) == 0 {
+            self.clock += 31 * 60;
+        }
         // A twin begins like every other life, time and all.
         let (clock, number) = if first && self.twins { (0, 0) } else { (self.clock, self.random.below(40)) };
         let (minutes, seconds) = (clock / 60 % 60, clock % 60);

@@ -66,11 +66,9 @@ impl Desk {
     pub fn flush(&mut self) -> bool {
         while let Some(parcel) = self.outbox.front() {
             let (meta, payload) = (parcel.meta.clone(), parcel.payload.clone());
-            self.save_behaviour();
             // What moves a life without a frame is durable with the next one.
             let appended =
-                if payload.is_empty() { Ok(Vec::new()) } else { self.spool.append(meta, payload, &self.known) };
-            self.known.behaviour.clear();
+                if payload.is_empty() { Ok(Vec::new()) } else { self.spool.append(meta, payload, &|| self.all()) };
             match appended {
                 Ok(dropped) => {
                     let parcel = self.outbox.pop_front().expect("it was there");
@@ -93,11 +91,8 @@ impl Desk {
     }
 
     /// Notes what is known, without a frame.
-    pub fn remember(&mut self) -> Result<(), Stuck> {
-        self.save_behaviour();
-        let done = self.spool.remember(&self.known);
-        self.known.behaviour.clear();
-        done
+    pub fn remember(&self) -> Result<(), Stuck> {
+        self.spool.remember(&self.known, &|| self.all())
     }
 
     fn tell_dropped(&mut self, range: &Dropped) {
@@ -164,11 +159,9 @@ impl Desk {
         self.outbox.extend(parcels);
     }
 
-    /// Notes what is known of behaviour, if the next record of the spool begins a segment.
-    fn save_behaviour(&mut self) {
-        if self.spool.begins_segment() {
-            self.known.behaviour = self.inspector.observer.save();
-        }
+    /// All that is known, of files and of behaviour.
+    fn all(&self) -> Known {
+        Known { behaviour: self.inspector.observer.save(), ..self.known.clone() }
     }
 
     /// The encoding of records; `None` is our frame.
