@@ -221,8 +221,9 @@ static PROCESS_KEY: LazyLock<RedactKey> = LazyLock::new(|| {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartAt {
     TrimHorizon,
-    /// `LATEST` is frozen to the time of the first start: what comes in between a crash
-    /// and the first checkpoint is not skipped.
+    /// `LATEST` is frozen to the time of the first start, which rows tell from then on: what comes in
+    /// between a crash and the first checkpoint is not skipped. This is the time of this start.
+    Latest(Millis),
     AtTimestamp(Millis),
 }
 
@@ -554,7 +555,7 @@ fn day(key: &'static str, value: &Option<String>) -> Result<Option<Day>, ConfigE
 fn start(value: &Option<String>, now: Millis) -> Result<StartAt, ConfigError> {
     match value.as_deref() {
         None | Some("TRIM_HORIZON") => Ok(StartAt::TrimHorizon),
-        Some("LATEST") => Ok(StartAt::AtTimestamp(now)),
+        Some("LATEST") => Ok(StartAt::Latest(now)),
         Some(other) => parse_rfc3339_offset(other)
             .map(StartAt::AtTimestamp)
             .ok_or_else(|| refused("start", other, "use TRIM_HORIZON, LATEST or a time such as 2026-11-16T08:00:00Z")),
@@ -680,7 +681,7 @@ mod tests {
     #[test]
     fn latest_is_frozen_to_a_time() {
         let (settings, _) = config("start = \"LATEST\"").check("w".into(), 7).unwrap();
-        assert_eq!(settings.start, StartAt::AtTimestamp(7));
+        assert_eq!(settings.start, StartAt::Latest(7));
     }
 
     #[test]

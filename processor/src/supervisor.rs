@@ -11,7 +11,7 @@ use crate::settings::{Settings, StartAt};
 use crate::worker::{self, Outcome, Shared};
 use crate::{RunError, Services};
 use event::Millis;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -223,17 +223,40 @@ pub(crate) async fn ensure_rows(services: &Services, settings: &Settings, shards
     let kept = if unknown.is_empty() { None } else { services.feed.retention().await.map_err(RunError::Feed)? };
     let oldest = kept.map(|kept| Checkpoint::AtTimestamp(now() - kept.as_millis() as Millis));
     for shard in unknown {
-        let start = match settings.start {
-            StartAt::AtTimestamp(at) if !shard.parents.iter().any(|parent| known(parent)) => {
-                Checkpoint::AtTimestamp(at)
-            }
-            _ => Checkpoint::TrimHorizon,
-        };
+        let start = if descends(shard, shards, known) { Checkpoint::TrimHorizon } else { first(settings.start, &rows) };
         let indexed_through = oldest.clone().filter(|_| start == Checkpoint::TrimHorizon).unwrap_or(start.clone());
         let lease = Lease { indexed_through, ..Lease::new(shard, start, created) };
         services.leases.create(&lease).await.map_err(RunError::Leases)?;
     }
     Ok(())
+}
+
+/// Whether a shard comes of one that is known, over shards between that may not be.
+fn descends(shard: &Shard, shards: &[Shard], known: impl Fn(&str) -> bool) -> bool {
+    let (mut seen, mut next) = (BTreeSet::new(), shard.parents.iter().collect::<Vec<_>>());
+    while let Some(parent) = next.pop() {
+        if known(parent) {
+            return true;
+        }
+        if seen.insert(parent) {
+            next.extend(shards.iter().filter(|shard| shard.id == *parent).flat_map(|shard| &shard.parents));
+        }
+    }
+    false
+}
+
+/// Where a shard begins that comes of no known one. By `LATEST` that is the time of the first start;
+/// where no row tells it any more, nothing may be passed over.
+fn first(start: StartAt, rows: &[Lease]) -> Checkpoint {
+    let begun = rows.iter().filter_map(|row| match row.checkpoint {
+        Checkpoint::AtTimestamp(at) => Some(at),
+        _ => None,
+    });
+    match (start, begun.min()) {
+        (StartAt::AtTimestamp(at), _) | (StartAt::Latest(_), Some(at)) => Checkpoint::AtTimestamp(at),
+        (StartAt::Latest(now), None) if rows.is_empty() => Checkpoint::AtTimestamp(now),
+        (StartAt::Latest(_) | StartAt::TrimHorizon, _) => Checkpoint::TrimHorizon,
+    }
 }
 
 /// A stream that was deleted and made anew numbers its records anew: going on from the
@@ -443,6 +466,39 @@ mod tests {
         assert_eq!(rows(None, StartAt::TrimHorizon).await, (horizon.clone(), horizon));
         let begun = Checkpoint::AtTimestamp(before);
         assert_eq!(rows(Some(Duration::from_secs(86_400)), StartAt::AtTimestamp(before)).await, (begun.clone(), begun));
+    }
+
+    #[tokio::test]
+    async fn latest_is_the_time_of_the_first_start_for_all_shards_whoever_starts_and_splits_meanwhile() {
+        let shard = |id: &str, parents: &[&str]| Shard {
+            id: id.to_owned(),
+            parents: parents.iter().map(|parent| (*parent).to_owned()).collect(),
+            starting_hash_key: "0".to_owned(),
+            ending_hash_key: "1".to_owned(),
+        };
+        let rig = Rig::of_shards(1);
+        let ensure = async |at: Millis, shards: &[Shard]| {
+            let settings = Settings { start: StartAt::Latest(at), ..Settings::new("s", "one".to_owned()) };
+            ensure_rows(&rig.services(), &settings, shards).await.unwrap();
+            let rows = rig.leases.rows.lock().unwrap().clone();
+            rows.into_iter().map(|row| (row.key, row.checkpoint)).collect::<Vec<_>>()
+        };
+        let row = |id: &str, checkpoint: Checkpoint| (id.to_owned(), checkpoint);
+        // The first start dies with one row of two written; the next one is later.
+        let mut shards = vec![shard("a", &[])];
+        assert_eq!(ensure(100, &shards).await, [row("a", Checkpoint::AtTimestamp(100))]);
+        shards.push(shard("b", &[]));
+        assert_eq!(ensure(200, &shards).await[1], row("b", Checkpoint::AtTimestamp(100)));
+        // Nobody runs while a shard is split, and one of its children again.
+        shards.extend([shard("d", &["c"]), shard("c", &["a"])]);
+        let rows = ensure(300, &shards).await;
+        assert_eq!(rows[2..], [row("d", Checkpoint::TrimHorizon), row("c", Checkpoint::TrimHorizon)]);
+        // Rows that have moved on, of which one is deleted, tell no time.
+        for row in &mut *rig.leases.rows.lock().unwrap() {
+            row.checkpoint = Checkpoint::TrimHorizon;
+        }
+        rig.leases.rows.lock().unwrap().remove(0);
+        assert_eq!(ensure(400, &shards).await[3], row("a", Checkpoint::TrimHorizon));
     }
 
     #[tokio::test(start_paused = true)]

@@ -85,8 +85,9 @@ pub async fn run(
         let decoder = Decoder::new(&settings, &lease.key, lease.stream_created, services.meter.clone());
         let budget = Arc::clone(&shared.budget);
         let _counted = budget.shard();
-        let (shard, stream_created, moved) = (lease.key, lease.stream_created, Arc::new(moved));
-        let worker = Worker { services, settings, shared, shard, stream_created, decoder, moved, stop };
+        let Lease { key: shard, parents, stream_created, .. } = lease;
+        let moved = Arc::new(moved);
+        let worker = Worker { services, settings, shared, shard, parents, stream_created, decoder, moved, stop };
         let outcome = tokio::select! {
             outcome = worker.work() => outcome,
             () = lost.cancelled() => Outcome::Stopped,
@@ -105,6 +106,7 @@ struct Worker {
     settings: Arc<Settings>,
     shared: Shared,
     shard: String,
+    parents: Vec<String>,
     stream_created: Option<Millis>,
     decoder: Decoder,
     moved: Arc<watch::Sender<Cursors>>,
@@ -128,6 +130,17 @@ impl Worker {
         }
     }
 
+    /// No object that follows what is archived holds a record that arrived before. All records of a
+    /// shard that was split or merged from others arrive behind theirs.
+    async fn since(&self, cursors: &Cursors) -> Option<Millis> {
+        if cursors.checkpoint_arrival.is_some() || self.parents.is_empty() {
+            return cursors.checkpoint_arrival;
+        }
+        let rows = self.services.leases.list().await.ok()?;
+        let arrival = |parent: &String| rows.iter().find(|row| row.key == *parent)?.checkpoint_arrival;
+        self.parents.iter().map(arrival).collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+
     /// Reads from the cursors on. `None`: begin again at the cursors.
     async fn pass(&self) -> anyhow::Result<Option<Outcome>> {
         let cursors = self.moved.borrow().clone();
@@ -138,7 +151,7 @@ impl Worker {
             stream_created: self.stream_created,
         };
         let known = Tail::known(&cursors, self.stream_created);
-        let tail = chain.tail(known, cursors.checkpoint_arrival);
+        let tail = async { chain.tail(known, self.since(&cursors).await).await };
         let Some(tail) = self.stop.run_until_cancelled(tail).await else { return Ok(Some(Outcome::Stopped)) };
         let tail = tail?;
         let behind = chain.start(tail.as_ref());

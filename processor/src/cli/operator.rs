@@ -134,7 +134,9 @@ const VERIFY_HELP: &str = "\
 Each object of the archive names the record that it follows. So one that is gone is found, and
 so is one that was put between, moved, cut or changed; and one that is gone from the end, by
 the checkpoint of the shard's lease (where `lease_table` is set), or by the object that says
-that a shard ends. With --to the object behind the last hour tells what is gone from its end.
+that a shard ends. With --to the object behind the last hour tells what is gone from its end, and
+with --from the one before the first hour, if the week before has one, what is gone from its
+beginning.
 
 Where `lease_table` is set, an object that is ahead of its shard's checkpoint is named, too,
 unless the lease catches up within a minute; so is a chain of a shard that has no row although

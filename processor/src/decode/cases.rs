@@ -494,6 +494,15 @@ fn no_record_takes_more_memory_than_a_frame_may() {
     let half = gzip(&zeros[..DECODED_BYTES_MAX / 2 + 1], 9);
     let decoded = decode(Encoding::Kpl.record(&[&half, &half], "k", 1));
     assert_eq!(decoded.content.unreadable.len(), 1, "the records of an aggregate share the room");
+    // Each bomb costs half of what the one before it did.
+    let bomb = gzip(&zeros, 9);
+    let decoded = decode(Encoding::Kpl.record(&[&bomb, &bomb, &gzip(b"a line\n", 1), &half], "k", 1));
+    let told = |part: usize, most: usize| {
+        format!("record {part} of the aggregate: the record unpacks to more than {most} bytes")
+    };
+    let (first, second) = (told(1, DECODED_BYTES_MAX), told(2, DECODED_BYTES_MAX / 2));
+    assert_eq!(reasons(&decoded)[..2], [&*first, &*second]);
+    assert_eq!((decoded.content.unreadable.len(), decoded.content.events.len()), (3, 1));
     let many = "a\n".repeat(LINES_MAX);
     assert_eq!(decode(many.clone()).content.events.len(), LINES_MAX);
     let decoded = decode(format!("{many}b"));

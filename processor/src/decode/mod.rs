@@ -18,7 +18,7 @@ use bytes::Bytes;
 use event::encoding::kpl::{self, Parts};
 use event::frame;
 use event::limits::DECODED_BYTES_MAX;
-use event::unpack::Packing;
+use event::unpack::{Packing, UnpackError};
 use event::{Event, EventId, LifeId, Millis, Redaction};
 use foreign::Reader;
 use std::borrow::Cow;
@@ -221,7 +221,13 @@ impl Decoder {
 fn piece(data: &[u8], room: &mut usize, reader: &mut Reader<'_>) -> Result<Vec<Bytes>, String> {
     let text = match Packing::of(data) {
         Some(packing) => {
-            let text = packing.unpack(data, *room).map_err(|error| reason(&error))?;
+            let text = packing.unpack(data, *room).map_err(|error| {
+                // It has cost as much as it may. Many of them in one record must not cost that each.
+                if matches!(error, UnpackError::Bomb(_)) {
+                    *room /= 2;
+                }
+                reason(&error)
+            })?;
             *room -= text.len();
             Cow::Owned(text)
         }

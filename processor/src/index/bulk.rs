@@ -48,10 +48,13 @@ pub struct Bulker {
     pub flight: Arc<Flight>,
     /// How long documents may be in the index without being searchable.
     pub flush_every: Duration,
-    /// Whether an index that refuses us as a whole is waited for. Somebody may help it while the
+    /// Whether an index that refuses us as a whole, or does not answer, is waited for. Somebody may help it while the
     /// stream is read; a command ends and says so.
     pub is_patient: bool,
 }
+
+/// So often a command asks an index that does not answer: half a minute of pauses.
+const TRIES_MAX: usize = 9;
 
 /// Says at most every ten seconds that the index does not take documents.
 static NOT_INDEXED: Rarely = Rarely::every(Duration::from_secs(10));
@@ -182,16 +185,18 @@ impl Bulker {
         Ok(request.records)
     }
 
-    /// Puts documents until each has its final verdict. Returns those that are refused.
+    /// Puts documents until each has its final verdict. Returns those that are refused. Fails for a
+    /// command, if the index refuses us or does not answer for half a minute.
     pub async fn settle(&self, mut items: Vec<Item>) -> Result<Vec<DeadLetter>, IndexError> {
         let (mut pause, mut at_once) = (Pause::default(), items.len());
-        let (mut dead, mut parked) = (Vec::new(), None);
+        let (mut dead, mut parked, mut tries) = (Vec::new(), None, 0);
         while !items.is_empty() {
             let now = items.len().min(at_once);
             match self.put(&items[..now]).await {
                 Ok(verdicts) => {
                     let sorted = self.sort(items.drain(..now).collect(), verdicts, &mut dead);
                     let waiting = self.park(sorted, &mut parked, &mut dead);
+                    tries = 0;
                     if waiting.is_empty() {
                         pause = Pause::default();
                         continue;
@@ -208,7 +213,13 @@ impl Bulker {
                 }
                 Err(lost @ IndexError::Lost(_)) => return Err(lost),
                 Err(denied @ IndexError::Denied(_)) if !self.is_patient => return Err(denied),
-                Err(error) => self.complain(&error),
+                Err(error) => {
+                    self.complain(&error);
+                    tries += 1;
+                    if !self.is_patient && tries == TRIES_MAX {
+                        return Err(error);
+                    }
+                }
             }
             tokio::time::sleep(pause.next_pause()).await;
         }
@@ -557,6 +568,19 @@ mod tests {
         let ended = bulker.events(&SequenceNumber::new("7").unwrap(), events(3).iter()).await;
         assert_eq!(ended.unwrap_err().to_string(), "the index refuses us: 403 Forbidden");
         assert_eq!(index(3, [denied()]).await.0, [3, 3], "the stream's reader waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_ends_where_the_index_does_not_answer_for_half_a_minute() {
+        let away = |_| Err(IndexError::Transient("connection refused".into()));
+        let asked = async |times: usize| {
+            let answers = Mutex::new((0..times).map(away).collect());
+            let scripted = Arc::new(Scripted { answers, ..Scripted::default() });
+            let bulker = Bulker { is_patient: false, ..bulker(scripted.clone(), Arc::default()) };
+            bulker.events(&SequenceNumber::new("7").unwrap(), events(3).iter()).await
+        };
+        assert!(asked(TRIES_MAX - 1).await.is_ok());
+        assert_eq!(asked(TRIES_MAX).await.unwrap_err().to_string(), "the index did not answer");
     }
 
     #[tokio::test(start_paused = true)]

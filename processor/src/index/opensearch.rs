@@ -322,24 +322,33 @@ fn read(answer: &[u8], sent: impl ExactSizeIterator<Item = EventId>) -> Result<V
     if items.len() != sent.len() {
         return Err(transient(format!("the answer tells of {} documents of {}", items.len(), sent.len())));
     }
+    let denial = |Answered { create: item }: &Answered| item.error.as_ref().filter(|error| error.kind == DENIED).map(text);
+    let denials: Vec<String> = items.iter().map_while(denial).collect();
+    if let Some(reason) = denials.first().filter(|_| denials.len() == items.len()) {
+        return Err(IndexError::Denied(reason.clone()));
+    }
     let verdict = |(Answered { create: item }, id): (&Answered, EventId)| match item.id == id {
-        true => verdict(item),
+        true => Ok(verdict(item)),
         false => Err(transient(format!("the answer tells of {} where {id} was sent", item.id))),
     };
     items.iter().zip(sent).map(verdict).collect()
 }
 
-fn verdict(item: &ItemAnswer) -> Result<Verdict, IndexError> {
+/// What the security plugin says of what our role may not do. Said of all documents of a request it is
+/// about us, said of some about their indices.
+const DENIED: &str = "security_exception";
+
+fn verdict(item: &ItemAnswer) -> Verdict {
     let (kind, reason) = item.error.as_ref().map_or(("", String::new()), |error| (error.kind.as_str(), text(error)));
     match (item.status, kind) {
-        (_, "security_exception") => Err(IndexError::Denied(reason)),
-        (200..=299, _) => Ok(Verdict::Done { created: true }),
-        (409, _) => Ok(Verdict::Done { created: false }),
-        (408 | 429 | 500.., _) => Ok(Verdict::Retry(told(item.status, reason))),
-        _ if is_cluster_full(&reason) => Ok(Verdict::Retry(reason)),
-        _ if is_index_blocked(item.status, kind) => Ok(Verdict::Blocked(told(item.status, reason))),
-        (400..=499, _) => Ok(Verdict::Dead(told(item.status, reason))),
-        _ => Ok(Verdict::Retry(told(item.status, reason))),
+        (_, DENIED) => Verdict::Blocked(reason),
+        (200..=299, _) => Verdict::Done { created: true },
+        (409, _) => Verdict::Done { created: false },
+        (408 | 429 | 500.., _) => Verdict::Retry(told(item.status, reason)),
+        (_, "cluster_block_exception") if is_cluster_full(&reason) => Verdict::Retry(reason),
+        _ if is_index_blocked(item.status, kind) => Verdict::Blocked(told(item.status, reason)),
+        (400..=499, _) => Verdict::Dead(told(item.status, reason)),
+        _ => Verdict::Retry(told(item.status, reason)),
     }
 }
 
@@ -349,7 +358,8 @@ fn told(status: u16, reason: String) -> String {
 
 /// Whether the cluster takes nothing because its disks are full: index block 12 at the flood
 /// stage, cluster blocks 10 and 13 beside it (OpenSearch, `DiskThresholdMonitor`). It passes
-/// when there is room again, and concerns all indices.
+/// when there is room again, and concerns all indices. Reasons of other kinds may quote what a client
+/// sent.
 fn is_cluster_full(reason: &str) -> bool {
     ["/10/cluster create-index blocked", "/12/", "/13/"].iter().any(|block| {
         reason.contains(&format!("FORBIDDEN{block}")) || reason.contains(&format!("TOO_MANY_REQUESTS{block}"))
@@ -589,6 +599,8 @@ mod tests {
             ("mapper_parsing_exception", "failed to parse field [@timestamp] of type [date]"),
             ("strict_dynamic_mapping_exception", "mapping set to strict, dynamic introduction of [x] is not allowed"),
             ("illegal_argument_exception", "Limit of total fields [1000] has been exceeded"),
+            // A reason may quote what a client sent.
+            ("mapper_parsing_exception", "failed to parse field [x]. Preview of field's value: 'FORBIDDEN/12/'"),
         ] {
             let dead = answered(400, kind, reason).unwrap();
             assert_eq!(dead, Verdict::Dead(format!("{kind}: {reason}")));
@@ -596,10 +608,14 @@ mod tests {
     }
 
     #[test]
-    fn a_security_exception_of_one_document_is_about_us() {
+    fn a_security_exception_of_all_documents_is_about_us_and_of_some_about_their_indices() {
         let error = answered(403, "security_exception", "no permissions for [indices:data/write/bulk]").unwrap_err();
         let expected = "the index refuses us: security_exception: no permissions for [indices:data/write/bulk]";
         assert_eq!(error.to_string(), expected);
+        let one = r#"{"create":{"_id":"ID","status":403,"error":{"type":"security_exception","reason":"no"}}}"#;
+        let answer = format!(r#"{{"items":[{},{{"create":{{"_id":"{ID}","status":201}}}}]}}"#, one.replace("ID", &ID.to_string()));
+        let verdicts = read(answer.as_bytes(), [ID, ID].into_iter()).unwrap();
+        assert_eq!(verdicts, [Verdict::Blocked("security_exception: no".into()), Verdict::Done { created: true }]);
     }
 
     #[test]

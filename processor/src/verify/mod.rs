@@ -15,7 +15,7 @@ pub mod object;
 pub mod anchor;
 
 use crate::archive::walk::{Keys, patiently};
-use crate::archive::window::{prefix, read_hour, read_key};
+use crate::archive::window::{HOUR, hour_prefix, prefix, read_hour, read_key};
 use crate::archive::{Archive, ArchiveError, Metadata};
 use crate::leases::{Checkpoint, Lease, LeaseError, Leases};
 use crate::progress::{bytes, counted};
@@ -44,6 +44,9 @@ const FINDINGS_MAX: usize = 1_000;
 /// How long an object may stay ahead of its row: far longer than a processor takes to write it, and
 /// than its failover time is by default.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
+
+/// How far before a span the object is looked for that its first one follows: a week.
+const HOURS_BEFORE: i64 = 7 * 24;
 
 /// Between two looks at rows that are waited for.
 const ROWS_EVERY: Duration = Duration::from_secs(2);
@@ -182,11 +185,21 @@ impl Verify {
                 report.hour = read_hour(&self.stream, &key).or(report.hour);
                 if let Some((shard, head)) = note(&mut report, &self.stream, &key, size, seen) {
                     ends.entry(shard.clone()).or_default().push(head.clone());
-                    let walk = walks.entry(shard).or_insert_with_key(|shard| self.walk(shard));
-                    walk.push(head, &mut found);
+                    if !walks.contains_key(&shard) {
+                        let begun = self.begin(&shard, &mut found).await?;
+                        walks.insert(shard.clone(), begun.unwrap_or_else(|| self.walk(&shard)));
+                    }
+                    walks.entry(shard).and_modify(|walk| walk.push(head, &mut found));
                     sort(&mut found, &mut missing, &mut report);
                 }
                 progress(&report);
+            }
+        }
+        for shard in report.shards.keys().filter(|shard| self.shard.as_ref().is_none_or(|wanted| wanted == *shard)) {
+            if !walks.contains_key(shard)
+                && let Some(begun) = self.begin(shard, &mut found).await?
+            {
+                walks.insert(shard.clone(), begun);
             }
         }
         let followed = self.follow(&report, &mut walks, &mut found).await?;
@@ -295,6 +308,31 @@ impl Verify {
             }
         };
         Ok(Fetched { key, metadata, bytes })
+    }
+
+    /// Begins the walk along a part of a chain with the object before it, which tells where the part
+    /// must begin. `None` where there is none.
+    async fn begin(&self, shard: &str, found: &mut Vec<Finding>) -> Result<Option<Walk>, VerifyError> {
+        let Some(from) = self.span.from else { return Ok(None) };
+        for hour in 1..=HOURS_BEFORE {
+            let prefix = format!("{}{shard}/", hour_prefix(&self.stream, from - hour * HOUR));
+            let (mut last, mut after) = (None, String::new());
+            loop {
+                let page = patiently(|| self.archive.list(&prefix, &after)).await.map_err(VerifyError::Archive)?;
+                let Some(end) = page.last() else { break };
+                after.clone_from(end);
+                let own = page.into_iter().filter_map(|key| Some((read_key(&self.stream, &key)?.1, key)));
+                last = last.into_iter().chain(own).max();
+            }
+            let Some((_, key)) = last else { continue };
+            let metadata = patiently(|| self.archive.head(&key)).await.map_err(VerifyError::Archive)?;
+            return Ok(by_metadata(&key, &metadata.unwrap_or_default()).map(|head| {
+                let mut walk = self.walk(shard);
+                walk.push(head, found);
+                walk
+            }));
+        }
+        Ok(None)
     }
 
     /// Appends to each part of a chain that ends earlier than the archive the object behind

@@ -119,13 +119,36 @@ async fn one_shard_and_some_hours_can_be_looked_at_alone() {
     assert_eq!(found(&one).await.len(), 1);
     let from = Span { from: Some(BEGIN + 2 * MINUTE), to: None };
     let later = Verify { span: from, ..verify(whole.archive.clone()) };
-    assert!(found(&later).await[0].contains("shard-1: what follows record 27 "));
+    let later = found(&later).await;
+    assert_eq!(later.len(), 2, "what is gone before a part's first object shows in the one before: {later:?}");
+    for gone in ["shard-0: what follows record 7 ", "shard-1: what follows record 27 "] {
+        assert!(later.iter().any(|told| told.contains(gone)), "{later:?}");
+    }
     let to = Span { from: None, to: Some(BEGIN + 2 * MINUTE) };
     let earlier = found(&Verify { span: to, ..verify(whole.archive.clone()) }).await;
     assert_eq!(earlier.len(), 1, "what is gone from the end of a part shows in the object behind it: {earlier:?}");
     assert!(earlier[0].contains("shard-0: what follows record 7 "), "{earlier:?}");
     let one = Verify { span: to, shard: Some("shard-1".into()), ..verify(whole.archive.clone()) };
     assert_eq!(found(&one).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_gone_from_the_beginning_of_a_part_or_all_of_it_shows_in_the_object_before_it() {
+    let part = Span { from: Some(BEGIN + 2 * MINUTE), to: Some(BEGIN + 62 * MINUTE) };
+    let without = async |gone: std::ops::Range<usize>| {
+        let objects = objects("shard-0", 65).into_iter().enumerate();
+        let left = objects.filter(|(at, _)| !gone.contains(at)).map(|(_, object)| object);
+        let leases = Rows::of(&[("shard-0", Checkpoint::At(number(647)))]);
+        found(&Verify { leases, span: part, ..verify(archive(left)) }).await
+    };
+    assert_eq!(without(0..0).await, [""; 0]);
+    assert_eq!(without(0..2).await, [""; 0], "where nothing is left before it, a part begins where it begins");
+    for (gone, through) in [(2..4, 37), (2..62, 617)] {
+        let found = without(gone).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("shard-0: what follows record 17 "), "{found:?}");
+        assert!(found[0].contains(&format!("up to record {through}")), "{found:?}");
+    }
 }
 
 #[tokio::test]
