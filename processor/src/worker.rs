@@ -4,6 +4,7 @@ mod reader;
 
 use crate::Services;
 use crate::archive::chain::{Chain, Ended, Limits, Tail};
+use crate::archive::fence::Fenced;
 use crate::budget::{Budget, Held};
 use crate::decode::Decoder;
 use crate::index::bulk::Bulker;
@@ -22,6 +23,7 @@ use reader::Reader;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -74,13 +76,17 @@ pub async fn run(
 ) -> Outcome {
     let lost = CancellationToken::new();
     let (moved, cursors) = watch::channel(Cursors::of(&lease));
+    let (renewed, as_renewed) = watch::channel(Instant::now());
     let keeper = Keeper {
         leases: services.leases.clone(),
         lease: lease.clone(),
         failover: settings.failover,
         lost: lost.clone(),
+        renewed,
         meter: services.meter.clone(),
     };
+    let fenced = Fenced { archive: services.archive.clone(), renewed: as_renewed, failover: settings.failover };
+    let services = Services { archive: Arc::new(fenced), ..services };
     let work = async {
         let decoder = Decoder::new(&settings, &lease.key, lease.stream_created, services.meter.clone());
         let budget = Arc::clone(&shared.budget);

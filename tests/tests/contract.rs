@@ -562,7 +562,11 @@ async fn a_certificate_is_believed_if_its_authority_is_in_the_ca_file() {
     };
     for authorities in [String::new(), other.authority()] {
         let error = bulk(&authorities).await.unwrap_err();
-        assert!(matches!(error, IndexError::Transient(_)) && chain(&error).contains("certificate"), "{}", chain(&error));
+        assert!(
+            matches!(error, IndexError::Transient(_)) && chain(&error).contains("certificate"),
+            "{}",
+            chain(&error)
+        );
     }
     let both = other.authority() + &tls.authority();
     assert_eq!(bulk(&both).await.unwrap(), [Verdict::Done { created: true }]);

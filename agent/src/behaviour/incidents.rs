@@ -195,8 +195,10 @@ impl Incidents {
     /// was begun by the same lines in another order may have another id.
     pub fn was_told(&mut self, incident: &Incident) {
         // What its actor did after it was over is another one.
-        let is_later = |open: &Open| open.incident.first_seen > incident.last_seen && incident.is_over
-            || open.incident.first_seen.saturating_sub(incident.last_seen) >= self.quiet;
+        let is_later = |open: &Open| {
+            open.incident.first_seen > incident.last_seen && incident.is_over
+                || open.incident.first_seen.saturating_sub(incident.last_seen) >= self.quiet
+        };
         let is_it = |open: &Open| open.incident.id == incident.id || !is_later(open);
         let of_it = |open: &&Open| {
             open.incident.actor == incident.actor && open.incident.revision <= incident.revision && is_it(open)

@@ -393,7 +393,10 @@ fn an_incident_that_is_over_is_not_the_one_that_its_actor_begins_later() {
     host.sees(0, &attack);
     host.sees(3_600, &attack);
     let told: Vec<Incident> = host.revisions().into_iter().cloned().collect();
-    assert_eq!(told.iter().map(|one| (one.revision, one.is_over)).collect::<Vec<_>>(), [(1, false), (2, true), (1, false)]);
+    assert_eq!(
+        told.iter().map(|one| (one.revision, one.is_over)).collect::<Vec<_>>(),
+        [(1, false), (2, true), (1, false)]
+    );
     // A frame that is read again tells of both.
     told.iter().for_each(|one| host.engine.was_told(one));
     let mut after = host.sees(3_900, &attack).incidents.clone();

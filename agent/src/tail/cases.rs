@@ -454,7 +454,8 @@ fn a_stack_trace_is_one_event_in_the_place_of_its_first_line() {
 }
 
 /// An attack, and what the error log says of it, in the lines that PHP writes.
-const ATTACK: &str = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?id=1'+union+select+1,2--+ HTTP/1.1" 200 5 "-" "-""#;
+const ATTACK: &str =
+    r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?id=1'+union+select+1,2--+ HTTP/1.1" 200 5 "-" "-""#;
 const COMPLAINT: [&str; 3] = [
     "[Mon Nov 16 08:00:25.123456 2026] [php:error] [pid 7] [client 192.0.2.7:40312] PHP Fatal error:  Uncaught \
      mysqli_sql_exception: You have an error in your SQL syntax near '' in /var/www/html/index.php:11",

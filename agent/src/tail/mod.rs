@@ -208,9 +208,8 @@ impl Tailer {
         }
         // A server complains of a request before it writes that into its access log.
         let settings = &self.desk.settings;
-        self.readers.sort_by_key(|reader| {
-            (reader.path == reader.live, !reader.is_error_log(settings), reader.modified)
-        });
+        self.readers
+            .sort_by_key(|reader| (reader.path == reader.live, !reader.is_error_log(settings), reader.modified));
         let there: HashSet<FileId> =
             found.families.iter().flat_map(|family| &family.files).map(|file| file.id).collect();
         self.finished.retain(|file, _| there.contains(file));
@@ -354,9 +353,8 @@ impl Tailer {
         // Oldest first.
         // A server complains of a request before it writes that into its access log.
         let settings = &self.desk.settings;
-        self.readers.sort_by_key(|reader| {
-            (reader.path == reader.live, !reader.is_error_log(settings), reader.modified)
-        });
+        self.readers
+            .sort_by_key(|reader| (reader.path == reader.live, !reader.is_error_log(settings), reader.modified));
     }
 
     /// Lives of a family that can be read where they are, with the sizes of their files.

@@ -155,7 +155,10 @@ fn numbers(paths: &[PathBuf], lines: &[(usize, u64)]) -> Value {
     let of = |file: usize| lines.iter().filter(|line| line.0 == file).map(|line| line.1).collect::<Vec<_>>();
     match paths {
         [_] => json!(of(0)),
-        _ => (0..paths.len()).map(|file| (paths[file].to_string_lossy(), of(file))).filter(|of| !of.1.is_empty()).collect(),
+        _ => (0..paths.len())
+            .map(|file| (paths[file].to_string_lossy(), of(file)))
+            .filter(|of| !of.1.is_empty())
+            .collect(),
     }
 }
 

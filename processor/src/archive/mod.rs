@@ -3,6 +3,7 @@
 pub mod window;
 pub mod chain;
 pub mod dead;
+pub mod fence;
 pub mod walk;
 #[cfg(feature = "aws")]
 pub mod s3;

@@ -322,7 +322,8 @@ fn read(answer: &[u8], sent: impl ExactSizeIterator<Item = EventId>) -> Result<V
     if items.len() != sent.len() {
         return Err(transient(format!("the answer tells of {} documents of {}", items.len(), sent.len())));
     }
-    let denial = |Answered { create: item }: &Answered| item.error.as_ref().filter(|error| error.kind == DENIED).map(text);
+    let denial =
+        |Answered { create: item }: &Answered| item.error.as_ref().filter(|error| error.kind == DENIED).map(text);
     let denials: Vec<String> = items.iter().map_while(denial).collect();
     if let Some(reason) = denials.first().filter(|_| denials.len() == items.len()) {
         return Err(IndexError::Denied(reason.clone()));
@@ -613,7 +614,10 @@ mod tests {
         let expected = "the index refuses us: security_exception: no permissions for [indices:data/write/bulk]";
         assert_eq!(error.to_string(), expected);
         let one = r#"{"create":{"_id":"ID","status":403,"error":{"type":"security_exception","reason":"no"}}}"#;
-        let answer = format!(r#"{{"items":[{},{{"create":{{"_id":"{ID}","status":201}}}}]}}"#, one.replace("ID", &ID.to_string()));
+        let answer = format!(
+            r#"{{"items":[{},{{"create":{{"_id":"{ID}","status":201}}}}]}}"#,
+            one.replace("ID", &ID.to_string())
+        );
         let verdicts = read(answer.as_bytes(), [ID, ID].into_iter()).unwrap();
         assert_eq!(verdicts, [Verdict::Blocked("security_exception: no".into()), Verdict::Done { created: true }]);
     }

@@ -110,6 +110,8 @@ pub struct Keeper {
     pub failover: Duration,
     /// Cancelled when the lease is no longer ours: all work on the shard must end.
     pub lost: CancellationToken,
+    /// Tells when the lease was renewed last.
+    pub renewed: watch::Sender<Instant>,
     /// Knows how the shard gets on.
     pub meter: Arc<Meter>,
 }
@@ -179,7 +181,10 @@ impl Keeper {
             let call = tokio::time::timeout(self.failover / 3, self.leases.swap(&held.lease, &next)).await;
             match call {
                 Ok(Ok(answer)) => match held.answered(next, asked, answer) {
-                    Written::Yes => return true,
+                    Written::Yes => {
+                        self.renewed.send_replace(held.renewed);
+                        return true;
+                    }
                     Written::Again => continue,
                     Written::Lost => {
                         tracing::warn!(shard = self.lease.key, "the lease was taken by another worker");
@@ -227,9 +232,16 @@ mod tests {
         leases.rows.lock().unwrap().push(lease.clone());
         let (moved, cursors) = watch::channel(Cursors::of(&lease));
         let lost = CancellationToken::new();
+        let (renewed, _) = watch::channel(Instant::now());
         let meter = Arc::<Meter>::default();
-        let keeper =
-            Keeper { leases: leases.clone(), lease, failover: FAILOVER, lost: lost.clone(), meter: meter.clone() };
+        let keeper = Keeper {
+            leases: leases.clone(),
+            lease,
+            failover: FAILOVER,
+            lost: lost.clone(),
+            renewed,
+            meter: meter.clone(),
+        };
         Rig { leases, moved, lost, meter, keeper: tokio::spawn(keeper.run(cursors)) }
     }
 
