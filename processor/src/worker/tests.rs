@@ -441,13 +441,14 @@ async fn for_two_records(settings: &Settings) -> usize {
 async fn a_shard_that_ends_while_the_index_does_not_answer_leaves_room_for_the_others() {
     let mut ends = Rig::new();
     ends.settings.bulks_max = 1;
-    // One record goes into the request that hangs. Two others take so much that no third has room.
+    // Two records go into requests, of which one hangs and one waits for it. Two others take so much that no
+    // third has room.
     ends.settings.memory_bytes = for_two_records(&ends.settings).await;
     ends.hang(true);
     let goes_on = ends.beside("shard-1");
     let shared = ends.shared();
     let running = ends.start_with(shared.clone());
-    ends.put(1).await;
+    ends.put(2).await;
     ends.until("a request hangs", |rig| rig.index.asked.load(Ordering::Relaxed) == 1).await;
     (0..2).for_each(|_| ends.stream.put(frame()));
     *ends.stream.is_closed.lock().unwrap() = true;
@@ -459,7 +460,7 @@ async fn a_shard_that_ends_while_the_index_does_not_answer_leaves_room_for_the_o
     ends.hang(false);
     assert_eq!(running.await.unwrap(), Outcome::ShardEnd);
     goes_on.until("all is indexed", Rig::is_indexed).await;
-    assert_eq!(ends.index.index.contents().len(), 63 * documents());
+    assert_eq!(ends.index.index.contents().len(), 64 * documents());
 }
 
 #[tokio::test(start_paused = true)]
