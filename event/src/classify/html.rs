@@ -10,9 +10,6 @@ use std::ops::Range;
 /// Tags of one text that are read.
 const TAGS_MAX: usize = 64;
 
-/// Attributes of one tag.
-const ATTRIBUTES_MAX: usize = 64;
-
 /// Elements whose content runs or is loaded as soon as they are there.
 const ACTIVE: [&[u8]; 9] =
     [b"script", b"iframe", b"frame", b"object", b"embed", b"applet", b"bgsound", b"portal", b"base"];
@@ -36,15 +33,24 @@ const ADDRESSES: [&[u8]; 12] = [
 /// Where in a text in lower case markup stands that runs: an active element, a handler of
 /// events, or an address that is code.
 pub fn runs(text: &[u8]) -> Option<Range<usize>> {
+    let mut reader = Reader { text, at: 0, name: 0..0, value: 0..0, known: Vec::new() };
     memchr::memchr_iter(b'<', text).take(TAGS_MAX).find_map(|at| {
-        let mut reader = Reader { text, at: at + 1 };
+        reader.at = at + 1;
         reader.tag().then_some(at..reader.at.min(text.len()))
     })
 }
 
+/// Reads tags one after the other. Each `<` may begin one, so a tag may begin inside another. What
+/// both of them hold is read once, or else a text of `<` alone would be read once for each.
 struct Reader<'t> {
     text: &'t [u8],
     at: usize,
+    /// The last name of a tag. One that begins in it ends with it.
+    name: Range<usize>,
+    /// The last value without quotes. One that begins in it ends with it.
+    value: Range<usize>,
+    /// Whether an attribute that begins there was read, with all behind it; empty before the first.
+    known: Vec<bool>,
 }
 
 impl<'t> Reader<'t> {
@@ -60,18 +66,42 @@ impl<'t> Reader<'t> {
         &rest[..length]
     }
 
+    /// Takes bytes while they are wanted, as far as `last` is known to reach where it holds them.
+    fn take_again(&mut self, last: Range<usize>, wanted: impl Fn(u8) -> bool) -> Range<usize> {
+        let begin = self.at;
+        match last.contains(&begin) {
+            true => self.at = last.end,
+            false => drop(self.take(wanted)),
+        }
+        begin..self.at
+    }
+
     /// Reads a tag behind its `<`. Whether something in it runs.
     fn tag(&mut self) -> bool {
         if !self.rest().first().is_some_and(u8::is_ascii_lowercase) {
             return false;
         }
-        let name = self.take(|byte| !is_blank(byte) && !b"/>".contains(&byte));
+        self.name = self.take_again(self.name.clone(), |byte| !is_blank(byte) && !b"/>".contains(&byte));
+        let name = &self.text[self.name.clone()];
         // A name of XML may have a prefix: `<x:script xmlns:x=...>`.
-        let local = name.rsplit(|byte| *byte == b':').next().unwrap_or(name);
+        let local = memchr::memrchr(b':', name).map_or(name, |colon| &name[colon + 1..]);
         if ACTIVE.contains(&local) && self.is_tag() {
             return true;
         }
-        (0..ATTRIBUTES_MAX).map_while(|_| self.attribute()).any(|runs| runs)
+        while !self.is_known() {
+            match self.attribute() {
+                Some(true) => return true,
+                Some(false) => {}
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// Whether an attribute that begins here was read before.
+    fn is_known(&mut self) -> bool {
+        self.known.resize(self.text.len() + 1, false);
+        self.known.get_mut(self.at).is_none_or(|known| std::mem::replace(known, true))
     }
 
     /// Whether a tag goes on here, rather than a text in which `<` means less than.
@@ -108,7 +138,10 @@ impl<'t> Reader<'t> {
                 self.at += 1;
                 value
             }
-            _ => self.take(|byte| !is_blank(byte) && byte != b'>'),
+            _ => {
+                self.value = self.take_again(self.value.clone(), |byte| !is_blank(byte) && byte != b'>');
+                &self.text[self.value.clone()]
+            }
         }
     }
 }
@@ -139,6 +172,7 @@ fn is_code(name: &[u8], value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn markup_that_runs_is_told() {
@@ -186,6 +220,34 @@ mod tests {
         fn no_text_makes_it_panic(text in "[<>a-c/=\"'` on\\n]{0,80}") {
             let found = runs(text.as_bytes());
             proptest::prop_assert!(found.is_none_or(|range| range.end <= text.len() && range.start < range.end));
+        }
+    }
+
+    #[test]
+    fn a_handler_is_found_behind_any_number_of_attributes_and_of_tags_that_begin_in_one_another() {
+        let handler = " onclick=alert(1)>";
+        assert!(runs(format!("<a{}{handler}", " b=c".repeat(900)).as_bytes()).is_some());
+        assert!(runs(format!("{}{handler}", "<a".repeat(1_900)).as_bytes()).is_some());
+        assert!(runs(format!("<a b={}{handler}", "<c/d=".repeat(700)).as_bytes()).is_some());
+    }
+
+    proptest! {
+        /// What is not read twice is not overlooked either.
+        #[test]
+        fn a_tag_inside_another_is_read_as_if_it_stood_alone(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    "<", "a", "x:", "script", "onclick", "href", "=", "'", "\"", "`", "/", ">", " ", "javascript:",
+                ]),
+                0..40,
+            )
+        ) {
+            let text = parts.concat().into_bytes();
+            let alone = |at: usize| {
+                let mut reader = Reader { text: &text, at: at + 1, name: 0..0, value: 0..0, known: Vec::new() };
+                reader.tag().then_some(at..reader.at.min(text.len()))
+            };
+            prop_assert_eq!(runs(&text), memchr::memchr_iter(b'<', &text).find_map(alone));
         }
     }
 }

@@ -37,7 +37,8 @@ const KNOWN: [&[u8]; 26] = [
     b"/usr/bin/nc",
 ];
 
-/// Bytes of a pattern that are held against names.
+/// Patterns of one text that are held against names, and bytes of a pattern.
+const PATTERNS_MAX: usize = 64;
 const PATTERN_BYTES_MAX: usize = 64;
 
 /// Variables that a text sets, and bytes of a name or a value.
@@ -201,12 +202,14 @@ fn with_blanks(text: Vec<u8>) -> Vec<u8> {
 fn with_names(text: &[u8]) -> Vec<u8> {
     let ends = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b';' | b'|' | b'&' | b'<' | b'>' | b'`' | b'(' | b')');
     let mut out = Vec::with_capacity(text.len());
+    let mut patterns = 0;
     for word in text.split_inclusive(ends) {
         let (path, end) = match word.last() {
             Some(last) if ends(last) => word.split_at(word.len() - 1),
             _ => (word, &word[word.len()..]),
         };
-        let slash = memchr(b'/', path).filter(|_| path.iter().any(|b| matches!(b, b'?' | b'*')));
+        let slash = memchr(b'/', path).filter(|slash| patterns < PATTERNS_MAX && is_pattern(&path[*slash..]));
+        patterns += usize::from(slash.is_some());
         let known = slash.and_then(|slash| Some((slash, KNOWN.iter().find(|name| fits(&path[slash..], name))?)));
         match known {
             Some((slash, name)) => out.extend([&path[..slash], name].concat()),
@@ -217,15 +220,16 @@ fn with_names(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether a pattern fits a name: `?` is any byte and `*` any number of them, but for `/`.
-/// A pattern of nothing else fits no name: it would fit them all.
-fn fits(pattern: &[u8], name: &[u8]) -> bool {
-    let has_letters = || pattern.iter().filter(|b| b.is_ascii_alphanumeric()).count() >= 2;
-    pattern.len() <= PATTERN_BYTES_MAX && has_letters() && fits_from(pattern, name)
+/// Whether a path has `?` or `*` in it, and letters: without them it would fit all names.
+fn is_pattern(path: &[u8]) -> bool {
+    path.len() <= PATTERN_BYTES_MAX
+        && path.iter().any(|b| matches!(b, b'?' | b'*'))
+        && path.iter().filter(|b| b.is_ascii_alphanumeric()).count() >= 2
 }
 
-/// Goes back to the last `*` alone, so it takes at most the product of both lengths.
-fn fits_from(pattern: &[u8], name: &[u8]) -> bool {
+/// Whether a pattern fits a name: `?` is any byte and `*` any number of them, but for `/`. Goes back
+/// to the last `*` alone, so it takes at most the product of both lengths.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n, mut star) = (0, 0, None);
     while n < name.len() {
         match pattern.get(p) {
@@ -284,6 +288,13 @@ mod tests {
         for text in ["127.0.0.1", "; cat /etc/passwd", "mozilla/5.0 (x11; linux)", "rock'n'roll", "/a/b?c=d", "$(id)"] {
             assert_eq!(told(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn so_many_patterns_of_a_text_are_held_against_names() {
+        let of = |count: usize| format!(";{}/e?c/pa??wd", "/no/*/name;".repeat(count));
+        assert!(told(&of(PATTERNS_MAX - 1)).unwrap().ends_with(";/etc/passwd"));
+        assert_eq!(told(&of(PATTERNS_MAX)), None);
     }
 
     proptest! {

@@ -10,6 +10,9 @@ use std::borrow::Cow;
 /// request line over 8,190 bytes unless it was told to.
 const SOURCE_BYTES_MAX: usize = 4 * VIEW_BYTES_MAX;
 
+/// Pairs of a query that are looked at each by itself, as many as PHP takes (`max_input_vars`).
+const PAIRS_MAX: usize = 1000;
+
 /// One part of a request, as the client sent it, at most [`VIEW_BYTES_MAX`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View<'a> {
@@ -112,14 +115,18 @@ fn emit<'a>(
 
 /// Splits at the first `?`, then at each `&` and the first `=` between. The fields name
 /// path, key and value. What looks like no key is looked at with its value again: `=` stands
-/// in conditions, too (`?x' and '1'='1`).
+/// in conditions, too (`?x' and '1'='1`). What follows the pairs that are taken apart is one value.
 fn each_of_url(written: &[u8], [path, key, value]: [Field; 3], look: &mut impl FnMut(View<'_>, Source<'_>)) {
     let url = &*sent(written);
     let source = Source { written, sent: url };
     let question = memchr::memchr(b'?', url);
     emit(path, None, &url[..question.unwrap_or(url.len())], source, look);
     let Some(question) = question else { return };
-    for pair in url[question + 1..].split(|b| *b == b'&') {
+    for (at, pair) in url[question + 1..].splitn(PAIRS_MAX + 1, |b| *b == b'&').enumerate() {
+        if at == PAIRS_MAX {
+            emit(value, None, pair, source, look);
+            break;
+        }
         match memchr::memchr(b'=', pair) {
             Some(equals) => {
                 emit(key, None, &pair[..equals], source, look);
@@ -214,6 +221,20 @@ mod tests {
     fn a_request_line_without_a_target_is_looked_at_whole() {
         let line = r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "\x16\x03\x01" 400 5 "-" "-""#;
         assert_eq!(views(line), [(Field::RequestLine, None, "\u{16}\u{3}\u{1}".to_owned())]);
+    }
+
+    #[test]
+    fn what_follows_a_thousand_pairs_is_looked_at_as_one() {
+        let line = format!(
+            r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "GET /?{}b=1&c=2&d HTTP/1.1" 200 5 "-" "-""#,
+            "a&".repeat(PAIRS_MAX - 1)
+        );
+        let views = views(&line);
+        let part = |field, parameter: Option<&str>, text: &str| (field, parameter.map(str::to_owned), text.to_owned());
+        assert_eq!(views[1], part(Field::QueryKey, None, "a"));
+        let last =
+            [part(Field::QueryKey, None, "b"), part(Field::Query, Some("b"), "1"), part(Field::Query, None, "c=2&d")];
+        assert_eq!(views[PAIRS_MAX..PAIRS_MAX + 3], last);
     }
 
     #[test]
