@@ -138,6 +138,7 @@ impl fmt::Display for Passed {
             Passed::Host(Host::Foreign) => f.write_str("the line does not tell that the address leaves this site"),
             Passed::Allowed(about) => write!(f, "you allow it: {about}"),
             Passed::NoStructure => f.write_str("the words are there, the structure of an attack is not"),
+            Passed::Talk => f.write_str("the words around it ask about it"),
             Passed::Vetoed(veto) => {
                 write!(f, "`{}` makes it harmless", excerpt(veto.as_bytes(), 0..0))
             }

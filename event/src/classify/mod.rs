@@ -22,6 +22,7 @@ mod known;
 mod literals;
 mod shell;
 mod sql;
+mod talk;
 mod html;
 mod path;
 mod url;
@@ -70,7 +71,7 @@ const RULESET: &str = "2026.11.2";
 
 /// The hash of these rules' files, which tells a test whether they are still those of [`RULESET`].
 #[cfg(test)]
-const RULESET_HASH: &str = "19aca14ae3a4d674";
+const RULESET_HASH: &str = "3a8ae54c08a7c0aa";
 
 /// Rules, ready to be asked about requests.
 #[derive(Debug)]
@@ -155,6 +156,8 @@ enum Passed {
     OtherParameter,
     NoStructure,
     Vetoed(String),
+    /// Words around it ask about it.
+    Talk,
     /// A condition on the rest of the request.
     Unmet(String),
     /// The address leads elsewhere than the rule asks.
@@ -417,6 +420,9 @@ impl Rule {
                 .find_map(|literal| memmem::find(lower, literal.as_bytes()).map(|at| at..at + literal.len())),
         };
         let at = at.ok_or(Passed::NoStructure)?;
+        if self.not_in_talk && talk::is_about(lower, &at) {
+            return Err(Passed::Talk);
+        }
         match self.not.as_ref().and_then(|not| not.find(lower)) {
             Some(veto) => Err(Passed::Vetoed(String::from_utf8_lossy(veto.as_bytes()).into_owned())),
             None => Ok(at),

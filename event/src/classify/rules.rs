@@ -70,6 +70,8 @@ pub struct Rule {
     pub detector: Option<Detector>,
     /// What makes the same structure harmless.
     pub not: Option<Pattern>,
+    /// Whether it is harmless where words around it ask about it: `how to use sleep(5) in python`.
+    pub not_in_talk: bool,
     /// To whom the address must lead that it matches.
     pub host: Option<Host>,
     /// What else must hold of the request.
@@ -290,6 +292,8 @@ pub(super) struct Written {
     regex: Option<String>,
     detector: Option<Detector>,
     not: Option<String>,
+    #[serde(default)]
+    not_in_talk: bool,
     host: Option<Host>,
     #[serde(default)]
     when: Vec<WrittenCondition>,
@@ -352,6 +356,7 @@ impl Written {
             regex: self.regex.as_deref().map(Pattern::new),
             detector: self.detector,
             not: self.not.as_deref().map(Pattern::new),
+            not_in_talk: self.not_in_talk,
             host: self.host,
             when: self.when.iter().map(WrittenCondition::checked).collect(),
             examples: self.examples(),

@@ -525,6 +525,8 @@ impl Reader<'_, '_> {
     fn begins_columns(&mut self) -> bool {
         let Some(first) = self.peek() else { return true };
         match first {
+            // `sql union select explained`: words alone are a sentence.
+            Token::Name if self.facts.names > 0 && self.row.get(self.at + 1).is_none() => false,
             Token::Name => matches!(
                 self.row.get(self.at + 1),
                 None | Some(

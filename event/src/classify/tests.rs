@@ -157,6 +157,18 @@ fn a_word_alone_is_no_attack() {
         "/search?q=whoami+tee",
         "/search?q=(red+or+blue)+and+wool",
         "/search?q=${price}",
+        "/search?q=document.cookie",
+        "/search?q=window.location",
+        "/search?q=1+or+1",
+        "/search?q=how+to+use+sleep(5)+in+python",
+        "/search?q=sleep(8+hours)",
+        "/search?q=ls+-la+meaning",
+        "/search?q=sql+union+select+explained",
+        "/search?q=/etc/hosts+file+explained",
+        "/search?q=cat+/dog+food",
+        "/search?q=alert(1)+in+javascript",
+        "/search?q=javascript:void(0)",
+        "/login?redirect=http://localhost:3000/callback",
         "/odata/Products?$filter=Name+eq+%27Milk%27+and+Price+lt+2.55",
         "/graphql?query={user(id:1){name}}",
         "/login?next=/account/settings",
@@ -171,6 +183,37 @@ fn a_word_alone_is_no_attack() {
     ];
     for target in targets {
         assert_eq!(categories(target), [""; 0], "{target}");
+    }
+}
+
+/// The same words where a program would run them.
+#[test]
+fn what_is_talked_about_is_an_attack_where_nobody_talks() {
+    let targets = [
+        "/search?q=%27-document.cookie-%27",
+        "/search?q=fetch(x%2bdocument.cookie)",
+        "/search?q=window.location=name",
+        "/search?q=window.location.href=%27//e.example%27",
+        "/item?id=1+or+1",
+        "/item?id=sleep(5)",
+        "/item?id=1+and+sleep(5)+in+python",
+        "/item?id=sleep(5)--+in+python",
+        "/run?x=ls+-la",
+        "/run?x=cat+/flag",
+        "/run?x=cat+/etc/passwd+explained",
+        "/run?x=;+ls+-la+meaning",
+        "/run?x=bash+-c+id+explained",
+        "/item?id=1+union+select+password",
+        "/item?id=-1+union+select+a,b+explained",
+        "/show?page=/etc/hosts",
+        "/search?q=%27;alert(1)//+in+javascript",
+        "/search?q=alert(1)",
+        "/out?u=javascript:void(alert(1))",
+        "/fetch?redirect=http://localhost:3000/admin",
+        "/fetch?redirect=http://169.254.169.254/callback",
+    ];
+    for target in targets {
+        assert!(!categories(target).is_empty(), "{target}");
     }
 }
 
