@@ -68,8 +68,12 @@ pub fn file(path: &Path) -> io::Result<DropIn> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no file"));
     }
-    let mut text = String::new();
-    file.take(drop_in::FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+    let mut bytes = Vec::new();
+    file.take(drop_in::FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    let text = String::from_utf8(bytes).map_err(|cause| {
+        let before = &cause.as_bytes()[..cause.utf8_error().valid_up_to()];
+        io::Error::other(format!("line {} is no UTF-8", 1 + memchr::memchr_iter(b'\n', before).count()))
+    })?;
     Ok(DropIn { name: path.to_string_lossy().into_owned(), text })
 }
 
@@ -83,7 +87,7 @@ mod tests {
         let write = |name: &str, text: &[u8]| fs::write(folder.path().join(name), text).unwrap();
         write("20.toml", b"disable = ['scanner-*']\n");
         write("10.toml", b"\ncolour = 1\n");
-        write("30.toml", b"\xff");
+        write("30.toml", b"# a\n# b\n# \xff\n");
         write("40.toml.bak", b"colour = 1\n");
         fs::create_dir(folder.path().join("50.toml")).unwrap();
         let Rules { classifier, refused } = open(Some(folder.path()));
@@ -91,7 +95,7 @@ mod tests {
         assert_eq!(
             refused,
             [
-                format!("cannot read `{place}/30.toml`: stream did not contain valid UTF-8"),
+                format!("cannot read `{place}/30.toml`: line 3 is no UTF-8"),
                 format!("cannot read `{place}/50.toml`: it is no file"),
                 format!(
                     "{place}/10.toml:2: `colour` is unknown: a file holds `category`, `where`, `disable`, `[[allow]]` \

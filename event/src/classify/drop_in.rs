@@ -204,34 +204,31 @@ impl<'f> Reader<'f, '_> {
         }
         match DeTable::parse(text) {
             Ok(table) => self.take(table.into_inner()),
-            Err(_) => {
-                parts(text).for_each(|part| self.read_part(&text[part.clone()], part.start));
-                Ok(())
-            }
+            Err(_) => parts(text).for_each(|part| self.read_part(&text[part.clone()], part.start)),
         }
+        Ok(())
     }
 
     /// Reads one part of a file that cannot be read as a whole.
     fn read_part(&mut self, text: &'f str, from: usize) {
         self.from = from;
-        let unreadable = |cause: toml::de::Error| (cause.span().unwrap_or_default(), self.unreadable(cause));
-        let read = DeTable::parse(text).map_err(unreadable).and_then(|table| self.take(table.into_inner()));
-        if let Err((span, reason)) = read {
-            self.refuse(span, reason);
+        match DeTable::parse(text) {
+            Ok(table) => self.take(table.into_inner()),
+            Err(cause) => self.refuse(cause.span().unwrap_or_default(), self.unreadable(cause)),
         }
     }
 
     /// Takes what stands in a table of the file.
-    fn take(&mut self, mut table: DeTable<'f>) -> Result<(), Wrong> {
+    fn take(&mut self, mut table: DeTable<'f>) {
         let mut lists = Vec::new();
         for key in ["rule", "allow", "disable"] {
             lists.push(table.remove(key).map_or_else(Vec::new, |list| self.items(key, list)));
         }
         if let Some(value) = table.remove("category") {
-            self.category = Some(self.value(value)?);
+            self.category = self.default(value);
         }
         if let Some(value) = table.remove("where") {
-            self.fields = Some(self.value(value)?);
+            self.fields = self.default(value);
         }
         for (key, _) in table {
             self.refuse(key.span(), RuleError::UnknownKey(key.get_ref().clone().into_owned()));
@@ -248,7 +245,11 @@ impl<'f> Reader<'f, '_> {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// What rules have that name none, if it can be read.
+    fn default<T: Deserialize<'f>>(&mut self, value: Value<'f>) -> Option<T> {
+        self.value(value).map_err(|(span, reason)| self.refuse(span, reason)).ok()
     }
 
     fn items(&mut self, key: &'static str, list: Value<'f>) -> Vec<Value<'f>> {
@@ -468,6 +469,21 @@ counter_examples = ["/reports/../run?query=1' union select 1,2 from users--+", "
         assert_eq!(refused.len(), begins.len(), "{refused:#?}");
         refused.iter().zip(begins).for_each(|(text, begin)| assert!(text.starts_with(begin), "{text}"));
         assert_eq!(found(&classifier, "POST /cart?a=1&voucher=ABCDEF012345"), ["shop-voucher"]);
+    }
+
+    #[test]
+    fn a_wrong_default_is_refused_and_what_needs_none_holds() {
+        let (classifier, refused) = with(&[&format!(
+            "category = 'sqll'\nwhere = 'url.query'\ndisable = ['scanner-*']\n{VOUCHER}\n[[rule]]\nid = 'shop-basket'\n\
+             about = 'x'\nconfidence = 'medium'\nscore = 60\nliterals = ['basket']\nexamples = ['/basket']\n"
+        )]);
+        let [category, fields, rule] = &refused[..] else { panic!("{refused:#?}") };
+        assert!(category.starts_with("0.toml:1: unknown variant `sqll`, expected one of "), "{category}");
+        assert!(fields.starts_with("0.toml:2: invalid type: string \"url.query\", expected a sequence"), "{fields}");
+        let missing = "rule `shop-basket`: `category` is missing, and the file gives none for all its rules";
+        assert_eq!(*rule, format!("0.toml:20: {missing}"));
+        assert!(classifier.rules().iter().any(|rule| rule.id == "shop-voucher"));
+        assert!(!classifier.rules().iter().any(|rule| rule.id.starts_with("scanner-")));
     }
 
     #[test]
