@@ -194,6 +194,8 @@ mod tests {
             ("a or (c and b_1)", vec!["a", "c b", "d b"]),
             ("not (a or not b_1)", vec!["!a b"]),
             ("NOT c", vec!["!c !d"]),
+            ("1 of *_1", vec!["b"]),
+            ("all of b*_*", vec!["b ^404$"]),
         ] {
             assert_eq!(told(condition).unwrap(), expected, "{condition}");
         }

@@ -1,5 +1,6 @@
 //! Selections: what Sigma calls the named parts of `detection`.
 
+use event::classify::wildcard::Wildcard;
 use event::fields::SIGMA;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -67,12 +68,12 @@ impl Selections {
         self.0.get(name).ok_or_else(|| format!("its condition names `{name}`, which is not there"))
     }
 
-    /// Those whose names fit a pattern such as `filter_*`; `them` is all.
+    /// Those whose names fit a pattern such as `filter_*` or `sel_*_main`; `them` is all.
     pub fn like(&self, pattern: &str) -> Result<Vec<Tree>, String> {
-        let fits = |name: &str| match pattern.strip_suffix('*') {
-            _ if pattern == "them" => !name.starts_with('_'),
-            Some(begin) => name.starts_with(begin),
-            None => name == pattern,
+        let wildcard = Wildcard::new(pattern);
+        let fits = |name: &str| match pattern {
+            "them" => !name.starts_with('_'),
+            _ => wildcard.matches(name.as_bytes()),
         };
         let found: Vec<Tree> = self.0.iter().filter(|(name, _)| fits(name)).map(|(_, tree)| tree.clone()).collect();
         if found.is_empty() { Err(format!("its condition names `{pattern}`, which is not there")) } else { Ok(found) }

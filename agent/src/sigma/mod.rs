@@ -23,7 +23,8 @@ use event::attack::{Category, Confidence};
 use event::classify::drop_in::FILE_BYTES_MAX;
 use event::classify::{DropIn, Refused, RuleError};
 use event::names::{NAMES_MAX, is_technique};
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use saphyr::{Scalar, Yaml, YamlLoader};
+use saphyr_parser::Parser;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -98,19 +99,32 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
     if text.len() > FILE_BYTES_MAX {
         return Err(format!("the file has {} bytes: at most {FILE_BYTES_MAX} are read", text.len()));
     }
-    let documents = Yaml::load_from_str(text).map_err(|cause| format!("it is no YAML: {cause}"))?;
+    let mut loader = YamlLoader::default();
+    // A number is a text to Sigma, and `1.0` is not `1`.
+    loader.early_parse(false);
+    let read = Parser::new_from_str(text).load(&mut loader, true);
+    read.and_then(|()| loader.error().cloned().map_or(Ok(()), Err)).map_err(|cause| format!("it is no YAML: {cause}"))?;
+    let documents: Vec<Yaml<'_>> = loader.into_documents();
     Ok(documents.iter().map(plain).filter(|document| !document.is_null()).collect())
 }
 
-/// YAML as plain data. Keys that are no texts, which Sigma has none of, are left out.
+/// YAML as plain data, values as they are written. Keys that are lists or maps, which Sigma has none of,
+/// are left out.
 fn plain(yaml: &Yaml<'_>) -> Value {
     match yaml {
-        Yaml::Value(Scalar::String(text)) => Value::from(text.as_ref()),
-        Yaml::Value(Scalar::Integer(number)) => Value::from(*number),
-        Yaml::Value(Scalar::Boolean(is)) => Value::from(*is),
+        Yaml::Representation(text, style, tag) => {
+            match Yaml::value_from_cow_and_metadata(text.clone(), *style, tag.as_ref()) {
+                Yaml::Value(Scalar::Null) => Value::Null,
+                _ => Value::from(text.as_ref()),
+            }
+        }
+        Yaml::Tagged(_, inner) => plain(inner),
         Yaml::Sequence(items) => items.iter().map(plain).collect(),
         Yaml::Mapping(pairs) => {
-            let pair = |(key, value): (&Yaml<'_>, &Yaml<'_>)| Some((key.as_str()?.to_owned(), plain(value)));
+            let pair = |(key, value): (&Yaml<'_>, &Yaml<'_>)| match key {
+                Yaml::Representation(key, ..) => Some((key.clone().into_owned(), plain(value))),
+                _ => None,
+            };
             Value::Object(pairs.iter().filter_map(pair).collect())
         }
         _ => Value::Null,
@@ -333,6 +347,35 @@ logsource:
         let line = format!(r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "{request} HTTP/1.1" {status} 5 "-" "-""#);
         let attack = Format::Combined.parse(line.as_bytes()).access().and_then(|access| classifier.classify(access));
         attack.map_or_else(Vec::new, |attack| attack.findings.into_iter().map(|finding| finding.rule).collect())
+    }
+
+    #[test]
+    fn a_value_is_looked_for_as_it_is_written() {
+        let regex = |value: &str| {
+            let rule = format!(
+                "title: A\nlogsource:\n  category: webserver\ndetection:\n  a:\n    c-uri|contains: /tool\n    \
+                 cs-user-agent|contains: {value}\n  condition: a\n"
+            );
+            let imported = import(&[("a.yml".into(), rule)]);
+            assert_eq!(imported.left, [""; 0], "{value}");
+            let file: toml::Table = imported.toml.parse().unwrap();
+            file["rule"][0]["when"][0]["regex"].as_str().unwrap().to_owned()
+        };
+        for (value, expected) in [
+            ("1.0", r"1\.0"),
+            ("1.10", r"1\.10"),
+            ("007", "007"),
+            ("0x1F", "0x1f"),
+            ("1e3", "1e3"),
+            ("true", "true"),
+            ("'1.0'", r"1\.0"),
+            ("'null'", "null"),
+            ("null", "^$"),
+            ("~", "^$"),
+            ("", "^$"),
+        ] {
+            assert_eq!(regex(value), expected, "{value}");
+        }
     }
 
     #[test]

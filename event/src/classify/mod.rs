@@ -17,7 +17,7 @@ pub mod rules;
 mod condition;
 pub mod drop_in;
 mod allow;
-mod wildcard;
+pub mod wildcard;
 mod known;
 mod literals;
 mod shell;

@@ -8,6 +8,7 @@ pub struct Wildcard {
 }
 
 impl Wildcard {
+    /// The pattern that is written so.
     pub fn new(pattern: &str) -> Wildcard {
         Wildcard { pieces: pattern.to_ascii_lowercase().split('*').map(|piece| piece.as_bytes().to_vec()).collect() }
     }
