@@ -103,7 +103,8 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
     // A number is a text to Sigma, and `1.0` is not `1`.
     loader.early_parse(false);
     let read = Parser::new_from_str(text).load(&mut loader, true);
-    read.and_then(|()| loader.error().cloned().map_or(Ok(()), Err)).map_err(|cause| format!("it is no YAML: {cause}"))?;
+    read.and_then(|()| loader.error().cloned().map_or(Ok(()), Err))
+        .map_err(|cause| format!("it is no YAML: {cause}"))?;
     let documents: Vec<Yaml<'_>> = loader.into_documents();
     Ok(documents.iter().map(plain).filter(|document| !document.is_null()).collect())
 }

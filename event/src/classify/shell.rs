@@ -61,6 +61,12 @@ pub fn read(text: &[u8]) -> Option<Vec<u8>> {
     let mut set = Vec::new();
     // What variables hold may be longer than their names.
     while at < text.len() && out.len() < VIEW_BYTES_MAX {
+        // Most bytes stand for themselves, and no variable is set inside of a word.
+        if !is_taken(text[at]) && out.last().is_some_and(u8::is_ascii_alphanumeric) {
+            out.push(text[at]);
+            at += 1;
+            continue;
+        }
         set.extend(assignment(&text[at..], &out).filter(|_| set.len() < ASSIGNMENTS_MAX));
         at += take(&text[at..], &set, &mut out);
     }
@@ -84,6 +90,11 @@ fn is_dressed(text: &[u8]) -> bool {
 /// Whether a byte ends or begins a command.
 fn begins_command(byte: u8) -> bool {
     matches!(byte, b';' | b'|' | b'&' | b'`' | b'\n' | b'$' | b'{' | b'<' | b'/')
+}
+
+/// Whether [`take`] makes anything but itself of a byte.
+fn is_taken(byte: u8) -> bool {
+    matches!(byte, b'\'' | b'"' | b'`' | b'\\' | b'^' | 0xe2 | b'$' | b'{')
 }
 
 /// Takes one thing off the text, and puts what the shell makes of it. Returns the bytes
