@@ -228,7 +228,8 @@ impl Engine {
             }
             Line::Error { client, error } => {
                 let client = client.map(|client| client.to_canonical());
-                errors::signal(error).map(|signal| self.complaint(seen, client, signal)).unwrap_or_default()
+                let signal = errors::signal(error);
+                signal.map(|signal| self.complaint(seen, client, signal, error.message)).unwrap_or_default()
             }
         }
     }
@@ -525,7 +526,7 @@ impl Engine {
 
     /// A line of the error log that speaks of an attack: joined with the request that it is
     /// about, or told by itself.
-    fn complaint(&mut self, seen: &Seen<'_>, client: Option<IpAddr>, signal: Signal) -> Told {
+    fn complaint(&mut self, seen: &Seen<'_>, client: Option<IpAddr>, signal: Signal, message: &[u8]) -> Told {
         let outcome = (signal.outcome, signal.sentence.to_owned());
         let is_near = |at: Millis| at.abs_diff(seen.at) <= JOIN_WINDOW.unsigned_abs();
         let fits = |half: &&Half| {
@@ -545,7 +546,9 @@ impl Engine {
         let Some(client) = self.complain(seen.at, client, signal) else { return Told::default() };
         let Some(category) = signal.category.filter(|_| signal.is_by_itself) else { return Told::default() };
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
-        let Some(found) = source.note_error(&signal, category, seen.at) else { return Told::default() };
+        let Some(found) = source.note_error(&signal, category, self.key.hash(message), seen.at) else {
+            return Told::default();
+        };
         let (event, at, behaviour) = (seen.place.id(), seen.at, &[found][..]);
         let (path, agent, line, is_of_network) = (&b""[..], &b""[..], &[][..], false);
         let sighting = Sighting { event, at, client, is_of_network, path, agent, line, behaviour, outcome: &outcome };

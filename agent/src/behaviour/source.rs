@@ -262,7 +262,7 @@ pub struct Source {
     #[serde(rename = "u", default, skip_serializing_if = "is_default")]
     unfinished: Option<Box<Run>>,
     #[serde(rename = "e", default, skip_serializing_if = "is_default")]
-    errors: Option<Box<Run>>,
+    errors: Option<Box<Errors>>,
     #[serde(rename = "z", default, skip_serializing_if = "is_default")]
     upload: Option<Box<Upload>>,
     /// When it last loaded what a page is made of.
@@ -299,6 +299,15 @@ struct Upload {
     path: u64,
     #[serde(default, skip_serializing_if = "is_default")]
     run: Run,
+}
+
+/// Complaints of the error log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Errors {
+    #[serde(flatten)]
+    run: Run,
+    #[serde(default, skip_serializing_if = "Different::is_empty")]
+    messages: Different,
 }
 
 /// Paths that are not there.
@@ -633,19 +642,22 @@ impl Source {
         series
     }
 
-    /// Notes that the error log tells of an attack of this source that its requests do not
-    /// show. One may be a fault of the application; a shell that complains is none.
-    pub fn note_error(&mut self, signal: &Signal, category: Category, at: Millis) -> Option<Found> {
+    /// Notes that the error log tells in a message of this hash of an attack of this source that
+    /// its requests do not show. One may be a fault of the application, unless `signal` is certain;
+    /// so may many of a shell that say the same, of a program that the application calls.
+    pub fn note_error(&mut self, signal: &Signal, category: Category, message: u64, at: Millis) -> Option<Found> {
         self.last = self.last.max(at);
-        let run = self.errors.get_or_insert_default();
-        if run.is_over(at, SCAN_WINDOW) {
-            **run = Run::begin(at);
+        let errors = self.errors.get_or_insert_default();
+        if errors.run.is_over(at, SCAN_WINDOW) {
+            **errors = Errors { run: Run::begin(at), ..Errors::default() };
         }
-        run.note(at);
-        if run.lines < ERRORS && !signal.is_certain {
+        errors.run.note(at);
+        errors.messages.note(message);
+        let many = if category == Category::Cmdi { errors.messages.count() } else { errors.run.lines };
+        if many < ERRORS && !signal.is_certain {
             return None;
         }
-        let found = run.tell(Kind::Errors, |_| signal.sentence.to_owned());
+        let found = errors.run.tell(Kind::Errors, |_| signal.sentence.to_owned());
         Some(Found { category, ..found })
     }
 

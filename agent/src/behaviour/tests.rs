@@ -745,6 +745,60 @@ fn one_error_of_the_database_may_be_a_fault_of_the_application() {
 }
 
 #[test]
+fn ordinary_faults_of_a_site_are_no_incidents_of_its_visitors() {
+    let mut host = Host::new();
+    for n in 0..20 {
+        let client = format!("198.51.100.{}", n % 4);
+        host.sees(n * 5, &post(&client, "/contact"));
+        for fault in ["[2002] Connection refused", "[1040] Too many connections"] {
+            let message = format!("PHP Fatal error:  Uncaught PDOException: SQLSTATE[HY000] {fault} in /srv/db.php:3");
+            host.reads(n * 5, Some(&client), &message);
+        }
+        let table = "PHP Fatal error:  Uncaught mysqli_sql_exception: Table 'shop.x' doesn't exist in /srv/db.php:3";
+        host.reads(n * 5, Some(&client), table);
+        host.reads(n * 5 + 1, None, "sh: 1: /usr/sbin/sendmail: not found");
+        host.reads(n * 5 + 1, None, "sh: 1: convert: not found");
+        host.reads(n * 5 + 1, None, "sh: 1: our-renderer: not found");
+    }
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
+#[test]
+fn a_column_that_is_not_there_tells_of_a_known_injection() {
+    let mut host = Host::new();
+    host.sees(0, &Line { status: 500, ..get(ACTOR, "/item?id=1%27+union+select+1,2--+-") });
+    host.reads(0, Some(ACTOR), "PHP Fatal error:  Uncaught mysqli_sql_exception: Unknown column '2' in 'order clause'");
+    assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+}
+
+#[test]
+fn two_commands_that_a_shell_does_not_know_show_who_sent_them() {
+    let mut host = Host::new();
+    host.sees(0, &Line { status: 200, ..post(ACTOR, "/exec/") });
+    host.reads(0, None, "sh: 1: foo: not found");
+    assert_eq!(host.incidents().len(), 0);
+    host.sees(9, &Line { status: 200, ..post(ACTOR, "/exec/") });
+    host.reads(9, None, "sh: 1: bar: not found");
+    let incident = host.the_incident();
+    assert_eq!((incident.actor.as_str(), incident.outcome), (ACTOR, Outcome::LikelySucceeded));
+    assert_eq!(incident.categories[&Category::Cmdi], 2);
+}
+
+#[test]
+fn nobody_writes_into_the_error_log_that_his_attack_worked() {
+    let mut host = Host::new();
+    host.sees(0, &Line { status: 403, ..get(ACTOR, "/item?id=1%27+union+select+1,2--+-") });
+    for message in [
+        "AH01630: client denied by server configuration: /var/www/html/XPATH syntax error: '~x",
+        "script '/var/www/html/XPATH syntax error.php' not found or unable to stat",
+        "PHP Warning:  Undefined array key \"Duplicate entry '~\" in /srv/x.php on line 3",
+    ] {
+        host.reads(0, Some(ACTOR), message);
+    }
+    assert_eq!(host.the_incident().outcome, Outcome::Failed, "there is no such script");
+}
+
+#[test]
 fn a_source_that_only_visits_is_known_in_little_room() {
     assert!(size_of::<Source>() <= 128, "{}", size_of::<Source>());
     let mut engine = Host::new();
