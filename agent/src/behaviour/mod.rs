@@ -372,6 +372,7 @@ impl Engine {
         let is_all = |kind: Kind| found.iter().all(|found| found.kind == kind);
         let (outcome, why) = match request.status {
             403 | 406 | 429 => (Outcome::Blocked, "the server refused it"),
+            401 if is_all(Kind::Scan) => (Outcome::Blocked, "the server wants to know first who asks"),
             _ if is_all(Kind::Scan) => (Outcome::Failed, "what was asked for is not there"),
             401 if is_all(Kind::Logins) => (Outcome::Failed, "the password was not taken"),
             401 => (Outcome::Blocked, "the server wants to know first who asks"),

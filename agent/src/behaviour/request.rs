@@ -43,22 +43,45 @@ static ASSETS: Names = Names::of(&[
     b"png", b"svg", b"ttf", b"webp", b"woff", b"woff2",
 ]);
 
-/// Names of pages where people log in, without what follows the last dot.
-static LOGINS: Names = Names::of(&[
-    b"authenticate",
-    b"j_security_check",
-    b"log-in",
-    b"log_in",
-    b"login",
-    b"logon",
-    b"sign-in",
-    b"sign_in",
-    b"signin",
-    b"user-login",
-    b"wp-login",
-    b"xmlrpc",
-    b"userlogin",
+/// Words with which names of pages begin or end where people log in.
+const LOGINS: [&[u8]; 5] = [b"login", b"logon", b"signin", b"authenticate", b"authentication"];
+
+/// Names of such pages that hold none of these words: of Java's servlets, and of WordPress.
+static LOGIN_PAGES: Names = Names::of(&[b"j_security_check", b"xmlrpc"]);
+
+/// Folders that are a login where nothing is asked for in a query: of Joomla and phpMyAdmin. There
+/// `index.php` takes everything else, too.
+static LOGIN_FOLDERS: Names = Names::of(&[b"administrator", b"phpmyadmin", b"pma", b"myadmin"]);
+
+/// Parameters that say which page or what of it is asked for.
+static PAGES: Names = Names::of(&[
+    b"act",
+    b"action",
+    b"controller",
+    b"do",
+    b"mode",
+    b"module",
+    b"option",
+    b"page",
+    b"r",
+    b"route",
+    b"task",
+    b"title",
+    b"view",
 ]);
+
+/// Names of addresses that let somebody in, of Rails and of OAuth.
+static SESSIONS_OF_LOGINS: Names = Names::of(&[b"session", b"sessions"]);
+static TOKENS_OF_LOGINS: Names = Names::of(&[b"token", b"tokens"]);
+
+/// Folders whose `auth` is asked for each channel that a page listens to: of Laravel and Pusher.
+static CHANNELS: Names = Names::of(&[b"broadcasting", b"pusher"]);
+
+/// Folders of addresses that programs ask.
+static APIS: Names = Names::of(&[b"api", b"rest", b"graphql", b"oauth", b"oauth2"]);
+
+/// Bytes of an answer that shows a page with its form again, and not just that somebody is let in.
+const FORM_BYTES: u64 = 1_000;
 
 /// Parameters that hold a password.
 static PASSWORDS: Names =
@@ -165,6 +188,9 @@ static THING_FOLDERS: Names = Names::of(&[
 
 /// Parts of a path that are looked at for such folders.
 const FOLDERS_MAX: usize = 16;
+
+/// Words of a name that are looked at.
+const NAME_WORDS_MAX: usize = 16;
 
 /// What paths begin their last part with that change something.
 const CHANGES: [&[u8]; 8] = [b"delete", b"remove", b"transfer", b"change", b"grant", b"promote", b"disable", b"reset"];
@@ -331,9 +357,11 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether the client was told no; what needs a login or takes too long is neither.
+    /// Whether the client was told no, or to log in first where it told no name; what takes too long
+    /// is neither.
     pub fn is_miss(&self) -> bool {
-        matches!(self.status, 400 | 403..=407 | 410..=417 | 421..=428 | 430..=499)
+        self.status == 401 && self.user.is_none()
+            || matches!(self.status, 400 | 403..=407 | 410..=417 | 421..=428 | 430..=499)
     }
 
     /// The parameters of the query, still encoded.
@@ -356,12 +384,22 @@ impl<'a> Request<'a> {
             return None;
         }
         let password = self.query.and_then(|_| self.value(&PASSWORDS)).map(|value| key.hash(value));
-        let is_post = || self.method == b"POST" && self.is_login() && !matches!(self.status, 404 | 405 | 410);
-        if password.is_none() && !refused && !is_post() {
+        let is_post = self.method == b"POST" && !matches!(self.status, 404 | 405 | 410);
+        let login = if is_post { self.login() } else { None };
+        if password.is_none() && !refused && login.is_none() {
             return None;
         }
         let name = self.value(&USERS).or(self.user).map(|name| key.hash(name));
-        Some(Attempt { password, name, is_refused: refused })
+        let is_browser = self.is_browser();
+        let shows_form = self.status == 200 && self.bytes >= FORM_BYTES && is_browser;
+        let (is_of_program, is_let_in) = match login {
+            None | Some(Login::Page) => (false, false),
+            Some(Login::Api) => (!is_browser, !is_browser),
+            Some(Login::Auth) => (!is_browser, !shows_form),
+            Some(Login::Token) => (true, true),
+        };
+        let is_granted = password.is_none() && is_let_in && (200..300).contains(&self.status);
+        Some(Attempt { password, name, is_repeated: refused || is_of_program, is_granted })
     }
 
     /// The session that it belongs to, if the log tells one: from the query, from the header
@@ -384,10 +422,29 @@ impl<'a> Request<'a> {
         found.filter(|session| !session.is_empty())
     }
 
-    /// Whether the path is one where people log in.
-    fn is_login(&self) -> bool {
-        let mut parts = self.path.rsplit(|byte| *byte == b'/').filter(|part| !part.is_empty()).take(2);
-        parts.any(|part| LOGINS.have(&part[..memchr::memchr(b'.', part).unwrap_or(part.len())]))
+    /// What kind of login it is sent to, if to one.
+    fn login(&self) -> Option<Login> {
+        let parts = || self.path.rsplit(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        fn name(part: &[u8]) -> &[u8] {
+            &part[..memchr::memchr(b'.', part).unwrap_or(part.len())]
+        }
+        let (last, before) = (parts().next().unwrap_or(b""), parts().nth(1).unwrap_or(b""));
+        let is_page = |part: &&[u8]| LOGIN_PAGES.have(name(part)) || is_login(part);
+        let in_folder = || {
+            let folder = if name(last).eq_ignore_ascii_case(b"index") { before } else { last };
+            LOGIN_FOLDERS.have(folder) && self.query.is_none_or(|query| query == b"route=/")
+        };
+        let in_query = || self.parameters().any(|(name, value)| PAGES.have(name) && is_login(value));
+        if parts().take(2).any(|part| is_page(&part)) || in_folder() || in_query() {
+            let is_of_api = parts().take(FOLDERS_MAX).any(|part| APIS.have(part));
+            return Some(if is_of_api { Login::Api } else { Login::Page });
+        }
+        let is_auth = || words(last).any(|word| word.eq_ignore_ascii_case(b"auth")) && !CHANNELS.have(before);
+        match name(last) {
+            last if TOKENS_OF_LOGINS.have(last) => Some(Login::Token),
+            last if SESSIONS_OF_LOGINS.have(last) || is_auth() => Some(Login::Auth),
+            _ => None,
+        }
     }
 
     /// The number by which it asks for a person or for something that is somebody's.
@@ -490,6 +547,30 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Words of a name, which end at what is no letter or digit, and before a capital behind a small letter.
+fn words(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_small = |byte: u8| !byte.is_ascii_uppercase();
+    name.split(|byte| !byte.is_ascii_alphanumeric())
+        .flat_map(move |part| part.chunk_by(move |one, next| !(is_small(*one) && next.is_ascii_uppercase())))
+        .filter(|word| !word.is_empty())
+        .take(NAME_WORDS_MAX)
+}
+
+/// Whether a name is that of a login: `doLogin`, `login_check`, `sign-in`.
+fn is_login(name: &[u8]) -> bool {
+    let is_it = |word: &[u8], known: &[u8]| {
+        let begins = word.get(..known.len()).is_some_and(|head| head.eq_ignore_ascii_case(known));
+        let ends = || word.len() > known.len() && word[word.len() - known.len()..].eq_ignore_ascii_case(known);
+        begins || ends()
+    };
+    let is_two = |one: &[u8], next: &[u8]| {
+        let is = |word: &[u8], known: [&[u8]; 2]| known.iter().any(|known| known.eq_ignore_ascii_case(word));
+        is(one, [b"log", b"sign"]) && is(next, [b"in", b"on"])
+    };
+    words(name).any(|word| LOGINS.iter().any(|known| is_it(word, known)))
+        || words(name).zip(words(name).skip(1)).any(|(one, next)| is_two(one, next))
+}
+
 /// Whether the name of a page says that it changes something: a verb, with a word behind it at most
 /// (`delete`, `change_password`, `deleteUser`). More words are a title.
 fn is_change(name: &[u8]) -> bool {
@@ -527,8 +608,24 @@ fn asks_for_change((name, value): (&[u8], &[u8])) -> bool {
 pub struct Attempt {
     pub password: Option<u64>,
     pub name: Option<u64>,
-    /// Whether the server said that it was not let in.
-    pub is_refused: bool,
+    /// Whether programs repeat such tries by themselves: the server asked for name and password, or
+    /// none but programs log in there.
+    pub is_repeated: bool,
+    /// Whether a program was let in. It counts only where somebody guesses already.
+    pub is_granted: bool,
+}
+
+/// Where somebody logs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Login {
+    /// A page of people's. What its answer means is not known.
+    Page,
+    /// An address that is called a login, among those that programs ask.
+    Api,
+    /// An address that is called for who is let in: of pages with a form, and of what asks for more time.
+    Auth,
+    /// An address where programs get a token, with each call if they like.
+    Token,
 }
 
 fn extension(path: &[u8]) -> Option<&[u8]> {
@@ -591,13 +688,13 @@ mod tests {
     fn a_login_is_told_by_its_path_or_by_what_is_sent() {
         let attempt = |line: &str| with(line, |request| request.attempt(Key::of("h")));
         let post = get("/DVWA/login.php").replace("GET", "POST");
-        assert_eq!(attempt(&post), Some(Attempt { password: None, name: None, is_refused: false }));
+        assert_eq!(attempt(&post), Some(Attempt { password: None, name: None, is_repeated: false, is_granted: false }));
         assert_eq!(attempt(&get("/DVWA/login.php")), None);
         assert_eq!(attempt(&get("/search?q=password")), None);
         let tried = attempt(&get("/brute/?username=admin&password=REDACTED-0a1b&Login=Login")).unwrap();
         let again = attempt(&get("/brute/?username=admin&password=REDACTED-0a1c&Login=Login")).unwrap();
         assert!(tried.name == again.name && tried.password != again.password);
-        assert!(attempt(&post.replace("- - [", "- bob [").replace(" 200 ", " 401 ")).unwrap().is_refused);
+        assert!(attempt(&post.replace("- - [", "- bob [").replace(" 200 ", " 401 ")).unwrap().is_repeated);
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub const MEMORY: Millis = 60 * MINUTE;
 /// links or a user with old bookmarks stays far below. Robots follow links of old.
 const SCAN_PATHS: u32 = 15;
 const SCAN_PATHS_OF_ROBOTS: u32 = 100;
+
+/// Those that want a login first. A program whose login has ended asks for a few, too.
+const SCAN_PATHS_ASKED: u32 = 30;
+
 const SCAN_WINDOW: Millis = 5 * MINUTE;
 
 /// Those of a scan that takes its time, within [`MEMORY`].
@@ -41,12 +45,19 @@ const TRIES: u32 = 8;
 const TRY_GAP: Millis = 5 * MINUTE;
 const TRY_PACE: Millis = 20 * SECOND;
 
+/// The pace of tries that programs repeat by themselves: one that waits until somebody lets it in
+/// asks every five seconds (RFC 8628, 3.5).
+const REPEAT_PACE: Millis = 4 * SECOND;
+
 /// Tries of one network whose addresses take turns, and how many addresses that are.
 const TRIES_OF_NETWORK: u32 = 12;
 const ADDRESSES_OF_NETWORK: u32 = 3;
 
 /// Names for which the same few passwords are tried.
 const SPRAYED: u32 = 5;
+
+/// How many times as many names as passwords that are.
+const NAMES_PER_PASSWORD: u32 = 2;
 
 /// Answers that must have been alike before another one means something.
 const ALIKE: u32 = 5;
@@ -318,9 +329,14 @@ pub struct Scan {
     /// When the last one came.
     #[serde(rename = "l", default, skip_serializing_if = "is_default")]
     last: Millis,
-    /// Requests of the same time that were no misses.
+    /// Requests of the same time that were no misses, and their paths.
     #[serde(default, skip_serializing_if = "is_zero")]
     others: u32,
+    #[serde(rename = "o", default, skip_serializing_if = "Different::is_empty")]
+    others_paths: Different,
+    /// Whether one was let in that told its name: browsers ask without it first.
+    #[serde(rename = "u", default, skip_serializing_if = "is_default")]
+    is_let_in: bool,
     /// Of a network, who asked.
     #[serde(default, skip_serializing_if = "Different::is_empty")]
     addresses: Different,
@@ -349,9 +365,21 @@ impl Scan {
         self.run.written > 0
     }
 
+    /// Notes a request that was no miss.
+    fn find(&mut self, request: &Request<'_>) {
+        self.others = self.others.saturating_add(1);
+        self.others_paths.note(request.hash);
+        self.is_let_in |= request.user.is_some() && request.status < 400;
+    }
+
+    /// Whether it is of little else: the same page over and over makes no visitor.
+    fn is_mostly_vain(&self) -> bool {
+        self.run.lines >= self.others || self.paths.count() >= self.others_paths.count().saturating_mul(2)
+    }
+
     /// Whether it is a scan: of so many paths, and of little else.
     fn is_one(&self, paths: u32) -> bool {
-        self.was_told() || self.paths.count() >= paths && self.run.lines >= self.others
+        self.was_told() || self.paths.count() >= paths && self.is_mostly_vain()
     }
 
     /// Notes a path that one of a network's addresses missed.
@@ -384,9 +412,9 @@ pub struct Logins {
     names: Different,
     #[serde(default, skip_serializing_if = "Different::is_empty")]
     addresses: Different,
-    /// Tries of names and passwords that the server asks for by itself (401).
-    #[serde(default, skip_serializing_if = "is_zero")]
-    basic: u32,
+    /// Those that programs repeat by themselves.
+    #[serde(rename = "basic", default, skip_serializing_if = "is_zero")]
+    repeated: u32,
     /// Other requests in between, the login's own page left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     others: u32,
@@ -479,7 +507,7 @@ impl Source {
         if request.status == 408 {
             found.extend(self.leave_unfinished(at));
         }
-        if let Some(attempt) = attempt {
+        if let Some(attempt) = attempt.filter(|attempt| !attempt.is_granted || self.logins.is_some()) {
             let logins = self.logins.get_or_insert_default();
             found.extend(logins.note(request, attempt, Shared::None, at));
         }
@@ -507,10 +535,12 @@ impl Source {
     fn miss(&mut self, request: &Request<'_>, at: Millis) -> Option<Found> {
         Scan::forget(&mut self.scan, at, SCAN_WINDOW);
         Scan::forget(&mut self.slow_scan, at, MEMORY);
+        let is_asked = request.status == 401;
+        if is_asked && self.scan.as_ref().or(self.slow_scan.as_ref()).is_some_and(|scan| scan.is_let_in) {
+            return None;
+        }
         if !is_vain(request) {
-            for scan in [&mut self.scan, &mut self.slow_scan].into_iter().flatten() {
-                scan.others = scan.others.saturating_add(1);
-            }
+            [&mut self.scan, &mut self.slow_scan].into_iter().flatten().for_each(|scan| scan.find(request));
             return None;
         }
         let (scan, slow) = (self.scan.get_or_insert_default(), self.slow_scan.get_or_insert_default());
@@ -518,7 +548,12 @@ impl Source {
         slow.miss(request.hash, at);
         let is_robot = request.is_robot();
         let guise = if request.is_browser() { ", though the user agent is a browser's" } else { "" };
-        if scan.is_one(if is_robot { SCAN_PATHS_OF_ROBOTS } else { SCAN_PATHS }) {
+        let least = match (is_robot, is_asked) {
+            (true, _) => SCAN_PATHS_OF_ROBOTS,
+            (false, true) => SCAN_PATHS_ASKED,
+            (false, false) => SCAN_PATHS,
+        };
+        if scan.is_one(least) {
             // What is told of now need not be told of as a slow scan, too.
             slow.run.told = slow.run.lines;
             return Some(scan.run.tell(Kind::Scan, |lines| asks_in_vain(lines, &format!(" in a row{guise}"))));
@@ -533,7 +568,7 @@ impl Source {
 
     /// Whether a request asked in vain, as most of this source do.
     pub fn is_vain(&self, request: &Request<'_>) -> bool {
-        is_vain(request) && self.scan.as_ref().is_some_and(|scan| scan.run.lines > scan.others)
+        is_vain(request) && self.scan.as_ref().is_some_and(|scan| scan.is_mostly_vain())
     }
 
     /// Notes an attack of a category, and tells whether a tool sends them.
@@ -667,8 +702,10 @@ impl Source {
     }
 }
 
+/// What a page of the site asks for is left out: images that are missing, and its scripts' requests
+/// when a login has ended.
 fn is_vain(request: &Request<'_>) -> bool {
-    request.is_miss() && !(request.is_asset && request.referer.is_some())
+    request.is_miss() && !(request.referer.is_some() && (request.is_asset || request.status == 401))
 }
 
 impl Flood {
@@ -717,12 +754,15 @@ impl Logins {
         if self.run.lines > 0 && at.abs_diff(self.last) > TRY_GAP.unsigned_abs() {
             *self = Logins::default();
         }
+        if attempt.is_granted && !self.run.is_told() {
+            return None;
+        }
         self.run.note(at);
         (self.last, self.path) = (at, request.hash);
         attempt.password.into_iter().for_each(|hash| self.passwords.note(hash));
         attempt.name.into_iter().for_each(|hash| self.names.note(hash));
         shared.address().into_iter().for_each(|hash| self.addresses.note(hash));
-        self.basic += u32::from(attempt.is_refused);
+        self.repeated += u32::from(attempt.is_repeated);
         let is_odd = self.answers.note(request.status, request.bytes);
         let is_many = if shared == Shared::None { self.is_guessing() } else { self.is_of_many() };
         if !self.run.is_told() && !is_many {
@@ -735,23 +775,33 @@ impl Logins {
         Some(Found { success, ..found })
     }
 
-    /// Whether somebody guesses. Who logs in loads pages before and after, and tries a few
-    /// passwords at most, with time to think; an office has a page's worth of requests for
-    /// each that logs in. A program with an old password repeats it, but slowly.
+    /// Whether somebody guesses, or sprays few passwords over many names. Who logs in loads pages
+    /// before and after, and tries a few passwords at most, with time to think; an office has a
+    /// page's worth of requests for each that logs in, with a name and a password of his own. A
+    /// program with an old password repeats it, but slowly.
     fn is_guessing(&self) -> bool {
         let tries = self.run.lines;
         let pace = self.last.saturating_sub(self.run.since).max(0) / Millis::from(tries.max(1));
-        if self.passwords.count() > 0 {
-            return self.passwords.count() >= PASSWORDS && pace <= 3 * TRY_PACE;
+        let (names, passwords) = (self.names.count(), self.passwords.count());
+        let has_pages = self.others >= tries.saturating_mul(2);
+        if passwords > 0 {
+            let is_spraying = tries >= TRIES && is_spray(names, passwords);
+            let is_of_own = has_pages && names >= SPRAYED && names * 4 >= tries * 3;
+            return pace <= 3 * TRY_PACE && (is_spraying || passwords >= PASSWORDS && !is_of_own);
         }
-        let is_form = self.basic * 2 < tries;
-        let is_fast = if is_form { pace <= TRY_PACE } else { pace <= TRY_PACE / 4 || self.names.count() >= 3 };
-        tries >= TRIES && self.others < tries.saturating_mul(2) && is_fast
+        let is_form = self.repeated * 2 < tries;
+        let is_fast = if is_form { pace <= TRY_PACE } else { pace <= REPEAT_PACE || names >= 3 };
+        tries >= TRIES && !has_pages && is_fast
     }
 
     fn is_of_many(&self) -> bool {
         self.run.lines >= TRIES_OF_NETWORK && self.addresses.count() >= ADDRESSES_OF_NETWORK
     }
+}
+
+/// Whether few passwords are tried for many names.
+fn is_spray(names: u32, passwords: u32) -> bool {
+    names >= SPRAYED && passwords * NAMES_PER_PASSWORD <= names
 }
 
 fn sentence(tries: u32, names: u32, passwords: u32, shared: Shared) -> String {
@@ -761,7 +811,10 @@ fn sentence(tries: u32, names: u32, passwords: u32, shared: Shared) -> String {
         Shared::Session { .. } => ", from several addresses with one session",
     };
     match (names, passwords) {
-        (names, 1..) if names >= SPRAYED && passwords * 2 <= names => {
+        (_, 1) if is_spray(names, 1) => {
+            format!("tries one password for about {names} names, {tries} times in all{who}")
+        }
+        (_, 1..) if is_spray(names, passwords) => {
             format!("tries {passwords} passwords for about {names} names, {tries} times in all{who}")
         }
         (0, 1..) => format!("tries about {passwords} passwords, {tries} times in all{who}"),

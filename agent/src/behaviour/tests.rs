@@ -57,9 +57,14 @@ impl Host {
 
     /// Sees a request, `seconds` after noon.
     fn sees(&mut self, seconds: i64, line: &Line) -> &Told {
+        self.sees_as("-", seconds, line)
+    }
+
+    /// The same, of somebody who told his name as HTTP has it.
+    fn sees_as(&mut self, user: &str, seconds: i64, line: &Line) -> &Told {
         let Line { client, method, target, status, bytes, referer, agent } = line;
         let text = format!(
-            r#"{client} - - [16/Nov/2026:12:00:00 +0000] "{method} {target} HTTP/1.1" {status} {bytes} "{referer}" "{agent}""#
+            r#"{client} - {user} [16/Nov/2026:12:00:00 +0000] "{method} {target} HTTP/1.1" {status} {bytes} "{referer}" "{agent}""#
         );
         let parsed = Format::Combined.parse(text.as_bytes());
         let access = parsed.access().expect("the test writes whole lines");
@@ -201,6 +206,48 @@ fn a_scan_that_takes_its_time_is_a_scan() {
 }
 
 #[test]
+fn a_scan_of_what_needs_a_login_is_a_scan() {
+    let asked = |n: i64| Line { status: 401, ..get(ACTOR, format!("/private/{n}")) };
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..60).map(asked));
+    let incident = host.the_incident();
+    assert_eq!((incident.categories[&Category::Recon], incident.outcome), (60, Outcome::Blocked));
+    // A browser that is asked for a password, and a page's scripts whose login has ended.
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..3).map(asked));
+    host.sees_all(3, 1, (0..200).map(|n| get(ACTOR, format!("/private/{n}"))));
+    host.sees_all(0, 1, (0..60).map(|n| Line { client: "198.51.100.1".into(), referer: "http://h.lab/", ..asked(n) }));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
+#[test]
+fn a_browser_that_shows_who_it_is_when_asked_for_each_page_is_no_scan() {
+    let mut host = Host::new();
+    for n in 0..60 {
+        host.sees(n, &Line { status: 401, ..get(ACTOR, format!("/private/{n}")) });
+        host.sees_as("bob", n, &get(ACTOR, format!("/private/{n}")));
+    }
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
+#[test]
+fn a_scan_between_requests_for_one_page_is_a_scan() {
+    let missing = |n: i64| Line { status: 404, ..get(ACTOR, format!("/x{n}")) };
+    let home = || get(ACTOR, "/");
+    let mut host = Host::new();
+    host.sees_all(0, 0, (0..9).map(|_| home()));
+    (0..300).for_each(|n| [missing(n), home(), home()].iter().for_each(|line| _ = host.sees(n, line)));
+    assert_eq!(host.incidents().len(), 1);
+    // A program that asks whether things are there and makes those that are not.
+    let mut host = Host::new();
+    for n in 0..100 {
+        let made = Line { method: "PUT", status: 201, ..get(ACTOR, format!("/x{n}")) };
+        [missing(n), made.clone(), made].iter().for_each(|line| _ = host.sees(n, line));
+    }
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
+#[test]
 fn one_request_that_is_forged_does_not_make_its_network_the_actor() {
     let mut host = Host::new();
     let forged = Line { status: 404, referer: "https://evil.example/x", ..get(ACTOR, "/page/0") };
@@ -322,6 +369,27 @@ fn one_password_for_many_names_is_told_as_such() {
 }
 
 #[test]
+fn few_passwords_sprayed_over_many_names_are_found() {
+    for passwords in [1, 4] {
+        let mut host = Host::new();
+        host.sees_all(0, 1, (0..500).map(|n| guess(n / passwords, n % passwords)));
+        let told = &host.the_incident().behaviour[0];
+        let few = if passwords == 1 { "one password" } else { "4 passwords" };
+        assert!(told.starts_with(&format!("tries {few} for about ")), "{told}");
+    }
+    // An office whose people log in by name and password, and who steals passwords with their names.
+    let mut host = Host::new();
+    for n in 0..40 {
+        host.sees(n * 5, &guess(n as usize, n as usize));
+        let page = |target: &str| Line { referer: "http://h.lab/brute/", ..get(ACTOR, target) };
+        ["/", "/style.css", "/app.js", "/news"].into_iter().for_each(|target| _ = host.sees(n * 5 + 1, &page(target)));
+    }
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+    host.sees_all(2_000, 5, (0..40).map(|n| guess(n, n)));
+    assert_eq!(host.incidents().len(), 1);
+}
+
+#[test]
 fn logins_one_after_the_other_are_a_brute_force() {
     let mut host = Host::new();
     host.sees_all(0, 4, (0..20).map(|_| post(ACTOR, "/login.php")));
@@ -340,6 +408,78 @@ fn who_mistypes_a_password_and_an_office_that_logs_in_are_left_alone() {
         ["/", "/style.css", "/app.js", "/news"].into_iter().for_each(|target| _ = host.sees(n * 5 + 1, &page(target)));
     }
     assert_eq!(host.incidents().len(), 0);
+}
+
+/// How many incidents of guessing posts are that come one a second, from nobody who loads pages.
+fn guesses_of(posts: impl Iterator<Item = Line>) -> usize {
+    let mut host = Host::new();
+    host.sees_all(0, 1, posts);
+    host.incidents().iter().filter(|incident| incident.categories.contains_key(&Category::Bruteforce)).count()
+}
+
+#[test]
+fn a_login_is_found_whatever_products_call_it() {
+    for target in [
+        "/customer/account/loginPost/",
+        "/login_check",
+        "/doLogin",
+        "/admin-login.php",
+        "/index.php?route=account/login",
+        "/forum/?action=login2",
+        "/index.php?option=com_users&task=user.login",
+        "/session",
+        "/sessions",
+        "/oauth/token",
+        "/api/auth",
+        "/api/v1/auth/login",
+        "/administrator/index.php",
+        "/phpmyadmin/index.php",
+        "/phpmyadmin/index.php?route=/",
+        "/wp-login.php",
+        "/xmlrpc.php",
+        "/owa/auth.owa",
+        "/user/login",
+        "/signin",
+        "/account/sign-in",
+        "/LogOn.aspx",
+        "/j_security_check",
+    ] {
+        for status in [302, 401] {
+            assert_eq!(guesses_of((0..60).map(|_| Line { status, ..post(ACTOR, target) })), 1, "{target} {status}");
+        }
+    }
+    for target in [
+        "/administrator/index.php?option=com_content&task=article.apply",
+        "/phpmyadmin/index.php?route=/sql",
+        "/broadcasting/auth",
+        "/api/auth/logout",
+        "/authors",
+        "/plugins/blog",
+        "/search?q=login",
+    ] {
+        assert_eq!(guesses_of((0..60).map(|_| post(ACTOR, target))), 0, "{target}");
+    }
+}
+
+#[test]
+fn a_program_that_logs_in_with_each_call_is_let_alone_and_one_that_guesses_is_not() {
+    let call = |target: &str, status| Line { status, agent: "python-requests/2.32", ..post(ACTOR, target) };
+    for target in ["/oauth/token", "/api/auth", "/api/v1/auth/login", "/rest/auth/1/session"] {
+        assert_eq!(guesses_of((0..300).map(|_| call(target, 200))), 0, "{target}");
+        // One whose login ends now and then, and one that waits until somebody lets it in.
+        assert_eq!(guesses_of((0..300).map(|n| call(target, if n % 60 == 0 { 401 } else { 200 }))), 0, "{target}");
+        let mut host = Host::new();
+        host.sees_all(0, 5, (0..100).map(|_| call(target, 400)));
+        assert_eq!(host.incidents().len(), 0, "{target}");
+        let mut host = Host::new();
+        host.sees_all(0, 1, (0..30).map(|_| call(target, 401)));
+        host.sees(30, &call(target, 200));
+        let incident = host.the_incident();
+        assert!(incident.outcome == Outcome::LikelySucceeded && incident.outcome_reason.contains("status 401"));
+    }
+    // A page that asks for more time.
+    assert_eq!(guesses_of((0..60).map(|_| Line { status: 200, bytes: 400, ..post(ACTOR, "/session") })), 0);
+    assert_eq!(guesses_of((0..60).map(|_| Line { status: 200, bytes: 4_000, ..post(ACTOR, "/session") })), 1);
 }
 
 #[test]
