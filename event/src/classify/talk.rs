@@ -25,8 +25,7 @@ const ASKING: [&[u8]; 14] = [
 ];
 
 /// Words that say what somebody wants to know, behind a thing that he names.
-const TELLING: [&[u8]; 30] = [
-    b"c",
+const TELLING: [&[u8]; 25] = [
     b"command",
     b"does",
     b"error",
@@ -35,17 +34,13 @@ const TELLING: [&[u8]; 30] = [
     b"explained",
     b"explanation",
     b"file",
-    b"for",
     b"format",
     b"function",
-    b"in",
-    b"is",
     b"java",
     b"javascript",
     b"linux",
     b"meaning",
     b"mysql",
-    b"not",
     b"option",
     b"php",
     b"python",
@@ -56,6 +51,37 @@ const TELLING: [&[u8]; 30] = [
     b"vs",
     b"windows",
     b"working",
+];
+
+/// Words that go on with a statement behind a call: `sleep(5) is null`, `alert(1) in window`.
+const OPERATORS: [&[u8]; 27] = [
+    b"and",
+    b"as",
+    b"asc",
+    b"between",
+    b"by",
+    b"desc",
+    b"div",
+    b"else",
+    b"end",
+    b"for",
+    b"from",
+    b"in",
+    b"instanceof",
+    b"is",
+    b"like",
+    b"limit",
+    b"mod",
+    b"not",
+    b"of",
+    b"or",
+    b"regexp",
+    b"rlike",
+    b"select",
+    b"then",
+    b"union",
+    b"where",
+    b"xor",
 ];
 
 /// Whether a match in a text in lower case is what a question is about.
@@ -69,7 +95,9 @@ pub fn is_about(text: &[u8], found: &Range<usize>) -> bool {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"._()/".contains(byte);
     let first = words(before).next();
     let asks = first.is_some_and(|word| ASKING.contains(&word));
-    let tells = first.is_none() && words(after).any(|word| TELLING.contains(&word));
+    let tells = first.is_none()
+        && words(after).any(|word| TELLING.contains(&word))
+        && !words(after).any(|word| OPERATORS.contains(&word));
     (asks || tells)
         && head.iter().chain(tail).all(is_of_name)
         && words(before).chain(words(after)).all(|word| word.iter().all(u8::is_ascii_lowercase))
@@ -109,6 +137,10 @@ mod tests {
             "1 and sleep(5) in python",
             "select sleep(5) meaning",
             "sleep(5) from t",
+            "sleep(5) is null",
+            "sleep(5) is not null",
+            "sleep(5) for update",
+            "sleep(5) in python",
             "sleep(5)-- in python",
             "how' or sleep(5) in python",
             "sleep(5) or 1=1 is the meaning",
