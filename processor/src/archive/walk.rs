@@ -1,8 +1,10 @@
 //! Through the archive for those who read it again: in the order of arrival, and patient.
 
-use super::window::{HOUR, hour_prefix, prefix, read_hour};
+use super::window::{HOUR, hour_prefix, prefix, read_hour, read_key};
 use super::{Archive, ArchiveError};
+use crate::receive::SequenceNumber;
 use crate::span::Span;
+use event::Millis;
 use event::pause::Pause;
 use std::sync::Arc;
 
@@ -22,6 +24,23 @@ where
         }
     }
     call().await
+}
+
+/// The objects of a shard whose records arrived in the hour of `at`: the first record of each, and its
+/// key.
+pub async fn hour_of_shard(
+    archive: &dyn Archive,
+    (stream, shard): (&str, &str),
+    at: Millis,
+) -> Result<Vec<(SequenceNumber, String)>, ArchiveError> {
+    let prefix = format!("{}{shard}/", hour_prefix(stream, at));
+    let (mut keys, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = archive.list(&prefix, &after).await?;
+        let Some(last) = page.last() else { return Ok(keys) };
+        after.clone_from(last);
+        keys.extend(page.into_iter().filter_map(|key| Some((read_key(stream, &key)?.1, key))));
+    }
 }
 
 /// The keys of a stream's objects, hour by hour of their arrival.

@@ -10,7 +10,8 @@ use super::bulk::{Bulker, Requests};
 use super::ledger::Done;
 use crate::archive::ArchiveError;
 use crate::archive::chain::{Chain, Tail};
-use crate::archive::window::{HOUR, Summary, hour_prefix, read_key, read_summary};
+use crate::archive::walk::hour_of_shard;
+use crate::archive::window::{HOUR, Summary, read_summary};
 use crate::budget::Budget;
 use crate::decode::Unreadable;
 use crate::meter::now;
@@ -139,14 +140,7 @@ impl CatchUp {
     /// The shard's objects of one hour of arrival, by their first record.
     async fn hour(&self, hour: Millis) -> Result<Vec<(SequenceNumber, String)>, ArchiveError> {
         let Chain { archive, stream, shard, .. } = &self.chain;
-        let prefix = format!("{}{shard}/", hour_prefix(stream, hour));
-        let (mut keys, mut after) = (Vec::new(), String::new());
-        loop {
-            let page = archive.list(&prefix, &after).await?;
-            let Some(last) = page.last() else { return Ok(keys) };
-            after.clone_from(last);
-            keys.extend(page.into_iter().filter_map(|key| Some((read_key(stream, &key)?.1, key))));
-        }
+        hour_of_shard(&**archive, (stream, shard), hour).await
     }
 
     /// Indexes an object. `None` for one that has nothing new, or cannot be read.
@@ -318,7 +312,7 @@ fn tell(error: &ArchiveError) {
 mod tests {
     use super::*;
     use crate::archive::Object;
-    use crate::archive::window::Window;
+    use crate::archive::window::{Window, read_key};
     use crate::decode::Decoder;
     use crate::decode::cases::{agents_events, framed};
     use crate::doubles::{MemoryArchive, MemoryIndex};

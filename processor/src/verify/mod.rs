@@ -14,8 +14,8 @@ pub mod chain;
 pub mod object;
 pub mod anchor;
 
-use crate::archive::walk::{Keys, patiently};
-use crate::archive::window::{HOUR, hour_prefix, prefix, read_hour, read_key};
+use crate::archive::walk::{Keys, hour_of_shard, patiently};
+use crate::archive::window::{HOUR, prefix, read_hour, read_key};
 use crate::archive::{Archive, ArchiveError, Metadata};
 use crate::leases::{Checkpoint, Lease, LeaseError, Leases};
 use crate::progress::{bytes, counted};
@@ -315,16 +315,9 @@ impl Verify {
     async fn begin(&self, shard: &str, found: &mut Vec<Finding>) -> Result<Option<Walk>, VerifyError> {
         let Some(from) = self.span.from else { return Ok(None) };
         for hour in 1..=HOURS_BEFORE {
-            let prefix = format!("{}{shard}/", hour_prefix(&self.stream, from - hour * HOUR));
-            let (mut last, mut after) = (None, String::new());
-            loop {
-                let page = patiently(|| self.archive.list(&prefix, &after)).await.map_err(VerifyError::Archive)?;
-                let Some(end) = page.last() else { break };
-                after.clone_from(end);
-                let own = page.into_iter().filter_map(|key| Some((read_key(&self.stream, &key)?.1, key)));
-                last = last.into_iter().chain(own).max();
-            }
-            let Some((_, key)) = last else { continue };
+            let of = (self.stream.as_str(), shard);
+            let objects = patiently(|| hour_of_shard(&*self.archive, of, from - hour * HOUR)).await;
+            let Some((_, key)) = objects.map_err(VerifyError::Archive)?.into_iter().max() else { continue };
             let metadata = patiently(|| self.archive.head(&key)).await.map_err(VerifyError::Archive)?;
             return Ok(by_metadata(&key, &metadata.unwrap_or_default()).map(|head| {
                 let mut walk = self.walk(shard);
