@@ -43,6 +43,8 @@ pub struct MemoryArchive {
     pub objects: Mutex<BTreeMap<String, Object>>,
     /// The objects that were read, in order.
     pub read: Mutex<Vec<String>>,
+    /// Behind which keys it was asked for others, in order.
+    pub listed: Mutex<Vec<String>>,
     /// Objects that it does not give out.
     pub refuses: Mutex<BTreeSet<String>>,
     /// Whether it never answers what there is.
@@ -254,6 +256,7 @@ impl Archive for MemoryArchive {
         if self.hangs.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
+        self.listed.lock().unwrap().push(after.to_owned());
         let objects = self.objects.lock().unwrap();
         Ok(objects.keys().filter(|key| key.starts_with(prefix) && key.as_str() > after).take(3).cloned().collect())
     }

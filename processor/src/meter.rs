@@ -45,7 +45,7 @@ pub struct Meter {
 pub enum Class {
     /// A record that cannot be read.
     Record,
-    /// A document that does not fit into its index.
+    /// A document that does not fit into its index, or that the index fails with.
     Document,
     /// A document whose index is blocked, closed or missing.
     Index,
@@ -169,7 +169,7 @@ impl Told {
         match verdict {
             Verdict::Done { created: true } => Told::Created,
             Verdict::Done { created: false } => Told::Known,
-            Verdict::Retry(_) => Told::Later,
+            Verdict::Retry(_) | Verdict::Failed(_) => Told::Later,
             Verdict::Blocked(_) => Told::Blocked,
             Verdict::Dead(_) => Told::Dead,
         }

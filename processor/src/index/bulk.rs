@@ -18,8 +18,8 @@ use crate::rarely::Rarely;
 use crate::receive::SequenceNumber;
 use event::document::IndexNames;
 use event::pause::Pause;
-use event::{Document, Event, Millis};
-use std::collections::BTreeSet;
+use event::{Document, Event, EventId, Millis};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,9 @@ pub struct Bulker {
 
 /// So often a command asks an index that does not answer: half a minute of pauses.
 const TRIES_MAX: usize = 9;
+
+/// So often a document is put that the index fails with while it takes others: some seconds of pauses.
+const FAILED_MAX: usize = 6;
 
 /// Says at most every ten seconds that the index does not take documents.
 static NOT_INDEXED: Rarely = Rarely::every(Duration::from_secs(10));
@@ -190,11 +193,12 @@ impl Bulker {
     pub async fn settle(&self, mut items: Vec<Item>) -> Result<Vec<DeadLetter>, IndexError> {
         let (mut pause, mut at_once) = (Pause::default(), items.len());
         let (mut dead, mut parked, mut tries) = (Vec::new(), None, 0);
+        let mut failing = Failing::new();
         while !items.is_empty() {
             let now = items.len().min(at_once);
             match self.put(&items[..now]).await {
                 Ok(verdicts) => {
-                    let sorted = self.sort(items.drain(..now).collect(), verdicts, &mut dead);
+                    let sorted = self.sort(items.drain(..now).collect(), verdicts, &mut failing, &mut dead);
                     let waiting = self.park(sorted, &mut parked, &mut dead);
                     tries = 0;
                     if waiting.is_empty() {
@@ -237,8 +241,15 @@ impl Bulker {
     }
 
     /// Settles what has its verdict, and returns what has not.
-    fn sort(&self, items: Vec<Item>, verdicts: Vec<Verdict>, dead: &mut Vec<DeadLetter>) -> Sorted {
-        let (mut sorted, mut working) = (Sorted::default(), BTreeSet::new());
+    fn sort(
+        &self,
+        items: Vec<Item>,
+        verdicts: Vec<Verdict>,
+        failing: &mut Failing,
+        dead: &mut Vec<DeadLetter>,
+    ) -> Sorted {
+        let (mut sorted, mut working, mut failed) = (Sorted::default(), BTreeSet::new(), Vec::new());
+        let now = Instant::now();
         for (item, verdict) in items.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Done { created } => {
@@ -246,6 +257,7 @@ impl Bulker {
                     working.insert(item.index);
                 }
                 Verdict::Retry(_) => sorted.later.push(item),
+                Verdict::Failed(reason) => failed.push((item, reason)),
                 Verdict::Blocked(reason) if self.is_patient && self.flight.is_worth_waiting(&item.index) => {
                     sorted.blocked.push((item, reason));
                 }
@@ -254,6 +266,15 @@ impl Bulker {
             }
         }
         working.iter().for_each(|index| self.flight.works(index));
+        for (item, reason) in failed {
+            let (since, times) = failing.entry(item.id()).or_insert((now, 0));
+            *times += 1;
+            if *times >= FAILED_MAX && self.flight.has_taken(&item.index, *since) {
+                dead.push(self.bury(Class::Document, &item, reason));
+            } else {
+                sorted.later.push(item);
+            }
+        }
         sorted
     }
 
@@ -298,6 +319,9 @@ impl Bulker {
         }
     }
 }
+
+/// Documents that the index fails with: since when, and how often.
+type Failing = BTreeMap<EventId, (Instant, usize)>;
 
 /// Documents without their final verdict.
 #[derive(Default)]
@@ -551,6 +575,22 @@ mod tests {
     async fn a_full_disk_of_the_index_kills_no_document_however_long_it_lasts() {
         let script = (0..200).map(|_| Ok(vec![Verdict::Retry("cluster_block_exception".into())]));
         let (asked, dead) = index(1, script).await;
+        assert_eq!((asked.len(), dead.len()), (201, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_the_index_fails_with_while_it_takes_others_is_a_dead_letter() {
+        let failed = || Verdict::Failed("null_pointer_exception".into());
+        let script = std::iter::once(Ok(vec![DONE, failed()])).chain((0..1_000).map(|_| Ok(vec![failed()])));
+        let (asked, dead) = index(2, script).await;
+        assert_eq!((asked.len(), dead.len()), (FAILED_MAX, 1));
+        assert!(dead[0].contains("null_pointer_exception"), "{dead:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_that_fails_with_all_documents_is_waited_for_however_long_it_lasts() {
+        let failed = || Ok(vec![Verdict::Failed("node_closed_exception".into()); 2]);
+        let (asked, dead) = index(2, (0..200).map(|_| failed())).await;
         assert_eq!((asked.len(), dead.len()), (201, 0));
     }
 

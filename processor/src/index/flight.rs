@@ -26,6 +26,9 @@ const TROUBLE_PAST: Duration = Duration::from_secs(600);
 /// Indices in trouble that are told apart.
 const TROUBLED_MAX: usize = 1_000;
 
+/// Indices of which is known when they took a document.
+const TAKING_MAX: usize = 1_000;
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -51,6 +54,8 @@ struct State {
     refused: Option<Refused>,
     /// Indices that are blocked, closed or missing.
     troubled: BTreeMap<String, Trouble>,
+    /// When an index took a document last.
+    taken: BTreeMap<String, Instant>,
     parked: usize,
     parked_max: usize,
 }
@@ -151,8 +156,8 @@ impl Flight {
         // first may be taken by documents that wait for their index.
         let seats = most.max(2);
         let parked_max = seats / 2;
-        let (limit, troubled) = (Limit::new(most), BTreeMap::new());
-        let state = State { limit, under_way: 0, refused: None, troubled, parked: 0, parked_max };
+        let (limit, troubled, taken) = (Limit::new(most), BTreeMap::new(), BTreeMap::new());
+        let state = State { limit, under_way: 0, refused: None, troubled, taken, parked: 0, parked_max };
         let flight =
             Flight { state: Mutex::new(state), changed: Notify::new(), seats: Arc::new(Semaphore::new(seats)), meter };
         flight.tell(&flight.state());
@@ -216,7 +221,24 @@ impl Flight {
 
     /// Notes that an index takes documents.
     pub fn works(&self, index: &str) {
-        self.state().troubled.remove(index);
+        let (mut state, now) = (self.state(), Instant::now());
+        state.troubled.remove(index);
+        match state.taken.get_mut(index) {
+            Some(taken) => *taken = now,
+            None => {
+                if state.taken.len() >= TAKING_MAX {
+                    state.taken.retain(|_, taken| now - *taken < TROUBLE_PAST);
+                }
+                if state.taken.len() < TAKING_MAX {
+                    state.taken.insert(index.to_owned(), now);
+                }
+            }
+        }
+    }
+
+    /// Whether an index has taken a document since then.
+    pub fn has_taken(&self, index: &str, since: Instant) -> bool {
+        self.state().taken.get(index).is_some_and(|taken| *taken >= since)
     }
 
     /// A place for documents that wait for their index alone. There are fewer than requests, so

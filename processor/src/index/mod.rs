@@ -31,8 +31,11 @@ impl Item {
 pub enum Verdict {
     /// It is in the index: put now, or (409) it, or a higher revision, has been there.
     Done { created: bool },
-    /// Not now: 429, 5xx, or a disk that is full to the flood stage.
+    /// Not now: 429, 503, or a disk that is full to the flood stage.
     Retry(String),
+    /// The index failed with it: 500. Either it is in trouble, which passes, or this document brings
+    /// it into that each time.
+    Failed(String),
     /// Not as its index is now: blocked, closed or missing. Somebody may help it.
     Blocked(String),
     /// Never: the index refuses this document for what it is.

@@ -99,13 +99,13 @@ impl Feed for StreamFeed {
     }
 }
 
-/// One row.
-struct OneLease(Mutex<Lease>);
+/// One row that changes, and others beside it.
+struct OneLease(Mutex<Lease>, Vec<Lease>);
 
 #[async_trait]
 impl Leases for OneLease {
     async fn list(&self) -> Result<Vec<Lease>, LeaseError> {
-        Ok(vec![self.0.lock().unwrap().clone()])
+        Ok(std::iter::once(self.0.lock().unwrap().clone()).chain(self.1.iter().cloned()).collect())
     }
 
     async fn create(&self, _: &Lease) -> Result<Swap, LeaseError> {
@@ -172,7 +172,7 @@ impl Rig {
         Rig {
             shard: id,
             stream: Arc::default(),
-            leases: Arc::new(OneLease(Mutex::new(lease))),
+            leases: Arc::new(OneLease(Mutex::new(lease), Vec::new())),
             archive: Arc::default(),
             index: Arc::default(),
             meter: Arc::default(),
@@ -401,6 +401,35 @@ async fn children_of_a_shard_need_not_wait_for_the_index() {
     assert_eq!(next.start().await.unwrap(), Outcome::ShardEnd);
     assert_eq!(next.row().indexed_through, Checkpoint::ShardEnd);
     assert_eq!(next.index.index.contents().len(), 100 * documents());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_childs_objects_are_looked_for_from_the_hour_on_in_which_the_first_of_its_parents_ended() {
+    const HOUR: Millis = 3_600_000;
+    let parents = [("a", 9), ("b", 7)];
+    let begun_at = async |rows: &[(&str, Millis)]| {
+        let mut rig = Rig::new();
+        let shard = |id: &str, parents: &[&str]| {
+            let parents = parents.iter().map(|id| (*id).to_owned()).collect();
+            Shard { id: id.into(), parents, starting_hash_key: "0".into(), ending_hash_key: "9".into() }
+        };
+        let row = |(id, hours): &(&str, Millis)| Lease {
+            checkpoint: Checkpoint::ShardEnd,
+            checkpoint_arrival: Some(hours * HOUR),
+            ..Lease::new(&shard(id, &[]), Checkpoint::TrimHorizon, Some(7))
+        };
+        let child = shard(SHARD, &parents.map(|(id, _)| id));
+        let child = Lease { owner: Some("w".into()), ..Lease::new(&child, Checkpoint::TrimHorizon, Some(7)) };
+        rig.leases = Arc::new(OneLease(Mutex::new(child), rows.iter().map(row).collect()));
+        let running = rig.start();
+        rig.put(3).await;
+        rig.until("all is archived", Rig::is_archived).await;
+        rig.stop.cancel();
+        running.await.unwrap();
+        rig.archive.listed.lock().unwrap().first().cloned()
+    };
+    assert_eq!(begun_at(&parents).await.as_deref(), Some("raw/s/dt=1970-01-01/hour=07/"));
+    assert_eq!(begun_at(&parents[..1]).await.as_deref(), Some(""), "a parent without a row may have ended whenever");
 }
 
 #[tokio::test(start_paused = true)]
