@@ -48,7 +48,10 @@ fn main() {
         "slowest line    {:>8.0} ns",
         attacks.iter().chain(&visits).map(|one| once(&classifier, one)).fold(0.0, f64::max)
     );
-    let (nanos, target) = search(&classifier, &attacks);
+    let target = search(&classifier, &attacks);
+    // Measured anew: of thousands of lines that are measured a few times, the slowest had bad luck, too.
+    let line = line(&target);
+    let nanos = Format::Combined.parse(&line).access().map_or(0.0, |access| fastest(&classifier, &[access.clone()]));
     println!("slowest found   {nanos:>8.0} ns: {}", String::from_utf8_lossy(&target[..target.len().min(160)]));
 }
 
@@ -90,8 +93,12 @@ impl Dice {
     }
 }
 
-/// The slowest line that was found, and its target.
-fn search(classifier: &Classifier, attacks: &[Access<'_>]) -> (f64, Vec<u8>) {
+fn line(target: &[u8]) -> Vec<u8> {
+    [b"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET ", target, b" HTTP/1.1\" 200 5 \"-\" \"-\""].concat()
+}
+
+/// The target of the slowest line that was found.
+fn search(classifier: &Classifier, attacks: &[Access<'_>]) -> Vec<u8> {
     let targets = attacks.iter().filter_map(|access| access.request.as_ref()?.target);
     let pieces: Vec<&[u8]> = targets.filter(|target| target.len() > 20).collect();
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
@@ -99,9 +106,7 @@ fn search(classifier: &Classifier, attacks: &[Access<'_>]) -> (f64, Vec<u8>) {
     for _ in 0..ROUNDS {
         for _ in 0..TRIES {
             let target = changed(&worst.1, &pieces, &mut dice);
-            let line =
-                [b"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET ", &*target, b" HTTP/1.1\" 200 5 \"-\" \"-\""]
-                    .concat();
+            let line = line(&target);
             let parsed = Format::Combined.parse(&line);
             let Some(nanos) = parsed.access().map(|access| once(classifier, access)) else { continue };
             if nanos > worst.0 {
@@ -109,7 +114,7 @@ fn search(classifier: &Classifier, attacks: &[Access<'_>]) -> (f64, Vec<u8>) {
             }
         }
     }
-    worst
+    worst.1
 }
 
 /// A target with a piece of an attack put in, repeated or taken out.

@@ -155,19 +155,24 @@ fn hex_char(digits: &[u8], count: usize) -> Option<char> {
 /// Folds UTF-8 that spends more bytes than it needs: `C0 AF` is a slash to a careless
 /// decoder and nothing to a careful filter.
 fn overlong(text: &[u8]) -> Option<Vec<u8>> {
-    if text.is_ascii() || !text.iter().any(|b| matches!(b, 0xc0 | 0xc1 | 0xe0 | 0xf0)) {
+    if text.is_ascii() {
         return None;
     }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    let mut changed = false;
-    while let [byte, ..] = rest {
-        let (byte, used) = overlong_code(rest).unwrap_or((*byte, 1));
+    let is_lead = |byte: &u8| matches!(byte, 0xc0 | 0xc1 | 0xe0 | 0xf0);
+    let mut out = Vec::new();
+    let (mut rest, mut changed) = (text, false);
+    while let Some(at) = rest.iter().position(is_lead) {
+        let (byte, used) = overlong_code(&rest[at..]).unwrap_or((rest[at], 1));
         changed |= used > 1;
+        out.extend_from_slice(&rest[..at]);
         out.push(byte);
-        rest = &rest[used..];
+        rest = &rest[at + used..];
     }
-    changed.then_some(out)
+    if !changed {
+        return None;
+    }
+    out.extend_from_slice(rest);
+    Some(out)
 }
 
 /// The ASCII byte that an overlong sequence stands for, and the sequence's length.

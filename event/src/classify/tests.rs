@@ -58,6 +58,32 @@ fn a_number_is_looked_at_where_a_rule_looks_for_one_as_long() {
     assert!(!found("/img?url=2852039167", "http://shop.example/p?url=1718000000000"));
 }
 
+/// So many bytes of begins of attacks, none of which is one: work for many rules.
+fn begins(bytes: usize) -> String {
+    "'x' select ( from -- like http: > o: {{ $ \\ ".repeat(100)[..bytes].replace(' ', "+")
+}
+
+#[test]
+fn begins_of_attacks_in_one_parameter_hide_no_attack_in_the_next() {
+    assert_eq!(categories(&format!("/a?q={}", begins(4_000))), [""; 0]);
+    let target = format!("/a?q={}&page=../../../../etc/passwd", begins(4_000));
+    assert!(categories(&target).contains(&"lfi"), "{:?}", categories(&target));
+}
+
+#[test]
+fn a_part_that_there_was_no_time_for_is_judged_when_it_comes_again() {
+    let classifier = Classifier::embedded();
+    let found = |target: &str| {
+        let line = line(target.as_bytes(), b"-", b"() { :; }; /bin/cat /etc/passwd");
+        let parsed = Format::Combined.parse(&line);
+        let categories = classifier.classify(parsed.access().unwrap()).map(|attack| attack.categories());
+        categories.unwrap_or_default().contains(&Category::Shellshock)
+    };
+    let parts: String = (0..14).map(|at| format!("&p{at}={}", begins(1_000))).collect();
+    assert!(!found(&format!("/a?{parts}")), "that is a line for which there is not enough time");
+    assert!(found("/a"));
+}
+
 #[test]
 fn an_attack_is_found_however_it_is_written() {
     let cases = [
