@@ -51,7 +51,8 @@ fn main() {
     let target = search(&classifier, &attacks);
     // Measured anew: of thousands of lines that are measured a few times, the slowest had bad luck, too.
     let line = line(&target);
-    let nanos = Format::Combined.parse(&line).access().map_or(0.0, |access| fastest(&classifier, &[access.clone()]));
+    let nanos =
+        Format::Combined.parse(&line).access().map_or(0.0, |access| fastest(&classifier, std::slice::from_ref(access)));
     println!("slowest found   {nanos:>8.0} ns: {}", String::from_utf8_lossy(&target[..target.len().min(160)]));
 }
 
