@@ -166,6 +166,7 @@ impl Index for Watched<dyn Index> {
             // The request is answered; that it must be cut says nothing about the index.
             Err(IndexError::TooLarge) => Ended::Well,
             Ok(verdicts) if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Retry(_))) => Ended::Throttled,
+            Ok(verdicts) if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Failed(_))) => Ended::Badly,
             answer => ended(answer.as_ref().err()),
         };
         call.ended(ended);

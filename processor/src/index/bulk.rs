@@ -200,7 +200,10 @@ impl Bulker {
                 Ok(verdicts) => {
                     let sorted = self.sort(items.drain(..now).collect(), verdicts, &mut failing, &mut dead);
                     let waiting = self.park(sorted, &mut parked, &mut dead);
-                    tries = 0;
+                    tries = if waiting.len() < now { 0 } else { tries + 1 };
+                    if !self.is_patient && tries == TRIES_MAX {
+                        return Err(IndexError::Transient("it takes none of the documents".into()));
+                    }
                     if waiting.is_empty() {
                         pause = Pause::default();
                         continue;
@@ -269,7 +272,7 @@ impl Bulker {
         for (item, reason) in failed {
             let (since, times) = failing.entry(item.id()).or_insert((now, 0));
             *times += 1;
-            if *times >= FAILED_MAX && self.flight.has_taken(&item.index, *since) {
+            if *times >= FAILED_MAX && (!self.is_patient || self.flight.has_taken(&item.index, *since)) {
                 dead.push(self.bury(Class::Document, &item, reason));
             } else {
                 sorted.later.push(item);
@@ -335,6 +338,7 @@ struct Sorted {
 fn kind(answer: &Result<Vec<Verdict>, IndexError>) -> Answer {
     match answer {
         Ok(verdicts) if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Retry(_))) => Answer::Overloaded,
+        Ok(verdicts) if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Failed(_))) => Answer::Overloaded,
         Ok(_) | Err(IndexError::TooLarge | IndexError::Lost(_)) => Answer::Taken,
         Err(IndexError::Transient(_)) => Answer::Overloaded,
         Err(IndexError::Denied(_)) => Answer::Refused,
@@ -621,6 +625,19 @@ mod tests {
         };
         assert!(asked(TRIES_MAX - 1).await.is_ok());
         assert_eq!(asked(TRIES_MAX).await.unwrap_err().to_string(), "the index did not answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_waits_without_end_neither_for_one_document_nor_for_an_index_that_takes_none() {
+        let ended = async |verdict: Verdict| {
+            let answers = Mutex::new((0..100).map(|_| Ok(vec![verdict.clone()])).collect());
+            let scripted = Arc::new(Scripted { answers, ..Scripted::default() });
+            let bulker = Bulker { is_patient: false, ..bulker(scripted.clone(), Arc::default()) };
+            let ended = bulker.events(&SequenceNumber::new("7").unwrap(), events(1).iter()).await;
+            (ended.is_ok(), bulker.meter.dead_letters_of(Class::Document))
+        };
+        assert_eq!(ended(Verdict::Failed("null_pointer_exception".into())).await, (true, 1));
+        assert_eq!(ended(Verdict::Retry("429".into())).await, (false, 0));
     }
 
     #[tokio::test(start_paused = true)]
