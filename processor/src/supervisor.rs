@@ -210,7 +210,8 @@ impl Supervisor {
 }
 
 /// Makes rows for shards that have none: children of a known shard from their first
-/// record on, all others where the settings say.
+/// record on, all others where the settings say. A child of a shard that is still to be read from a time on
+/// begins at that time, too: it may have been there before the first start.
 ///
 /// Of a shard whose row was deleted nobody knows how far it is indexed. What the archive holds of it
 /// is indexed once more as far back as the stream keeps records. Indices of older days may have
@@ -218,12 +219,15 @@ impl Supervisor {
 pub(crate) async fn ensure_rows(services: &Services, settings: &Settings, shards: &[Shard]) -> Result<(), RunError> {
     let created = services.feed.created().await.map_err(RunError::Feed)?;
     let rows = services.leases.list().await.map_err(RunError::Leases)?;
-    let known = |id: &str| rows.iter().any(|row| row.key == id);
-    let unknown: Vec<_> = shards.iter().filter(|shard| !known(&shard.id)).collect();
+    let unknown: Vec<_> = shards.iter().filter(|shard| known(&shard.id, &rows).is_none()).collect();
     let kept = if unknown.is_empty() { None } else { services.feed.retention().await.map_err(RunError::Feed)? };
     let oldest = kept.map(|kept| Checkpoint::AtTimestamp(now() - kept.as_millis() as Millis));
     for shard in unknown {
-        let start = if descends(shard, shards, known) { Checkpoint::TrimHorizon } else { first(settings.start, &rows) };
+        let start = match ancestor(shard, shards, &rows).map(|row| &row.checkpoint) {
+            Some(time @ Checkpoint::AtTimestamp(_)) => time.clone(),
+            Some(_) => Checkpoint::TrimHorizon,
+            None => first(settings.start, &rows),
+        };
         let indexed_through = oldest.clone().filter(|_| start == Checkpoint::TrimHorizon).unwrap_or(start.clone());
         let lease = Lease { indexed_through, ..Lease::new(shard, start, created) };
         services.leases.create(&lease).await.map_err(RunError::Leases)?;
@@ -231,18 +235,22 @@ pub(crate) async fn ensure_rows(services: &Services, settings: &Settings, shards
     Ok(())
 }
 
-/// Whether a shard comes of one that is known, over shards between that may not be.
-fn descends(shard: &Shard, shards: &[Shard], known: impl Fn(&str) -> bool) -> bool {
+fn known<'r>(id: &str, rows: &'r [Lease]) -> Option<&'r Lease> {
+    rows.iter().find(|row| row.key == id)
+}
+
+/// The row of a known shard that a shard comes of, over shards between that may not be known.
+fn ancestor<'r>(shard: &Shard, shards: &[Shard], rows: &'r [Lease]) -> Option<&'r Lease> {
     let (mut seen, mut next) = (BTreeSet::new(), shard.parents.iter().collect::<Vec<_>>());
     while let Some(parent) = next.pop() {
-        if known(parent) {
-            return true;
+        if let Some(row) = known(parent, rows) {
+            return Some(row);
         }
         if seen.insert(parent) {
             next.extend(shards.iter().filter(|shard| shard.id == *parent).flat_map(|shard| &shard.parents));
         }
     }
-    false
+    None
 }
 
 /// Where a shard begins that comes of no known one. By `LATEST` that is the time of the first start;
@@ -489,16 +497,19 @@ mod tests {
         assert_eq!(ensure(100, &shards).await, [row("a", Checkpoint::AtTimestamp(100))]);
         shards.push(shard("b", &[]));
         assert_eq!(ensure(200, &shards).await[1], row("b", Checkpoint::AtTimestamp(100)));
-        // Nobody runs while a shard is split, and one of its children again.
+        // A shard is split, before the first start or while nobody runs, and one of its children again.
         shards.extend([shard("d", &["c"]), shard("c", &["a"])]);
         let rows = ensure(300, &shards).await;
-        assert_eq!(rows[2..], [row("d", Checkpoint::TrimHorizon), row("c", Checkpoint::TrimHorizon)]);
+        assert_eq!(rows[2..], [row("d", Checkpoint::AtTimestamp(100)), row("c", Checkpoint::AtTimestamp(100))]);
         // Rows that have moved on, of which one is deleted, tell no time.
         for row in &mut *rig.leases.rows.lock().unwrap() {
             row.checkpoint = Checkpoint::TrimHorizon;
         }
         rig.leases.rows.lock().unwrap().remove(0);
         assert_eq!(ensure(400, &shards).await[3], row("a", Checkpoint::TrimHorizon));
+        // Of a shard that has been read since, all that follows is wanted.
+        shards.push(shard("e", &["d"]));
+        assert_eq!(ensure(500, &shards).await[4], row("e", Checkpoint::TrimHorizon));
     }
 
     #[tokio::test(start_paused = true)]
