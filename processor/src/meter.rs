@@ -47,7 +47,7 @@ pub enum Class {
     Record,
     /// A document that does not fit into its index, or that the index fails with.
     Document,
-    /// A document whose index is blocked, closed or missing.
+    /// A document whose index is blocked, closed, missing or red.
     Index,
     /// A document that is too large for a request.
     Size,
@@ -169,7 +169,7 @@ impl Told {
         match verdict {
             Verdict::Done { created: true } => Told::Created,
             Verdict::Done { created: false } => Told::Known,
-            Verdict::Retry(_) | Verdict::Failed(_) => Told::Later,
+            Verdict::Retry(_) | Verdict::Failed(_) | Verdict::Unavailable(_) => Told::Later,
             Verdict::Blocked(_) => Told::Blocked,
             Verdict::Dead(_) => Told::Dead,
         }

@@ -63,7 +63,7 @@ pub fn render(meter: &Meter, now: Millis) -> String {
     let help = "1 while indexing pauses because the index refuses us (401, 403).";
     page.gauge("index_refuses", help, u8::from(meter.is_index_refusing()));
     let help = "Dead letters by class: record (it cannot be read), document (it does not fit), \
-                index (blocked, closed or missing), size.";
+                index (blocked, closed, missing or red), size.";
     family(&mut page, "dead_letters_total", help, "class", Class::ALL, Class::name, |class| {
         meter.dead_letters_of(class)
     });

@@ -2,7 +2,7 @@
 
 use crate::Services;
 use crate::archive::{Archive, ArchiveError, Created, Metadata, Object, dead};
-use crate::index::{Index, IndexError, Item, Verdict};
+use crate::index::{Index, IndexError, Item, Overall, Verdict};
 use crate::leases::leader::Leader;
 use crate::leases::{Checkpoint, Lease, LeaseError, Leases, Swap};
 use crate::meter::{Ended, Meter, Move, Service};
@@ -165,9 +165,12 @@ impl Index for Watched<dyn Index> {
         let ended = match &answer {
             // The request is answered; that it must be cut says nothing about the index.
             Err(IndexError::TooLarge) => Ended::Well,
-            Ok(verdicts) if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Retry(_))) => Ended::Throttled,
-            Ok(verdicts) if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Failed(_))) => Ended::Badly,
-            answer => ended(answer.as_ref().err()),
+            Ok(verdicts) => match Overall::of(verdicts) {
+                Overall::Works => Ended::Well,
+                Overall::Throttles => Ended::Throttled,
+                Overall::Fails => Ended::Badly,
+            },
+            Err(error) => ended(Some(error)),
         };
         call.ended(ended);
         let bytes = items.iter().map(|item| item.document.body.len() as u64).sum();

@@ -8,8 +8,9 @@
 //! A request holds documents of one or several records, and several requests are under way.
 
 use super::flight::{Answer, Flight, Parked};
+use super::indices::Fault;
 use super::ledger::{Done, Ledger, RecordId};
-use super::{Index, IndexError, Item, Verdict};
+use super::{Index, IndexError, Item, Overall, Verdict};
 use crate::archive::Archive;
 use crate::archive::dead::{self, DeadLetter};
 use crate::decode::{Content, Decoded, Unreadable};
@@ -56,8 +57,9 @@ pub struct Bulker {
 /// So often a command asks an index that does not answer: half a minute of pauses.
 const TRIES_MAX: usize = 9;
 
-/// So often a document is put that the index fails with while it takes others: some seconds of pauses.
+/// So often, and for so long, a document is put that the index fails with while it takes others.
 const FAILED_MAX: usize = 6;
+const FAILED_FOR: Duration = Duration::from_secs(30);
 
 /// Says at most every ten seconds that the index does not take documents.
 static NOT_INDEXED: Rarely = Rarely::every(Duration::from_secs(10));
@@ -196,9 +198,10 @@ impl Bulker {
         let mut failing = Failing::new();
         while !items.is_empty() {
             let now = items.len().min(at_once);
-            match self.put(&items[..now]).await {
-                Ok(verdicts) => {
-                    let sorted = self.sort(items.drain(..now).collect(), verdicts, &mut failing, &mut dead);
+            let begun = Instant::now();
+            match self.put(&mut items, now, !failing.is_empty()).await {
+                Ok(answered) => {
+                    let sorted = self.sort(answered, begun, &mut failing, &mut dead);
                     let waiting = self.park(sorted, &mut parked, &mut dead);
                     tries = if waiting.len() < now { 0 } else { tries + 1 };
                     if !self.is_patient && tries == TRIES_MAX {
@@ -233,67 +236,115 @@ impl Bulker {
         Ok(dead)
     }
 
-    /// Puts documents once, when it is their turn.
-    async fn put(&self, items: &[Item]) -> Result<Vec<Verdict>, IndexError> {
+    /// Puts the first `count` documents once, when it is their turn, and takes them out if they were
+    /// answered. Where some failed before, or their index did with others, witnesses are put beside them.
+    async fn put(&self, items: &mut Vec<Item>, count: usize, have_failed: bool) -> Result<Answered, IndexError> {
+        let rest = items.split_off(count);
+        let witnesses = self.witnesses(items, have_failed);
+        items.extend(witnesses);
         let turn = self.flight.turn().await;
         let answer = self.index.bulk(items).await;
         turn.ended(kind(&answer));
-        let verdicts = answer?;
-        assert_eq!(verdicts.len(), items.len(), "one verdict for each document");
-        Ok(verdicts)
+        let witnesses = items.split_off(count);
+        let put = std::mem::replace(items, rest);
+        match answer {
+            Ok(mut verdicts) => {
+                assert_eq!(verdicts.len(), count + witnesses.len(), "one verdict for each document");
+                let witnesses = witnesses.into_iter().zip(verdicts.split_off(count)).collect();
+                Ok(Answered { documents: put.into_iter().zip(verdicts).collect(), witnesses })
+            }
+            Err(error) => {
+                items.splice(..0, put);
+                Err(error)
+            }
+        }
     }
 
-    /// Settles what has its verdict, and returns what has not.
-    fn sort(
-        &self,
-        items: Vec<Item>,
-        verdicts: Vec<Verdict>,
-        failing: &mut Failing,
-        dead: &mut Vec<DeadLetter>,
-    ) -> Sorted {
-        let (mut sorted, mut working, mut failed) = (Sorted::default(), BTreeSet::new(), Vec::new());
-        let now = Instant::now();
-        for (item, verdict) in items.into_iter().zip(verdicts) {
+    fn witnesses(&self, items: &[Item], have_failed: bool) -> Vec<Item> {
+        let indices = self.flight.indices();
+        if have_failed || indices.are_in_trouble(items) { indices.witnesses(items) } else { Vec::new() }
+    }
+
+    /// Settles what has its verdict, and returns what has not. All was put at `begun`.
+    fn sort(&self, answered: Answered, begun: Instant, failing: &mut Failing, dead: &mut Vec<DeadLetter>) -> Sorted {
+        let (mut sorted, mut taken, mut failed) = (Sorted::default(), BTreeMap::new(), Vec::new());
+        for (item, verdict) in answered.documents {
             match verdict {
                 Verdict::Done { created } => {
                     self.meter.indexed(&item.document, created);
-                    working.insert(item.index);
+                    taken.insert(item.index.clone(), item);
                 }
-                Verdict::Retry(_) => sorted.later.push(item),
-                Verdict::Failed(reason) => failed.push((item, reason)),
-                Verdict::Blocked(reason) if self.is_patient && self.flight.is_worth_waiting(&item.index) => {
-                    sorted.blocked.push((item, reason));
+                Verdict::Retry(reason) => sorted.again.push((item, reason)),
+                Verdict::Failed(reason) => failed.push((item, Class::Document, reason)),
+                Verdict::Unavailable(reason) => failed.push((item, Class::Index, reason)),
+                Verdict::Blocked(reason) if self.is_patient && self.is_worth_waiting(&item) => {
+                    sorted.waiting.push(Waiting { item, class: Class::Index, reason, keeps_seat: false });
                 }
                 Verdict::Blocked(reason) => dead.push(self.bury(Class::Index, &item, reason)),
                 Verdict::Dead(reason) => dead.push(self.bury(Class::Document, &item, reason)),
             }
         }
-        working.iter().for_each(|index| self.flight.works(index));
-        for (item, reason) in failed {
-            let (since, times) = failing.entry(item.id()).or_insert((now, 0));
-            *times += 1;
-            if *times >= FAILED_MAX && (!self.is_patient || self.flight.has_taken(&item.index, *since)) {
-                dead.push(self.bury(Class::Document, &item, reason));
-            } else {
-                sorted.later.push(item);
+        let is_there = |(item, verdict): (Item, Verdict)| matches!(verdict, Verdict::Done { .. }).then_some(item);
+        for item in taken.into_values().chain(answered.witnesses.into_iter().filter_map(is_there)) {
+            self.flight.indices().took(item, Instant::now());
+        }
+        for (item, class, reason) in failed {
+            match self.fate(&item, class, begun, failing) {
+                Fate::Dead => dead.push(self.bury(class, &item, reason)),
+                Fate::Waits { keeps_seat } => sorted.waiting.push(Waiting { item, class, reason, keeps_seat }),
+                Fate::Again => sorted.again.push((item, reason)),
             }
         }
         sorted
     }
 
+    /// What becomes of a document that failed. A command does not wait for its index.
+    fn fate(&self, item: &Item, class: Class, begun: Instant, failing: &mut Failing) -> Fate {
+        let fault = self.flight.indices().fault(&item.index, begun);
+        let now = Instant::now();
+        let (since, times) = failing.entry(item.id()).or_insert((now, 0));
+        if self.is_patient && fault != Fault::Document {
+            (*since, *times) = (now, 0);
+        } else {
+            *times += 1;
+        }
+        let has_failed_often = *times >= FAILED_MAX;
+        match fault {
+            _ if !self.is_patient && class == Class::Document && has_failed_often => Fate::Dead,
+            _ if !self.is_patient => Fate::Again,
+            Fault::Document if has_failed_often && now - *since >= FAILED_FOR => Fate::Dead,
+            Fault::Document => Fate::Waits { keeps_seat: !has_failed_often },
+            Fault::Index if self.is_worth_waiting(item) => Fate::Waits { keeps_seat: true },
+            Fault::Index => Fate::Dead,
+            Fault::Cluster => Fate::Again,
+        }
+    }
+
+    fn is_worth_waiting(&self, item: &Item) -> bool {
+        self.flight.indices().is_worth_waiting(&item.index, Instant::now())
+    }
+
     /// What is to be put again. Documents that wait for their index alone need a place for that;
-    /// where none is free, they are dead.
+    /// where none is free, they are dead, or keep the seat of their request.
     fn park<'f>(&'f self, sorted: Sorted, parked: &mut Option<Parked<'f>>, dead: &mut Vec<DeadLetter>) -> Vec<Item> {
-        let Sorted { mut later, blocked } = sorted;
-        if blocked.is_empty() {
+        let Sorted { again, waiting } = sorted;
+        let reasons = again.iter().map(|(_, reason)| reason).chain(waiting.iter().map(|waiting| &waiting.reason));
+        if let Some(reason) = reasons.into_iter().next() {
+            self.complain(&IndexError::Transient(reason.as_str().into()));
+        }
+        if waiting.is_empty() {
             *parked = None;
-        } else if later.is_empty() && parked.is_none() {
+        } else if again.is_empty() && parked.is_none() {
             *parked = self.flight.park();
         }
-        if parked.is_none() && later.is_empty() {
-            dead.extend(blocked.into_iter().map(|(item, reason)| self.bury(Class::Index, &item, reason)));
-        } else {
-            later.extend(blocked.into_iter().map(|(item, _)| item));
+        let have_place = parked.is_some() || !again.is_empty();
+        let mut later: Vec<Item> = again.into_iter().map(|(item, _)| item).collect();
+        for Waiting { item, class, reason, keeps_seat } in waiting {
+            if have_place || keeps_seat {
+                later.push(item);
+            } else {
+                dead.push(self.bury(class, &item, reason));
+            }
         }
         later
     }
@@ -303,14 +354,10 @@ impl Bulker {
         DeadLetter::document(item, reason)
     }
 
-    fn complain(&self, error: &IndexError) {
+    /// Says why documents are not indexed yet.
+    fn complain(&self, error: &(dyn std::error::Error + 'static)) {
         if let Some(more) = NOT_INDEXED.now() {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                shard = self.shard,
-                more,
-                "not indexed yet; will try again"
-            );
+            tracing::error!(error, shard = self.shard, more, "not indexed yet; will try again");
         }
     }
 
@@ -323,22 +370,43 @@ impl Bulker {
     }
 }
 
-/// Documents that the index fails with: since when, and how often.
+/// Documents that failed: since when, and how often, while their index took others.
 type Failing = BTreeMap<EventId, (Instant, usize)>;
+
+/// Documents that were put, with their verdicts.
+struct Answered {
+    documents: Vec<(Item, Verdict)>,
+    witnesses: Vec<(Item, Verdict)>,
+}
 
 /// Documents without their final verdict.
 #[derive(Default)]
 struct Sorted {
-    later: Vec<Item>,
-    /// Those whose index is in trouble, with the reason.
-    blocked: Vec<(Item, String)>,
+    /// Those to be put again in any case, with the reason.
+    again: Vec<(Item, String)>,
+    waiting: Vec<Waiting>,
+}
+
+/// A document that its index, or a shard of that, does not take now.
+struct Waiting {
+    item: Item,
+    class: Class,
+    reason: String,
+    /// Whether it may wait where others would go on.
+    keeps_seat: bool,
+}
+
+/// What becomes of a document that failed.
+enum Fate {
+    Dead,
+    Waits { keeps_seat: bool },
+    Again,
 }
 
 /// What an answer says about the index as a whole.
 fn kind(answer: &Result<Vec<Verdict>, IndexError>) -> Answer {
     match answer {
-        Ok(verdicts) if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Retry(_))) => Answer::Overloaded,
-        Ok(verdicts) if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Failed(_))) => Answer::Overloaded,
+        Ok(verdicts) if Overall::of(verdicts) != Overall::Works => Answer::Overloaded,
         Ok(_) | Err(IndexError::TooLarge | IndexError::Lost(_)) => Answer::Taken,
         Err(IndexError::Transient(_)) => Answer::Overloaded,
         Err(IndexError::Denied(_)) => Answer::Refused,
@@ -438,7 +506,7 @@ impl<'b> Requests<'b> {
 mod tests {
     use super::*;
     use crate::archive::{ArchiveError, Created, Metadata, Object};
-    use crate::index::flight::TROUBLE_MAX;
+    use crate::index::indices::TROUBLE_MAX;
     use async_trait::async_trait;
     use bytes::Bytes;
     use event::document::IndexPeriod;
@@ -582,20 +650,132 @@ mod tests {
         assert_eq!((asked.len(), dead.len()), (201, 0));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_document_that_the_index_fails_with_while_it_takes_others_is_a_dead_letter() {
-        let failed = || Verdict::Failed("null_pointer_exception".into());
-        let script = std::iter::once(Ok(vec![DONE, failed()])).chain((0..1_000).map(|_| Ok(vec![failed()])));
-        let (asked, dead) = index(2, script).await;
-        assert_eq!((asked.len(), dead.len()), (FAILED_MAX, 1));
-        assert!(dead[0].contains("null_pointer_exception"), "{dead:?}");
+    /// Answers each document by what it is and how long the test runs.
+    struct Answering<V> {
+        begun: Instant,
+        verdict: V,
+    }
+
+    #[async_trait]
+    impl<V: Fn(&Item, Duration) -> Verdict + Send + Sync> Index for Answering<V> {
+        async fn bulk(&self, items: &[Item]) -> Answer {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok(items.iter().map(|item| (self.verdict)(item, self.begun.elapsed())).collect())
+        }
+
+        async fn flush(&self) -> Result<(), IndexError> {
+            Ok(())
+        }
+    }
+
+    /// A bulker with four places, for an index that answers so.
+    fn answering(verdict: impl Fn(&Item, Duration) -> Verdict + Send + Sync + 'static) -> Bulker {
+        let index = Arc::new(Answering { begun: Instant::now(), verdict });
+        let meter = Arc::<Meter>::default();
+        let flight = Arc::new(Flight::new(4, meter.clone()));
+        Bulker { index, flight, meter, ..bulker(Arc::default(), Arc::default()) }
+    }
+
+    /// 2026-11-15 and 16, in days since 1970.
+    const DAYS: [i32; 2] = [20_772, 20_773];
+
+    /// The first of them as an index.
+    const FIRST_DAY: &str = "twosec-2026.11.15";
+
+    fn document(day: i32, number: u8) -> Document {
+        let (id, body) = (EventId([number; 16]), b"{}".to_vec());
+        Document { id, day: Some(event::Day(day)), revision: None, ruleset: None, body }
+    }
+
+    /// Puts one document. Gives how long that took.
+    async fn put(bulker: &Bulker, day: i32, number: u8) -> Duration {
+        let (begun, sequence) = (Instant::now(), SequenceNumber::new("7").unwrap());
+        bulker.documents(&sequence, std::iter::once(document(day, number))).await.unwrap();
+        begun.elapsed()
+    }
+
+    fn failed() -> Verdict {
+        Verdict::Failed("null_pointer_exception".into())
+    }
+
+    fn unavailable() -> Verdict {
+        Verdict::Unavailable("unavailable_shards_exception".into())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_index_that_fails_with_all_documents_is_waited_for_however_long_it_lasts() {
-        let failed = || Ok(vec![Verdict::Failed("node_closed_exception".into()); 2]);
-        let (asked, dead) = index(2, (0..200).map(|_| failed())).await;
-        assert_eq!((asked.len(), dead.len()), (201, 0));
+    async fn a_document_that_the_index_fails_with_is_a_dead_letter_although_nothing_else_comes() {
+        let bulker = answering(|item, _| if item.id().0[0] == 1 { failed() } else { DONE });
+        put(&bulker, DAYS[0], 2).await;
+        let took = put(&bulker, DAYS[0], 1).await;
+        assert_eq!(bulker.meter.dead_letters_of(Class::Document), 1);
+        assert!((FAILED_FOR..4 * FAILED_FOR).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_the_index_fails_with_for_some_seconds_is_indexed() {
+        let bulker = answering(|item, now| match item.id().0[0] {
+            1 if now < FAILED_FOR => failed(),
+            _ => DONE,
+        });
+        put(&bulker, DAYS[0], 2).await;
+        put(&bulker, DAYS[0], 1).await;
+        assert_eq!(bulker.meter.dead_letters_of(Class::Document), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn documents_that_fail_do_not_keep_others_waiting() {
+        let bulker = answering(|item, _| if item.id().0[0] < 9 { failed() } else { DONE });
+        put(&bulker, DAYS[0], 9).await;
+        let failing = futures::future::join_all((1..9).map(|number| put(&bulker, DAYS[0], number)));
+        let (_, took) = tokio::join!(failing, async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            put(&bulker, DAYS[0], 10).await
+        });
+        assert!(took < FAILED_FOR, "{took:?}");
+        assert_eq!(bulker.meter.dead_letters_of(Class::Document), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_red_index_keeps_others_waiting_for_two_minutes_and_not_again() {
+        let bulker = answering(|item, _| if item.index == FIRST_DAY { unavailable() } else { DONE });
+        put(&bulker, DAYS[1], 9).await;
+        let failing = futures::future::join_all((1..9).map(|number| put(&bulker, DAYS[0], number)));
+        let (_, took) = tokio::join!(failing, async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            put(&bulker, DAYS[1], 10).await
+        });
+        assert!(took < 2 * TROUBLE_MAX, "{took:?}");
+        assert_eq!(bulker.meter.dead_letters_of(Class::Index), 8);
+        assert!(put(&bulker, DAYS[0], 11).await < Duration::from_secs(1), "it is known to be red");
+        assert!(bulker.meter.bulks_limit() > 1, "the cluster is not overloaded");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_that_is_red_for_a_minute_loses_no_document() {
+        let bulker = answering(|item, now| match now < Duration::from_secs(60) && item.index == FIRST_DAY {
+            true => unavailable(),
+            false => DONE,
+        });
+        put(&bulker, DAYS[1], 9).await;
+        futures::future::join_all((1..9).map(|number| put(&bulker, DAYS[0], number))).await;
+        assert_eq!(bulker.meter.dead_letters_of(Class::Index), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_that_fails_with_all_documents_is_waited_for_however_long_it_lasts() {
+        const OUTAGE: Duration = Duration::from_secs(7_200);
+        for verdict in [failed, unavailable] {
+            let bulker = answering(move |_, now| match now < Duration::from_secs(1) || now > OUTAGE {
+                true => DONE,
+                false => verdict(),
+            });
+            put(&bulker, DAYS[0], 1).await;
+            put(&bulker, DAYS[1], 1).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let took = tokio::join!(put(&bulker, DAYS[0], 2), put(&bulker, DAYS[1], 3), put(&bulker, DAYS[1], 4)).0;
+            assert!(took > OUTAGE - Duration::from_secs(2), "{took:?}");
+            assert_eq!(bulker.meter.dead_letters_of(Class::Document) + bulker.meter.dead_letters_of(Class::Index), 0);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -731,26 +911,15 @@ mod tests {
     }
 
     async fn others_go_on_while_one_is_closed(most: usize) {
-        let closed = Some("twosec-2026.11.15");
+        let closed = Some(FIRST_DAY);
         let bulker = bulker_with(SlowFirst { closed, asked: Mutex::new(1) }, most);
-        let into = |days: &[i32]| {
-            let document = |day: &i32| Document {
-                id: event::EventId([*day as u8; 16]),
-                day: Some(event::Day(*day)),
-                revision: None,
-                ruleset: None,
-                body: b"{}".to_vec(),
-            };
-            days.iter().map(document).collect::<Vec<_>>()
-        };
-        // 2026-11-15 is day 20,772 since 1970.
-        let (late, fine) = (into(&[20_772]), into(&[20_773]));
         let sequence = SequenceNumber::new("7").unwrap();
-        let waiting: Vec<_> = (0..6).map(|_| bulker.documents(&sequence, late.clone().into_iter())).collect();
+        let late = || std::iter::once(document(DAYS[0], 1));
+        let waiting: Vec<_> = (0..6).map(|_| bulker.documents(&sequence, late())).collect();
         let begun = Instant::now();
         let (_, took) = tokio::join!(futures::future::join_all(waiting), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            bulker.documents(&sequence, fine.into_iter()).await.unwrap();
+            bulker.documents(&sequence, std::iter::once(document(DAYS[1], 2))).await.unwrap();
             begun.elapsed()
         });
         assert!(took < Duration::from_secs(10), "{took:?}");

@@ -5,8 +5,8 @@
 //! multiplicative decrease). While the index refuses us as a whole, one request at rising
 //! intervals finds out whether it still does.
 
+use super::indices::Indices;
 use crate::meter::Meter;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -15,19 +15,6 @@ use tokio::time::Instant;
 /// Between two requests while the index refuses us: from a second to a minute.
 const PROBE_FIRST: Duration = Duration::from_secs(1);
 const PROBE_LONGEST: Duration = Duration::from_secs(60);
-
-/// For how long documents wait for an index that is blocked, closed or missing. After that they
-/// are dead letters at once, until it takes one again, or has got none for ten minutes.
-pub const TROUBLE_MAX: Duration = Duration::from_secs(120);
-
-/// For so long is known of an index that it is in trouble, while no document finds it so.
-const TROUBLE_PAST: Duration = Duration::from_secs(600);
-
-/// Indices in trouble that are told apart.
-const TROUBLED_MAX: usize = 1_000;
-
-/// Indices of which is known when they took a document.
-const TAKING_MAX: usize = 1_000;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +30,7 @@ pub enum Answer {
 /// Requests of all shards.
 pub struct Flight {
     state: Mutex<State>,
+    indices: Mutex<Indices>,
     changed: Notify,
     seats: Arc<Semaphore>,
     meter: Arc<Meter>,
@@ -52,10 +40,6 @@ struct State {
     limit: Limit,
     under_way: usize,
     refused: Option<Refused>,
-    /// Indices that are blocked, closed or missing.
-    troubled: BTreeMap<String, Trouble>,
-    /// When an index took a document last.
-    taken: BTreeMap<String, Instant>,
     parked: usize,
     parked_max: usize,
 }
@@ -89,13 +73,6 @@ impl Limit {
             (self.now, self.good, self.era) = ((self.now / 2).max(1), 0, era + 1);
         }
     }
-}
-
-/// An index takes no documents.
-struct Trouble {
-    since: Instant,
-    /// When a document found it so last.
-    seen: Instant,
 }
 
 /// The index refuses us.
@@ -156,10 +133,9 @@ impl Flight {
         // first may be taken by documents that wait for their index.
         let seats = most.max(2);
         let parked_max = seats / 2;
-        let (limit, troubled, taken) = (Limit::new(most), BTreeMap::new(), BTreeMap::new());
-        let state = State { limit, under_way: 0, refused: None, troubled, taken, parked: 0, parked_max };
-        let flight =
-            Flight { state: Mutex::new(state), changed: Notify::new(), seats: Arc::new(Semaphore::new(seats)), meter };
+        let state = State { limit: Limit::new(most), under_way: 0, refused: None, parked: 0, parked_max };
+        let (indices, seats) = (Mutex::default(), Arc::new(Semaphore::new(seats)));
+        let flight = Flight { state: Mutex::new(state), indices, changed: Notify::new(), seats, meter };
         flight.tell(&flight.state());
         flight
     }
@@ -201,44 +177,9 @@ impl Flight {
         }
     }
 
-    /// Whether a document should wait for its index, which is blocked, closed or missing.
-    pub fn is_worth_waiting(&self, index: &str) -> bool {
-        let (mut state, now) = (self.state(), Instant::now());
-        if state.troubled.len() >= TROUBLED_MAX && !state.troubled.contains_key(index) {
-            state.troubled.retain(|_, trouble| now - trouble.seen < TROUBLE_PAST);
-            if state.troubled.len() >= TROUBLED_MAX {
-                return false;
-            }
-        }
-        let trouble = state.troubled.entry(index.to_owned()).or_insert(Trouble { since: now, seen: now });
-        if now - trouble.seen >= TROUBLE_PAST {
-            // Nobody knows how it was meanwhile.
-            trouble.since = now;
-        }
-        trouble.seen = now;
-        now - trouble.since < TROUBLE_MAX
-    }
-
-    /// Notes that an index takes documents.
-    pub fn works(&self, index: &str) {
-        let (mut state, now) = (self.state(), Instant::now());
-        state.troubled.remove(index);
-        match state.taken.get_mut(index) {
-            Some(taken) => *taken = now,
-            None => {
-                if state.taken.len() >= TAKING_MAX {
-                    state.taken.retain(|_, taken| now - *taken < TROUBLE_PAST);
-                }
-                if state.taken.len() < TAKING_MAX {
-                    state.taken.insert(index.to_owned(), now);
-                }
-            }
-        }
-    }
-
-    /// Whether an index has taken a document since then.
-    pub fn has_taken(&self, index: &str, since: Instant) -> bool {
-        self.state().taken.get(index).is_some_and(|taken| *taken >= since)
+    /// What is known of the indices.
+    pub fn indices(&self) -> MutexGuard<'_, Indices> {
+        self.indices.lock().expect("nobody panics with it in hand")
     }
 
     /// A place for documents that wait for their index alone. There are fewer than requests, so
@@ -338,17 +279,6 @@ mod tests {
         let _both = (flight.turn().await, flight.turn().await);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_index_in_trouble_is_waited_for_once() {
-        let flight = flight(4);
-        assert!(flight.is_worth_waiting("a"));
-        tokio::time::advance(TROUBLE_MAX).await;
-        assert!(!flight.is_worth_waiting("a"));
-        assert!(flight.is_worth_waiting("b"));
-        flight.works("a");
-        assert!(flight.is_worth_waiting("a"));
-    }
-
     #[test]
     fn half_of_the_places_are_never_taken_by_documents_that_wait_for_their_index() {
         let flight = flight(4);
@@ -356,28 +286,6 @@ mod tests {
         assert_eq!(parked.len(), 2);
         drop(parked);
         assert!(flight.park().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_index_whose_trouble_nobody_has_seen_for_long_is_waited_for_again() {
-        let flight = flight(4);
-        assert!(flight.is_worth_waiting("a"));
-        // It got no documents for a day, so nobody has noted that it works again.
-        tokio::time::advance(Duration::from_secs(86_400)).await;
-        assert!(flight.is_worth_waiting("a"));
-        tokio::time::advance(TROUBLE_MAX - Duration::from_secs(1)).await;
-        assert!(flight.is_worth_waiting("a"));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!flight.is_worth_waiting("a"), "as long as the first time, and no longer");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn indices_whose_trouble_is_long_past_are_not_counted() {
-        let flight = flight(4);
-        (0..TROUBLED_MAX).for_each(|at| assert!(flight.is_worth_waiting(&at.to_string())));
-        assert!(!flight.is_worth_waiting("a"));
-        tokio::time::advance(Duration::from_secs(86_400)).await;
-        assert!(flight.is_worth_waiting("a"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ pub mod bulk;
 pub mod catch_up;
 pub mod flight;
 pub mod follow;
+pub mod indices;
 pub mod ledger;
 #[cfg(feature = "aws")]
 pub mod opensearch;
@@ -31,15 +32,41 @@ impl Item {
 pub enum Verdict {
     /// It is in the index: put now, or (409) it, or a higher revision, has been there.
     Done { created: bool },
-    /// Not now: 429, 503, or a disk that is full to the flood stage.
+    /// Not now: 429, or a disk that is full to the flood stage.
     Retry(String),
-    /// The index failed with it: 500. Either it is in trouble, which passes, or this document brings
-    /// it into that each time.
+    /// It failed: 500. Either the index is in trouble, which passes, or this document brings it into that
+    /// each time.
     Failed(String),
+    /// The shard that it belongs to is not there: 503. The index is red, or the cluster is in trouble.
+    Unavailable(String),
     /// Not as its index is now: blocked, closed or missing. Somebody may help it.
     Blocked(String),
     /// Never: the index refuses this document for what it is.
     Dead(String),
+}
+
+/// What the verdicts of a request say of the index as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overall {
+    /// It takes documents, or refuses them for what they are.
+    Works,
+    /// It has too much to do.
+    Throttles,
+    /// It failed with all documents.
+    Fails,
+}
+
+impl Overall {
+    /// Of all documents of a request.
+    pub fn of(verdicts: &[Verdict]) -> Overall {
+        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Retry(_))) {
+            Overall::Throttles
+        } else if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Failed(_) | Verdict::Unavailable(_))) {
+            Overall::Fails
+        } else {
+            Overall::Works
+        }
+    }
 }
 
 /// A whole request failed: nothing is known of its documents.

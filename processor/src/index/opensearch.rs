@@ -346,7 +346,8 @@ fn verdict(item: &ItemAnswer) -> Verdict {
         (200..=299, _) => Verdict::Done { created: true },
         (409, _) => Verdict::Done { created: false },
         (500, _) => Verdict::Failed(told(item.status, reason)),
-        (408 | 429 | 501.., _) => Verdict::Retry(told(item.status, reason)),
+        (501.., _) => Verdict::Unavailable(told(item.status, reason)),
+        (408 | 429, _) => Verdict::Retry(told(item.status, reason)),
         (_, "cluster_block_exception") if is_cluster_full(&reason) => Verdict::Retry(reason),
         _ if is_index_blocked(item.status, kind) => Verdict::Blocked(told(item.status, reason)),
         (400..=499, _) => Verdict::Dead(told(item.status, reason)),
@@ -563,18 +564,19 @@ mod tests {
             (403, "cluster_block_exception", index_full),
             (403, "cluster_block_exception", "blocked by: [FORBIDDEN/10/cluster create-index blocked (api)];"),
             (403, "cluster_block_exception", "blocked by: [FORBIDDEN/13/cluster read-only / allow delete (api)];"),
-            (503, "unavailable_shards_exception", "later"),
         ] {
             let verdict = answered(status, kind, reason).unwrap();
             assert_eq!(verdict, Verdict::Retry(format!("{kind}: {reason}")), "{status}");
         }
-        assert_eq!(answered(503, "", "").unwrap(), Verdict::Retry("status 503".into()));
     }
 
     #[test]
     fn a_document_that_the_index_fails_with_may_be_its_trouble_or_the_documents() {
         let failed = answered(500, "null_pointer_exception", "why").unwrap();
         assert_eq!(failed, Verdict::Failed("null_pointer_exception: why".into()));
+        let unavailable = answered(503, "unavailable_shards_exception", "why").unwrap();
+        assert_eq!(unavailable, Verdict::Unavailable("unavailable_shards_exception: why".into()));
+        assert_eq!(answered(503, "", "").unwrap(), Verdict::Unavailable("status 503".into()));
     }
 
     #[test]
