@@ -8,7 +8,7 @@
 //! there once, so the same letters may be sent any number of times.
 
 use crate::archive::dead::{self, DeadLetter};
-use crate::archive::walk::patiently;
+use crate::archive::walk::{Refused, patiently};
 use crate::archive::{Archive, ArchiveError};
 use crate::decode::{Decoder, Unreadable};
 use crate::index::bulk::Bulker;
@@ -69,7 +69,7 @@ pub struct Report {
     pub refused: BTreeMap<String, u64>,
     /// Records that still cannot be read, by the reason.
     pub unreadable: BTreeMap<String, u64>,
-    /// Objects that hold no letters that can be read.
+    /// Objects that could not be had, or hold no letters that can be read.
     pub damaged: Vec<String>,
 }
 
@@ -96,16 +96,18 @@ impl fmt::Display for Report {
 impl Redrive {
     /// Sends all letters. `progress` hears how far it has come.
     pub async fn run(&self, mut progress: impl FnMut(&Report)) -> Result<Report, RedriveError> {
-        let (mut report, prefix, mut after) = (Report::default(), dead::prefix(&self.settings.stream), String::new());
+        let (mut report, mut refused) = (Report::default(), Refused::default());
+        let (prefix, mut after) = (dead::prefix(&self.settings.stream), String::new());
         loop {
             let page = patiently(|| self.archive.list(&prefix, &after)).await.map_err(RedriveError::Archive)?;
             let Some(last) = page.last() else { break };
             after.clone_from(last);
             for key in &page {
-                self.object(key, &mut report).await?;
+                self.object(key, &mut report, &mut refused).await?;
                 progress(&report);
             }
         }
+        report.damaged.extend(refused.take());
         if let Some(index) = &self.index {
             index.flush().await.map_err(RedriveError::Index)?;
         }
@@ -113,12 +115,16 @@ impl Redrive {
     }
 
     /// Sends the letters of one object.
-    async fn object(&self, key: &str, report: &mut Report) -> Result<(), RedriveError> {
+    async fn object(&self, key: &str, report: &mut Report, refused: &mut Refused) -> Result<(), RedriveError> {
         let place = dead::read_key(&self.settings.stream, key);
         if place.as_ref().is_some_and(|(shard, _)| self.shard.as_ref().is_some_and(|wanted| wanted != shard)) {
             return Ok(());
         }
-        let object = patiently(|| self.archive.get(key)).await.map_err(RedriveError::Archive)?.unwrap_or_default();
+        let object = match patiently(|| self.archive.get(key)).await {
+            Ok(object) => object.unwrap_or_default(),
+            Err(error) => return refused.note(key, error).map_err(RedriveError::Archive),
+        };
+        report.damaged.extend(refused.take());
         let Some(((shard, sequence), letters)) = place.zip(dead::read(&object)) else {
             report.damaged.push(key.to_owned());
             return Ok(());
@@ -326,7 +332,17 @@ mod tests {
         let key = "dead-letter/s/shard-0/001-1-1.ndjson.gz".to_owned();
         let bytes = Bytes::from_static(b"junk");
         archive.put(crate::archive::Object { key: key.clone(), bytes, metadata: Default::default() });
+        let cold = "dead-letter/s/shard-0/001-2-1.ndjson.gz".to_owned();
+        archive.put(crate::archive::Object { key: cold.clone(), bytes: Bytes::new(), metadata: Default::default() });
+        archive.refuses.lock().unwrap().insert(cold.clone());
         let report = redrive(&archive, &there).run(|_| ()).await.unwrap();
-        assert_eq!((report.put, report.damaged), (1, vec![key]));
+        assert_eq!((report.put, report.damaged), (1, vec![key, cold]));
+        archive.refuses.lock().unwrap().extend((1..9).map(|n| format!("dead-letter/s/shard-0/001-{n}-1.ndjson.gz")));
+        for number in 1..9 {
+            let key = format!("dead-letter/s/shard-0/001-{number}-1.ndjson.gz");
+            archive.put(crate::archive::Object { key, bytes: Bytes::new(), metadata: Default::default() });
+        }
+        let ended = redrive(&archive, &there).run(|_| ()).await;
+        assert!(matches!(ended, Err(RedriveError::Archive(_))), "it refuses all of them");
     }
 }

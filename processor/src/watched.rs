@@ -4,7 +4,7 @@ use crate::Services;
 use crate::archive::{Archive, ArchiveError, Created, Metadata, Object, dead};
 use crate::index::{Index, IndexError, Item, Overall, Verdict};
 use crate::leases::leader::Leader;
-use crate::leases::{Checkpoint, Lease, LeaseError, Leases, Swap};
+use crate::leases::{Lease, LeaseError, Leases, Swap, plan};
 use crate::meter::{Ended, Meter, Move, Service};
 use crate::receive::{Feed, FeedError, Page, Pages, Shard, Start};
 use async_trait::async_trait;
@@ -108,8 +108,7 @@ impl Pages for WatchedPages {
 impl Leases for Watched<dyn Leases> {
     async fn list(&self) -> Result<Vec<Lease>, LeaseError> {
         let rows = self.note(Service::Leases, self.of.list()).await?;
-        let is_free = |row: &&Lease| row.owner.is_none() && row.checkpoint != Checkpoint::ShardEnd;
-        self.meter.free_leases(rows.iter().filter(is_free).count());
+        self.meter.free_leases(plan::free(&rows));
         Ok(rows)
     }
 

@@ -372,6 +372,25 @@ async fn a_second_setup_finds_everything_as_wanted() {
     assert_eq!(code, Some(1), "a missing plugin is told by the exit code, unless that is allowed");
 }
 
+#[tokio::test]
+async fn documents_of_an_index_whose_shard_is_away_keep_others_waiting_for_some_seconds_at_most() {
+    let world = World::with(1, proxy::Faults::default()).await;
+    let day = |day| {
+        let mut item = contract::item(day);
+        item.index = format!("{}-{day}", world.name);
+        item
+    };
+    let (red, green) = (day(1), day(2));
+    let nowhere = json!({"settings": {"index.routing.allocation.require._name": "nobody"}});
+    let url = format!("{}/{}?wait_for_active_shards=0", server("OPENSEARCH"), red.index);
+    let call = world.http.put(url).header("content-type", "application/json").body(nowhere.to_string());
+    assert!(call.send().await.unwrap().status().is_success());
+    let index = OpenSearch::new(&server("OPENSEARCH"), Auth::None).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(50), index.bulk(&[red, green])).await;
+    let verdicts = answer.expect("OpenSearch would wait for a minute").unwrap();
+    assert!(matches!(&verdicts[..], [Verdict::Unavailable(_), Verdict::Done { created: true }]), "{verdicts:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_processor_that_is_told_to_stop_hands_its_shards_over_within_seconds() {
     let world = World::with(2, proxy::Faults::default()).await;

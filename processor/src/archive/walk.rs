@@ -26,6 +26,34 @@ where
     call().await
 }
 
+/// So many objects are refused one after another where the archive refuses us, and not an object.
+const REFUSED_MAX: usize = 4;
+
+/// Objects that the archive has refused one after another. A single one may lie in a colder class of
+/// storage, or under a key that is gone, and stops nobody.
+#[derive(Debug, Default)]
+pub struct Refused(Vec<String>);
+
+impl Refused {
+    /// Notes another one.
+    ///
+    /// # Errors
+    /// The same error, if the archive has not answered, or has refused too many.
+    pub fn note(&mut self, key: &str, error: ArchiveError) -> Result<(), ArchiveError> {
+        if error.is_transient() || self.0.len() + 1 >= REFUSED_MAX {
+            return Err(error);
+        }
+        tracing::warn!(key, error = &error as &dyn std::error::Error, "an object is refused; going on without it");
+        self.0.push(key.to_owned());
+        Ok(())
+    }
+
+    /// Their keys. After that none is refused.
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.0)
+    }
+}
+
 /// The objects of a shard whose records arrived in the hour of `at`: the first record of each, and its
 /// key.
 pub async fn hour_of_shard(

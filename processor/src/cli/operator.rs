@@ -181,14 +181,17 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let report = run(async {
         let sdk = aws::sdk_config().await;
         let table = config.lease_table.as_deref().filter(|table| !table.is_empty());
-        let kept_since = match table {
-            Some(_) => Some(now() - kept(&*connect::stream(&sdk, &stream)).await.as_millis() as Millis),
-            None => None,
-        };
+        let (mut kept_since, mut stream_created) = (None, None);
+        if table.is_some() {
+            let feed = connect::stream(&sdk, &stream);
+            kept_since = Some(now() - kept(&*feed).await.as_millis() as Millis);
+            stream_created = feed.created().await.unwrap_or_default();
+        }
         let verify = Verify {
             archive: connect::archive(&sdk, &bucket),
             leases: table.map(|table| connect::leases(&sdk, table)),
             kept_since,
+            stream_created,
             stream,
             span,
             shard: args.shard.clone(),

@@ -36,6 +36,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request may take. OpenSearch itself gives up on a shard after a minute.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// How long OpenSearch waits for a shard that is not there, or for a new index: a minute by itself
+/// (OpenSearch, "Bulk", `timeout`), in which the documents of all other indices would wait too.
+const SHARD_TIMEOUT: &str = "10s";
+
 /// A status and an id for each item keep the answer in step with the request; errors say why.
 const FILTER: &str = "took,errors,items.*._id,items.*.status,items.*.error";
 
@@ -96,7 +100,11 @@ impl OpenSearch {
     /// The same, with `authorities` in PEM that are trusted beside those of the system.
     pub fn trusting(url: &str, auth: Auth, authorities: &[u8]) -> Result<OpenSearch, SetupError> {
         let root = root(url).ok_or_else(|| SetupError::Url { url: url.to_owned() })?;
-        let bulk = bulk_url(&root);
+        let mut bulk = bulk_url(&root);
+        // Collections without servers have no shards of ours, and take fewer parameters.
+        if !matches!(&auth, Auth::SigV4(signer) if signer.service == "aoss") {
+            bulk.query_pairs_mut().append_pair("timeout", SHARD_TIMEOUT);
+        }
         let trusted = Certificate::from_pem_bundle(authorities).map_err(SetupError::Client)?;
         if trusted.is_empty() && !authorities.is_empty() {
             return Err(SetupError::NoAuthority);

@@ -95,6 +95,11 @@ impl Observer {
     }
 }
 
+/// Leases that wait for an owner. A child of a shard that is still archived does not.
+pub fn free(rows: &[Lease]) -> usize {
+    rows.iter().filter(|row| row.owner.is_none() && is_open(row, rows)).count()
+}
+
 /// Whether the shard is to be worked on: something is left to archive or to index, and all
 /// its parents are archived.
 fn is_open(row: &Lease, rows: &[Lease]) -> bool {
@@ -210,14 +215,16 @@ mod tests {
     fn children_wait_until_all_their_parents_are_archived() {
         let take = |rows: &[Lease]| keys(&planned(&observer(), rows, Instant::now()).take);
         let mut rows = [row("a", None, &[]), row("b", None, &[]), row("c", None, &["a", "b", "long gone"])];
-        assert_eq!(take(&rows), ["a", "b"]);
+        assert_eq!((take(&rows), free(&rows)), (keys(&[&rows[0], &rows[1]]), 2));
         let end = Checkpoint::ShardEnd;
         (rows[0].checkpoint, rows[0].indexed_through) = (end.clone(), end.clone());
         assert_eq!(take(&rows), ["b"]);
         rows[1].checkpoint = end.clone();
         assert_eq!(take(&rows), ["b", "c"], "the index still follows the parent");
         rows[1].indexed_through = end;
-        assert_eq!(take(&rows), ["c"]);
+        assert_eq!((take(&rows), free(&rows)), (vec!["c".to_owned()], 1));
+        rows[2].owner = Some("other".to_owned());
+        assert_eq!(free(&rows), 0);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub mod changes;
 pub mod rows;
 pub mod state;
 
-use crate::archive::walk::{Keys, patiently};
+use crate::archive::walk::{Keys, Refused, patiently};
 use crate::archive::window::{MINUTE, Summary, prefix, read_hour, read_key, read_summary};
 use crate::archive::{Archive, ArchiveError};
 use crate::index::bulk::Bulker;
@@ -97,7 +97,7 @@ pub struct Report {
     pub unread_records: u64,
     /// Lines that this program cannot read.
     pub broken_lines: u64,
-    /// Objects that could not be read; `verify` says more.
+    /// Objects that could not be had or read; `verify` says more.
     pub damaged: Vec<String>,
     /// What newer rules found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,7 +163,7 @@ impl Replay {
         mut told: impl FnMut(&Reached) -> io::Result<()>,
     ) -> Result<Reached, ReplayError> {
         let mut keys = Keys::new(self.archive.clone(), &self.stream, self.span, reached.after.as_deref());
-        let mut flushed = Instant::now();
+        let (mut flushed, mut refused) = (Instant::now(), Refused::default());
         while let Some(page) = keys.next_page().await.map_err(ReplayError::Archive)? {
             let page = page.into_iter().filter(|key| read_key(&self.stream, key).is_some());
             let objects = futures::stream::iter(page).map(|key| self.spawn(key)).buffered(self.objects_at_once);
@@ -174,7 +174,15 @@ impl Replay {
                     () = stop.cancelled() => return self.pause(reached, &mut told).await,
                 };
                 let Some(object) = object else { break };
-                let (key, report) = object?;
+                let (key, report) = match object {
+                    (key, Ok(report)) => (key, report),
+                    (key, Err(ReplayError::Archive(error))) => {
+                        refused.note(&key, error).map_err(ReplayError::Archive)?;
+                        continue;
+                    }
+                    (_, Err(error)) => return Err(error),
+                };
+                reached.report.add(Report { damaged: refused.take(), ..Report::default() });
                 reached.report.add(report);
                 reached.after = Some(key);
                 if flushed.elapsed() >= FLUSH_EVERY {
@@ -183,6 +191,7 @@ impl Replay {
                 }
             }
         }
+        reached.report.add(Report { damaged: refused.take(), ..Report::default() });
         reached.is_done = true;
         self.pause(reached, &mut told).await
     }
@@ -201,22 +210,24 @@ impl Replay {
     }
 
     /// Works on an object as a task of its own, so that several cores are used.
-    fn spawn(&self, key: String) -> impl Future<Output = Result<(String, Report), ReplayError>> + use<> {
+    fn spawn(&self, key: String) -> impl Future<Output = (String, Result<Report, ReplayError>)> + use<> {
         let replay = self.clone();
-        let task = AbortOnDropHandle::new(tokio::spawn(async move { replay.object(key).await }));
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            let report = replay.object(&key).await;
+            (key, report)
+        }));
         async move { task.await.expect("replaying an object does not panic") }
     }
 
     /// Indexes an object.
-    async fn object(&self, key: String) -> Result<(String, Report), ReplayError> {
-        let object = patiently(|| self.archive.get(&key)).await.map_err(ReplayError::Archive)?.unwrap_or_default();
+    async fn object(&self, key: &str) -> Result<Report, ReplayError> {
+        let object = patiently(|| self.archive.get(key)).await.map_err(ReplayError::Archive)?.unwrap_or_default();
         let Some(summary) = read_summary(&object) else {
-            let report = Report { damaged: vec![key.clone()], ..Report::default() };
-            return Ok((key, report));
+            return Ok(Report { damaged: vec![key.to_owned()], ..Report::default() });
         };
         // Its records arrived in one minute.
         if !self.span.touches(summary.last_arrival.div_euclid(MINUTE) * MINUTE, MINUTE) {
-            return Ok((key, Report::default()));
+            return Ok(Report::default());
         }
         let report = Report { objects: 1, bytes: object.len() as u64, ..Report::default() };
         let mut documents = Documents { replay: self, rows: Rows::of(&object), report, is_whole: true };
@@ -230,8 +241,8 @@ impl Replay {
         }
         let Documents { mut report, is_whole, .. } = documents;
         (report.put, report.known, report.refused) = (meter.created(), meter.known(), meter.dead_letters());
-        report.damaged.extend((!is_whole).then(|| key.clone()));
-        Ok((key, report))
+        report.damaged.extend((!is_whole).then(|| key.to_owned()));
+        Ok(report)
     }
 
     fn bulker(&self, index: &Arc<dyn Index>, summary: &Summary, meter: &Arc<Meter>) -> Bulker {
@@ -294,6 +305,8 @@ impl Iterator for Documents<'_> {
                         return Some(document);
                     }
                 }
+                // A record that held nothing, or a message of CloudWatch Logs to whoever subscribes.
+                Ok(Some(Row::Record(record))) if record.data.is_empty() && record.part.is_none() => {}
                 Ok(Some(Row::Summary)) => {}
                 Ok(Some(Row::Record(_))) => self.report.unread_records += 1,
                 Ok(Some(Row::Broken)) => self.report.broken_lines += 1,

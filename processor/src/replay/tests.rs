@@ -211,6 +211,44 @@ async fn a_damaged_object_stops_nobody_and_is_named() {
 }
 
 #[tokio::test]
+async fn an_object_that_the_archive_refuses_stops_nobody_and_is_named() {
+    let pipeline = pipeline().await;
+    let keys = [4, 10].map(|at| pipeline.archive.keys()[at].clone());
+    pipeline.archive.refuses.lock().unwrap().extend(keys.clone());
+    let (_, replay) = pipeline.replay();
+    let report = run(&replay).await;
+    assert_eq!((report.objects, &report.damaged[..]), (9, &keys[..]));
+    assert!(!report.is_clean());
+}
+
+#[tokio::test]
+async fn an_archive_that_refuses_object_after_object_ends_a_replay_which_goes_on_there() {
+    let pipeline = pipeline().await;
+    let keys = pipeline.archive.keys();
+    pipeline.archive.refuses.lock().unwrap().extend(keys[2..].iter().cloned());
+    let (index, replay) = pipeline.replay();
+    let replay = Replay { objects_at_once: 1, ..replay };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("replay.json");
+    let (file, reached) = StateFile::open(&path, &replay).unwrap();
+    let ended = replay.run(reached, CancellationToken::new(), |reached| file.save(reached)).await;
+    assert!(matches!(ended, Err(ReplayError::Archive(_))));
+    pipeline.archive.refuses.lock().unwrap().clear();
+    let (file, reached) = StateFile::open(&path, &replay).unwrap();
+    let done = replay.run(reached, CancellationToken::new(), |reached| file.save(reached)).await.unwrap();
+    assert_eq!((done.report.objects, done.report.is_clean()), (11, true));
+    assert_eq!(index.contents(), pipeline.index.contents());
+}
+
+#[tokio::test]
+async fn records_that_held_nothing_are_not_told_as_unread() {
+    let mut pipeline = Pipeline::default();
+    let records = [subscription("CONTROL_MESSAGE", json!([])), Vec::new(), b"\xff\x00no text".to_vec()];
+    pipeline.take(0, &records).await;
+    assert_eq!(run(&pipeline.replay().1).await.unread_records, 1);
+}
+
+#[tokio::test]
 async fn what_the_index_refuses_is_a_dead_letter() {
     let (index, replay) = pipeline().await.replay();
     *index.refuses.lock().unwrap() = Some("union+select+3,2");

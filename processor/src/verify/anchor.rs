@@ -26,9 +26,11 @@ impl Ends {
         }
     }
 
-    /// When the newest record of these arrived, and the object that it is in.
-    pub fn newest(&self) -> Option<(Millis, &str)> {
-        self.0.values().map(|head| (head.last_arrival, head.key.as_str())).max()
+    /// The newest object, if its shard must have a row while the stream that was made then keeps what is
+    /// in it. The row of a shard that has ended may be removed, and other streams have had rows of their own.
+    pub fn wants_row(&self, stream_created: Option<Millis>) -> Option<&Head> {
+        let own = || self.0.values().filter(|head| head.may_be_of(stream_created));
+        own().max_by_key(|head| head.last_arrival).filter(|_| own().all(|head| !head.is_final))
     }
 
     /// The objects that are ahead of a row. Before the first checkpoint, those of a stream that was
@@ -113,7 +115,17 @@ mod tests {
         assert_eq!(ends.ahead(&row(Checkpoint::ShardEnd)), [""; 0], "that its end is missing is told elsewhere");
         ends.push(Head { is_final: true, ..head("b-end", 21) });
         assert_eq!(ends.ahead(&row(Checkpoint::ShardEnd)), ["c"]);
-        assert_eq!(ends.newest(), Some((30, "c")));
+    }
+
+    #[test]
+    fn a_shard_that_has_not_ended_has_a_row_while_its_stream_is_there() {
+        let mut ends = Ends::default();
+        [head("c", 30), head("a", 9)].into_iter().for_each(|head| ends.push(head));
+        let key = |ends: &Ends, created| ends.wants_row(created).map(|head| head.key.clone());
+        assert_eq!((key(&ends, Some(7)).as_deref(), key(&ends, None).as_deref()), (Some("c"), Some("c")));
+        assert_eq!(key(&ends, Some(8)), None, "all of it is an earlier stream's");
+        ends.push(Head { is_final: true, ..head("c-end", 31) });
+        assert_eq!(key(&ends, Some(7)), None, "it has ended, and its row may be removed");
     }
 
     #[test]

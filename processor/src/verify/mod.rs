@@ -59,6 +59,8 @@ pub struct Verify {
     /// The stream still keeps records that arrived since then: their shards have rows. `None` where
     /// nobody knows.
     pub kept_since: Option<Millis>,
+    /// When the stream was made, where that is known.
+    pub stream_created: Option<Millis>,
     pub stream: String,
     /// Hours of arrival; whole hours are looked at.
     pub span: Span,
@@ -248,10 +250,10 @@ impl Verify {
             seen.checkpoint = now.get(shard).map(|row| row.checkpoint.to_string()).or(seen.checkpoint.take());
         }
         let unknown = ends.iter().filter(|(shard, _)| !now.contains_key(*shard) && !then.contains_key(*shard));
-        for (arrival, key) in unknown.filter_map(|(_, ends)| ends.newest()) {
-            if self.kept_since.is_some_and(|since| arrival >= since) && !named.contains(key) {
+        for Head { last_arrival, key, .. } in unknown.filter_map(|(_, ends)| ends.wants_row(self.stream_created)) {
+            if self.kept_since.is_some_and(|since| *last_arrival >= since) && !named.contains(key) {
                 let why = "the stream keeps records for longer than that, and its shard has no row in the lease table";
-                report.find(Finding::Added { key: key.to_owned(), why: why.to_owned() });
+                report.find(Finding::Added { key: key.clone(), why: why.to_owned() });
             }
         }
         Ok(())

@@ -39,7 +39,15 @@ fn archive(objects: impl IntoIterator<Item = Object>) -> Arc<MemoryArchive> {
 }
 
 fn verify(archive: Arc<dyn Archive>) -> Verify {
-    Verify { archive, leases: None, kept_since: None, stream: "s".into(), span: Span::default(), shard: None }
+    Verify {
+        archive,
+        leases: None,
+        kept_since: None,
+        stream_created: None,
+        stream: "s".into(),
+        span: Span::default(),
+        shard: None,
+    }
 }
 
 async fn found(verify: &Verify) -> Vec<String> {
