@@ -10,6 +10,8 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::Shard;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use processor::index::opensearch::{Auth, OpenSearch};
+use processor::index::{Index, Verdict};
 use processor::receive::fan_out::FanOutFeed;
 use processor::receive::kinesis::KinesisFeed;
 use serde_json::{Value, json};
