@@ -485,12 +485,13 @@ mod tests {
             ending_hash_key: "1".to_owned(),
         };
         let rig = Rig::of_shards(1);
-        let ensure = async |at: Millis, shards: &[Shard]| {
-            let settings = Settings { start: StartAt::Latest(at), ..Settings::new("s", "one".to_owned()) };
+        let begin = async |start: StartAt, shards: &[Shard]| {
+            let settings = Settings { start, ..Settings::new("s", "one".to_owned()) };
             ensure_rows(&rig.services(), &settings, shards).await.unwrap();
             let rows = rig.leases.rows.lock().unwrap().clone();
             rows.into_iter().map(|row| (row.key, row.checkpoint)).collect::<Vec<_>>()
         };
+        let ensure = async |at: Millis, shards: &[Shard]| begin(StartAt::Latest(at), shards).await;
         let row = |id: &str, checkpoint: Checkpoint| (id.to_owned(), checkpoint);
         // The first start dies with one row of two written; the next one is later.
         let mut shards = vec![shard("a", &[])];
@@ -510,6 +511,9 @@ mod tests {
         // Of a shard that has been read since, all that follows is wanted.
         shards.push(shard("e", &["d"]));
         assert_eq!(ensure(500, &shards).await[4], row("e", Checkpoint::TrimHorizon));
+        shards.push(shard("f", &["e"]));
+        let rows = begin(StartAt::AtTimestamp(600), &shards).await;
+        assert_eq!(rows[5], row("f", Checkpoint::TrimHorizon), "another start is for another table");
     }
 
     #[tokio::test(start_paused = true)]

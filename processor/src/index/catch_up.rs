@@ -228,7 +228,7 @@ async fn rows(bulker: &Bulker, key: &str, object: &[u8], end: &SequenceNumber) -
                 }
             }
             Ok(Some(Row::Record(record))) => unread.add(record).await,
-            Ok(Some(Row::Summary)) => {}
+            Ok(Some(Row::Summary | Row::Nothing)) => {}
             Ok(Some(Row::Broken)) => {
                 tracing::error!(key, "a line of an object cannot be read and is not indexed");
             }
@@ -251,11 +251,8 @@ struct Unread<'b> {
 }
 
 impl Unread<'_> {
-    /// Takes a line. One that is not of an aggregate and without bytes stands for nothing.
+    /// Takes a line.
     async fn add(&mut self, RawRecord { sequence, arrival, reason, data, part }: RawRecord) {
-        if data.is_empty() && part.is_none() {
-            return;
-        }
         if self.record.as_ref().is_some_and(|(of, _, _)| *of != sequence) {
             self.keep().await;
         }

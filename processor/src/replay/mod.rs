@@ -305,9 +305,7 @@ impl Iterator for Documents<'_> {
                         return Some(document);
                     }
                 }
-                // A record that held nothing, or a message of CloudWatch Logs to whoever subscribes.
-                Ok(Some(Row::Record(record))) if record.data.is_empty() && record.part.is_none() => {}
-                Ok(Some(Row::Summary)) => {}
+                Ok(Some(Row::Summary | Row::Nothing)) => {}
                 Ok(Some(Row::Record(_))) => self.report.unread_records += 1,
                 Ok(Some(Row::Broken)) => self.report.broken_lines += 1,
                 Err(_) => {

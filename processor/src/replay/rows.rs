@@ -19,6 +19,8 @@ pub enum Row {
     Event(Box<Event>),
     /// A record, or a part of one, that could not be read when it came.
     Record(RawRecord),
+    /// A record without lines: it was empty, or a message of CloudWatch Logs to its subscribers.
+    Nothing,
     /// A line of another version, or of nobody.
     Broken,
 }
@@ -29,7 +31,6 @@ pub struct RawRecord {
     pub sequence: SequenceNumber,
     pub arrival: Millis,
     pub reason: String,
-    /// Nothing where the record held nothing.
     pub data: Bytes,
     /// Which record of an aggregate it was, counted from 0.
     pub part: Option<usize>,
@@ -75,7 +76,11 @@ fn read(row: &[u8]) -> Row {
     if row.starts_with(b"{\"twosec_object\":") {
         return Row::Summary;
     }
-    raw(row).map_or(Row::Broken, Row::Record)
+    match raw(row) {
+        Some(record) if record.data.is_empty() && record.part.is_none() => Row::Nothing,
+        Some(record) => Row::Record(record),
+        None => Row::Broken,
+    }
 }
 
 fn raw(row: &[u8]) -> Option<RawRecord> {
