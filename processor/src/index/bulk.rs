@@ -690,7 +690,8 @@ mod tests {
     /// Puts one document. Gives how long that took.
     async fn put(bulker: &Bulker, day: i32, number: u8) -> Duration {
         let (begun, sequence) = (Instant::now(), SequenceNumber::new("7").unwrap());
-        bulker.documents(&sequence, std::iter::once(document(day, number))).await.unwrap();
+        let put = bulker.documents(&sequence, std::iter::once(document(day, number)));
+        tokio::time::timeout(Duration::from_secs(86_400), put).await.expect("nothing waits for ever").unwrap();
         begun.elapsed()
     }
 

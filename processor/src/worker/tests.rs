@@ -99,8 +99,8 @@ impl Feed for StreamFeed {
     }
 }
 
-/// One row that changes, and others beside it.
-struct OneLease(Mutex<Lease>, Vec<Lease>);
+/// One row that changes, others beside it, and whether a write is never answered.
+struct OneLease(Mutex<Lease>, Vec<Lease>, AtomicBool);
 
 #[async_trait]
 impl Leases for OneLease {
@@ -113,6 +113,9 @@ impl Leases for OneLease {
     }
 
     async fn swap(&self, _: &Lease, new: &Lease) -> Result<Swap, LeaseError> {
+        if self.2.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         *self.0.lock().unwrap() = new.clone();
         Ok(Swap::Done)
     }
@@ -172,7 +175,7 @@ impl Rig {
         Rig {
             shard: id,
             stream: Arc::default(),
-            leases: Arc::new(OneLease(Mutex::new(lease), Vec::new())),
+            leases: Arc::new(OneLease(Mutex::new(lease), Vec::new(), AtomicBool::new(false))),
             archive: Arc::default(),
             index: Arc::default(),
             meter: Arc::default(),
@@ -278,6 +281,21 @@ fn frame() -> Vec<u8> {
 
 fn documents() -> usize {
     agents_events(Format::Auto).iter().filter(|event| event::Document::for_index(event).is_some()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_archives_nothing_before_it_knows_that_the_lease_is_its_own() {
+    let mut rig = Rig::new();
+    rig.settings.window_age = rig.settings.failover * 3 / 2;
+    let running = rig.start();
+    rig.put(3).await;
+    rig.leases.2.store(true, Ordering::Relaxed);
+    tokio::time::advance(rig.settings.failover * 2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!running.is_finished(), "it does not know yet");
+    assert_eq!(rig.archived(), 0, "another worker may have the lease by now");
+    assert_eq!(running.await.unwrap(), Outcome::Stopped);
+    assert_eq!(rig.archived(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,7 +438,7 @@ async fn a_childs_objects_are_looked_for_from_the_hour_on_in_which_the_first_of_
         };
         let child = shard(SHARD, &parents.map(|(id, _)| id));
         let child = Lease { owner: Some("w".into()), ..Lease::new(&child, Checkpoint::TrimHorizon, Some(7)) };
-        rig.leases = Arc::new(OneLease(Mutex::new(child), rows.iter().map(row).collect()));
+        rig.leases = Arc::new(OneLease(Mutex::new(child), rows.iter().map(row).collect(), AtomicBool::new(false)));
         let running = rig.start();
         rig.put(3).await;
         rig.until("all is archived", Rig::is_archived).await;
