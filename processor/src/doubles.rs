@@ -271,6 +271,8 @@ pub struct MemoryIndex {
     pub contents: Mutex<Contents>,
     /// A word that no document may hold.
     pub refuses: Mutex<Option<&'static str>>,
+    /// A word of documents that it fails with.
+    pub fails: Mutex<Option<&'static str>>,
     /// Whether it never says that something is durable.
     pub hangs: AtomicBool,
 }
@@ -284,6 +286,9 @@ impl MemoryIndex {
         let body = String::from_utf8(item.document.body.clone()).unwrap();
         if self.refuses.lock().unwrap().is_some_and(|word| body.contains(word)) {
             return Verdict::Dead("mapper_parsing_exception".into());
+        }
+        if self.fails.lock().unwrap().is_some_and(|word| body.contains(word)) {
+            return Verdict::Failed("null_pointer_exception".into());
         }
         let version = item.document.revision.or(item.document.ruleset);
         let mut contents = self.contents.lock().unwrap();

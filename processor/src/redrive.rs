@@ -96,17 +96,19 @@ impl fmt::Display for Report {
 impl Redrive {
     /// Sends all letters. `progress` hears how far it has come.
     pub async fn run(&self, mut progress: impl FnMut(&Report)) -> Result<Report, RedriveError> {
-        let (mut report, mut refused) = (Report::default(), Refused::default());
+        let flight = Arc::new(Flight::new(1, Arc::default()));
+        let mut sent = Sent { report: Report::default(), refused: Refused::default(), flight };
         let (prefix, mut after) = (dead::prefix(&self.settings.stream), String::new());
         loop {
             let page = patiently(|| self.archive.list(&prefix, &after)).await.map_err(RedriveError::Archive)?;
             let Some(last) = page.last() else { break };
             after.clone_from(last);
             for key in &page {
-                self.object(key, &mut report, &mut refused).await?;
-                progress(&report);
+                self.object(key, &mut sent).await?;
+                progress(&sent.report);
             }
         }
+        let Sent { mut report, mut refused, .. } = sent;
         report.damaged.extend(refused.take());
         if let Some(index) = &self.index {
             index.flush().await.map_err(RedriveError::Index)?;
@@ -115,29 +117,29 @@ impl Redrive {
     }
 
     /// Sends the letters of one object.
-    async fn object(&self, key: &str, report: &mut Report, refused: &mut Refused) -> Result<(), RedriveError> {
+    async fn object(&self, key: &str, sent: &mut Sent) -> Result<(), RedriveError> {
         let place = dead::read_key(&self.settings.stream, key);
         if place.as_ref().is_some_and(|(shard, _)| self.shard.as_ref().is_some_and(|wanted| wanted != shard)) {
             return Ok(());
         }
         let object = match patiently(|| self.archive.get(key)).await {
             Ok(object) => object.unwrap_or_default(),
-            Err(error) => return refused.note(key, error).map_err(RedriveError::Archive),
+            Err(error) => return sent.refused.note(key, error).map_err(RedriveError::Archive),
         };
-        report.damaged.extend(refused.take());
+        sent.report.damaged.extend(sent.refused.take());
         let Some(((shard, sequence), letters)) = place.zip(dead::read(&object)) else {
-            report.damaged.push(key.to_owned());
+            sent.report.damaged.push(key.to_owned());
             return Ok(());
         };
-        report.objects += 1;
+        sent.report.objects += 1;
         let mut items = Vec::new();
         for letter in letters {
-            items.extend(self.items(shard, &sequence, &letter, report));
+            items.extend(self.items(shard, &sequence, &letter, &mut sent.report));
             if items.len() >= DOCUMENTS_MAX {
-                self.put(shard, std::mem::take(&mut items), report).await?;
+                self.put(shard, std::mem::take(&mut items), sent).await?;
             }
         }
-        self.put(shard, items, report).await
+        self.put(shard, items, sent).await
     }
 
     /// The documents of a letter.
@@ -148,21 +150,22 @@ impl Redrive {
         }
         report.records += 1;
         let (Some(data), Some(arrival)) = (letter.data(), letter.arrival) else {
-            note(&mut report.unreadable, "the letter holds no document, and no record with its arrival");
+            note(&mut report.unreadable, "the letter holds no document, and no record with its arrival", 1);
             return Vec::new();
         };
         let record = Record { sequence: sequence.clone(), arrival, data };
         let decoder =
             Decoder::new(&self.settings, shard, letter.stream_created.or(self.stream_created), Arc::default());
         let content = decoder.decode_part(record, letter.part).content;
-        content.unreadable.iter().for_each(|Unreadable { reason, .. }| note(&mut report.unreadable, reason));
+        content.unreadable.iter().for_each(|Unreadable { reason, .. }| note(&mut report.unreadable, reason, 1));
         report.events += content.events.len() as u64;
         let documents = content.events.iter().filter_map(|(_, event)| Document::for_index(event));
         documents.map(|document| Item { index: self.settings.index.of(&document), document }).collect()
     }
 
-    /// Puts documents. Those that are refused again are dead letters already.
-    async fn put(&self, shard: &str, items: Vec<Item>, report: &mut Report) -> Result<(), RedriveError> {
+    /// Puts documents. Those that are refused again are dead letters already; those that the index fails with are so
+    /// as well, although nobody can tell whose fault it is where it takes no others.
+    async fn put(&self, shard: &str, items: Vec<Item>, sent: &mut Sent) -> Result<(), RedriveError> {
         let Some(index) = &self.index else { return Ok(()) };
         let meter = Arc::<Meter>::default();
         let bulker = Bulker {
@@ -173,23 +176,38 @@ impl Redrive {
             stream_created: self.stream_created,
             shard: shard.to_owned(),
             meter: meter.clone(),
-            flight: Arc::new(Flight::new(1, Arc::default())),
+            flight: sent.flight.clone(),
             flush_every: self.settings.flush_every,
             is_patient: false,
         };
-        let refused = bulker.settle(items).await.map_err(RedriveError::Index)?;
-        refused.iter().for_each(|letter| note(&mut report.refused, &letter.reason));
+        let report = &mut sent.report;
+        let count = items.len() as u64;
+        match bulker.settle(items).await {
+            Ok(refused) => refused.iter().for_each(|letter| note(&mut report.refused, &letter.reason, 1)),
+            Err(error @ IndexError::TakesNone) => {
+                note(&mut report.refused, &error.to_string(), count - meter.created() - meter.known());
+            }
+            Err(error) => return Err(RedriveError::Index(error)),
+        }
         report.put += meter.created();
         report.known += meter.known();
         Ok(())
     }
 }
 
+/// What has been sent.
+struct Sent {
+    report: Report,
+    refused: Refused,
+    /// Knows what the index takes, and fails with.
+    flight: Arc<Flight>,
+}
+
 /// Counts a reason; what is beyond the most that are told apart counts together.
-fn note(reasons: &mut BTreeMap<String, u64>, reason: &str) {
+fn note(reasons: &mut BTreeMap<String, u64>, reason: &str, count: u64) {
     let is_known = reasons.contains_key(reason) || reasons.len() < REASONS_MAX;
     let reason = if is_known { reason } else { "other reasons" };
-    *reasons.entry(reason.to_owned()).or_default() += 1;
+    *reasons.entry(reason.to_owned()).or_default() += count;
 }
 
 #[cfg(test)]
@@ -295,6 +313,23 @@ mod tests {
             vec![decoder().decode(record(7, frame)), decoder().decode_part(record(8, "a line of others"), Some(2))];
         index(&archive, &whole, now).await;
         assert_eq!(there.contents(), whole.contents());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn letters_that_the_index_fails_with_again_keep_no_others_from_it() {
+        let (archive, there) = (Arc::<MemoryArchive>::default(), Arc::<MemoryIndex>::default());
+        *there.refuses.lock().unwrap() = Some("line");
+        for (number, data) in [(7, "a line that fails"), (8, "a line of others"), (9, "another line that fails")] {
+            index(&archive, &there, vec![decoder().decode(record(number, data))]).await;
+        }
+        *there.refuses.lock().unwrap() = None;
+        *there.fails.lock().unwrap() = Some("fails");
+        let report = redrive(&archive, &there).run(|_| ()).await.unwrap();
+        assert_eq!((report.documents, report.put), (3, 1));
+        let reasons = ["null_pointer_exception", "the index takes none of the documents"];
+        assert_eq!(report.refused, reasons.map(|reason| (reason.to_owned(), 1)).into());
+        *there.fails.lock().unwrap() = None;
+        assert_eq!(redrive(&archive, &there).run(|_| ()).await.unwrap().put, 2);
     }
 
     #[tokio::test]

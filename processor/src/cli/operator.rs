@@ -140,9 +140,9 @@ beginning.
 
 Where `lease_table` is set, an object that is ahead of its shard's checkpoint is named, too,
 unless the lease catches up within a minute; so is a chain of a shard that has no row although
-the stream still keeps records of its age. One object ahead of a lease that nobody moves is told
-and no finding: a processor that is stopped before it has written its row leaves one, and the
-next one goes on behind it. Without a lease table the report says that none was looked at.
+the stream still keeps records of its age. Up to eight objects that follow a checkpoint which nobody
+moves are told and no finding: a processor that is stopped before it has written its row leaves
+them, and the next one goes on behind them. Without a lease table the report says that none was looked at.
 Nothing is written.
 
 Exit codes: 0 clean, 1 something was found, 64 usage, 69 the archive does not answer,

@@ -8,7 +8,7 @@
 //! A request holds documents of one or several records, and several requests are under way.
 
 use super::flight::{Answer, Flight, Parked};
-use super::indices::Fault;
+use super::indices::{Fault, TROUBLE_MAX};
 use super::ledger::{Done, Ledger, RecordId};
 use super::{Index, IndexError, Item, Overall, Verdict};
 use crate::archive::Archive;
@@ -60,6 +60,9 @@ const TRIES_MAX: usize = 9;
 /// So often, and for so long, a document is put that the index fails with while it takes others.
 const FAILED_MAX: usize = 6;
 const FAILED_FOR: Duration = Duration::from_secs(30);
+
+/// For so long documents of an index that is blocked keep others waiting, where there is no other place for them.
+const BLOCKED_MAX: Duration = Duration::from_secs(15);
 
 /// Says at most every ten seconds that the index does not take documents.
 static NOT_INDEXED: Rarely = Rarely::every(Duration::from_secs(10));
@@ -205,7 +208,7 @@ impl Bulker {
                     let waiting = self.park(sorted, &mut parked, &mut dead);
                     tries = if waiting.len() < now { 0 } else { tries + 1 };
                     if !self.is_patient && tries == TRIES_MAX {
-                        return Err(IndexError::Transient("it takes none of the documents".into()));
+                        return Err(IndexError::TakesNone);
                     }
                     if waiting.is_empty() {
                         pause = Pause::default();
@@ -272,15 +275,21 @@ impl Bulker {
             match verdict {
                 Verdict::Done { created } => {
                     self.meter.indexed(&item.document, created);
+                    if failing.remove(&item.id()).is_some_and(|failed| failed.class == Class::Index) {
+                        self.flight.indices().has_its_shard_back(&item.index);
+                    }
                     taken.insert(item.index.clone(), item);
                 }
                 Verdict::Retry(reason) => sorted.again.push((item, reason)),
                 Verdict::Failed(reason) => failed.push((item, Class::Document, reason)),
                 Verdict::Unavailable(reason) => failed.push((item, Class::Index, reason)),
-                Verdict::Blocked(reason) if self.is_patient && self.is_worth_waiting(&item) => {
-                    sorted.waiting.push(Waiting { item, class: Class::Index, reason, keeps_seat: false });
-                }
-                Verdict::Blocked(reason) => dead.push(self.bury(Class::Index, &item, reason)),
+                Verdict::Blocked(reason) => match self.takes_none_for(&item) {
+                    since if since < TROUBLE_MAX && self.is_patient => {
+                        let (class, keeps_seat) = (Class::Index, since < BLOCKED_MAX);
+                        sorted.waiting.push(Waiting { item, class, reason, keeps_seat });
+                    }
+                    _ => dead.push(self.bury(Class::Index, &item, reason)),
+                },
                 Verdict::Dead(reason) => dead.push(self.bury(Class::Document, &item, reason)),
             }
         }
@@ -300,28 +309,31 @@ impl Bulker {
 
     /// What becomes of a document that failed. A command does not wait for its index.
     fn fate(&self, item: &Item, class: Class, begun: Instant, failing: &mut Failing) -> Fate {
-        let fault = self.flight.indices().fault(&item.index, begun);
-        let now = Instant::now();
-        let (since, times) = failing.entry(item.id()).or_insert((now, 0));
-        if self.is_patient && fault != Fault::Document {
-            (*since, *times) = (now, 0);
-        } else {
-            *times += 1;
-        }
-        let has_failed_often = *times >= FAILED_MAX;
-        match fault {
-            _ if !self.is_patient && class == Class::Document && has_failed_often => Fate::Dead,
+        let (fault, now) = (self.flight.indices().fault(&item.index, begun), Instant::now());
+        let failed = failing.entry(item.id()).or_insert(Failed { since: now, times: 0, class });
+        let counts = fault == Fault::Document || (fault == Fault::Index && !self.is_patient);
+        *failed = match counts {
+            true => Failed { times: failed.times + 1, ..*failed },
+            false => Failed { since: now, times: 0, class },
+        };
+        let is_often = failed.times >= FAILED_MAX;
+        match (fault, class) {
+            (Fault::Cluster, _) => Fate::Again,
+            _ if !self.is_patient && is_often => Fate::Dead,
             _ if !self.is_patient => Fate::Again,
-            Fault::Document if has_failed_often && now - *since >= FAILED_FOR => Fate::Dead,
-            Fault::Document => Fate::Waits { keeps_seat: !has_failed_often },
-            Fault::Index if self.is_worth_waiting(item) => Fate::Waits { keeps_seat: true },
-            Fault::Index => Fate::Dead,
-            Fault::Cluster => Fate::Again,
+            (Fault::Index, _) => Fate::after(self.takes_none_for(item), true),
+            (Fault::Document, Class::Index) => Fate::after(self.lacks_a_shard_for(item), !is_often),
+            (Fault::Document, _) if is_often && now - failed.since >= FAILED_FOR => Fate::Dead,
+            (Fault::Document, _) => Fate::Waits { keeps_seat: !is_often },
         }
     }
 
-    fn is_worth_waiting(&self, item: &Item) -> bool {
-        self.flight.indices().is_worth_waiting(&item.index, Instant::now())
+    fn takes_none_for(&self, item: &Item) -> Duration {
+        self.flight.indices().takes_none_for(&item.index, Instant::now())
+    }
+
+    fn lacks_a_shard_for(&self, item: &Item) -> Duration {
+        self.flight.indices().lacks_a_shard_for(&item.index, Instant::now())
     }
 
     /// What is to be put again. Documents that wait for their index alone need a place for that;
@@ -370,8 +382,15 @@ impl Bulker {
     }
 }
 
-/// Documents that failed: since when, and how often, while their index took others.
-type Failing = BTreeMap<EventId, (Instant, usize)>;
+/// Documents that failed.
+type Failing = BTreeMap<EventId, Failed>;
+
+/// A document that failed: since when, and how often, while others were taken.
+struct Failed {
+    since: Instant,
+    times: usize,
+    class: Class,
+}
 
 /// Documents that were put, with their verdicts.
 struct Answered {
@@ -403,12 +422,19 @@ enum Fate {
     Again,
 }
 
+impl Fate {
+    /// Of a document whose index has been known to be in trouble for so long.
+    fn after(known: Duration, keeps_seat: bool) -> Fate {
+        if known < TROUBLE_MAX { Fate::Waits { keeps_seat } } else { Fate::Dead }
+    }
+}
+
 /// What an answer says about the index as a whole.
 fn kind(answer: &Result<Vec<Verdict>, IndexError>) -> Answer {
     match answer {
         Ok(verdicts) if Overall::of(verdicts) != Overall::Works => Answer::Overloaded,
         Ok(_) | Err(IndexError::TooLarge | IndexError::Lost(_)) => Answer::Taken,
-        Err(IndexError::Transient(_)) => Answer::Overloaded,
+        Err(IndexError::Transient(_) | IndexError::TakesNone) => Answer::Overloaded,
         Err(IndexError::Denied(_)) => Answer::Refused,
     }
 }
@@ -506,7 +532,6 @@ impl<'b> Requests<'b> {
 mod tests {
     use super::*;
     use crate::archive::{ArchiveError, Created, Metadata, Object};
-    use crate::index::indices::TROUBLE_MAX;
     use async_trait::async_trait;
     use bytes::Bytes;
     use event::document::IndexPeriod;
@@ -763,6 +788,51 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_shard_of_an_index_that_is_away_for_long_keeps_nobody_waiting_once_that_is_known() {
+        let bulker = answering(|item, now| match item.id().0[0] % 2 == 0 && now < 10 * TROUBLE_MAX {
+            true => unavailable(),
+            false => DONE,
+        });
+        put(&bulker, DAYS[0], 1).await;
+        assert!(put(&bulker, DAYS[0], 2).await >= TROUBLE_MAX, "it may come back");
+        for number in (4..20).step_by(2) {
+            assert!(put(&bulker, DAYS[0], number).await < Duration::from_secs(1));
+            put(&bulker, DAYS[0], number + 1).await;
+        }
+        assert_eq!(bulker.meter.dead_letters_of(Class::Index), 9);
+        tokio::time::sleep(10 * TROUBLE_MAX).await;
+        put(&bulker, DAYS[0], 30).await;
+        assert_eq!(bulker.meter.dead_letters_of(Class::Index), 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_that_is_blocked_for_some_seconds_loses_no_document_however_many_wait() {
+        let bulker = answering(|item, now| match item.index == FIRST_DAY && now < BLOCKED_MAX / 2 {
+            true => Verdict::Blocked("index_closed_exception".into()),
+            false => DONE,
+        });
+        futures::future::join_all((1..9).map(|number| put(&bulker, DAYS[0], number))).await;
+        assert_eq!(bulker.meter.dead_letters_of(Class::Index), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_counts_a_document_as_refused_where_others_are_taken_and_ends_where_none_is() {
+        for verdict in [failed, unavailable] {
+            let bulker = Bulker {
+                is_patient: false,
+                ..answering(move |item, _| if item.id().0[0] == 1 { verdict() } else { DONE })
+            };
+            put(&bulker, DAYS[1], 2).await;
+            put(&bulker, DAYS[0], 1).await;
+            assert_eq!(bulker.meter.dead_letters(), 1);
+            let bulker = Bulker { is_patient: false, ..answering(move |_, _| verdict()) };
+            let ended = bulker.documents(&SequenceNumber::new("7").unwrap(), [document(DAYS[0], 1)].into_iter()).await;
+            assert!(matches!(ended, Err(IndexError::TakesNone)), "{ended:?}");
+            assert_eq!(bulker.meter.dead_letters(), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_cluster_that_fails_with_all_documents_is_waited_for_however_long_it_lasts() {
         const OUTAGE: Duration = Duration::from_secs(7_200);
         for verdict in [failed, unavailable] {
@@ -806,19 +876,6 @@ mod tests {
         };
         assert!(asked(TRIES_MAX - 1).await.is_ok());
         assert_eq!(asked(TRIES_MAX).await.unwrap_err().to_string(), "the index did not answer");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_command_waits_without_end_neither_for_one_document_nor_for_an_index_that_takes_none() {
-        let ended = async |verdict: Verdict| {
-            let answers = Mutex::new((0..100).map(|_| Ok(vec![verdict.clone()])).collect());
-            let scripted = Arc::new(Scripted { answers, ..Scripted::default() });
-            let bulker = Bulker { is_patient: false, ..bulker(scripted.clone(), Arc::default()) };
-            let ended = bulker.events(&SequenceNumber::new("7").unwrap(), events(1).iter()).await;
-            (ended.is_ok(), bulker.meter.dead_letters_of(Class::Document))
-        };
-        assert_eq!(ended(Verdict::Failed("null_pointer_exception".into())).await, (true, 1));
-        assert_eq!(ended(Verdict::Retry("429".into())).await, (false, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -923,7 +980,7 @@ mod tests {
             bulker.documents(&sequence, std::iter::once(document(DAYS[1], 2))).await.unwrap();
             begun.elapsed()
         });
-        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert!(took < 3 * BLOCKED_MAX, "{took:?}");
         assert_eq!(bulker.meter.dead_letters_of(Class::Index), 6);
     }
 }

@@ -150,7 +150,7 @@ impl CatchUp {
         indexed: Option<&SequenceNumber>,
         refusals: &mut Refusals<'_>,
     ) -> Result<Option<Done>, IndexError> {
-        let Some((_turn, object)) = self.get(key, refusals).await else { return Ok(None) };
+        let Some((turn, object)) = self.get(key, refusals).await else { return Ok(None) };
         let Some(summary) = read_summary(&object) else {
             tracing::error!(key, "an object cannot be read and is not indexed; `verify` says more");
             return Ok(None);
@@ -161,7 +161,7 @@ impl CatchUp {
         }
         self.bulker.meter.index_waits(&self.chain.shard, last_arrival);
         let bulker = Bulker { stream_created, ..self.bulker.clone() };
-        rows(&bulker, key, &object, &last_seq).await?;
+        rows(&bulker, key, (object, turn), &last_seq).await?;
         self.bulker.make_durable().await?;
         Ok(Some(Done { sequence: last_seq, arrival: last_arrival }))
     }
@@ -213,9 +213,15 @@ impl CatchUp {
     }
 }
 
-/// Indexes the lines of an object as they are unpacked.
-async fn rows(bulker: &Bulker, key: &str, object: &[u8], end: &SequenceNumber) -> Result<(), IndexError> {
-    let mut rows = Rows::of(object);
+/// Indexes the lines of an object as they are unpacked. After the last one the object is given up, and the turn
+/// to have one: single documents may keep us waiting.
+async fn rows(
+    bulker: &Bulker,
+    key: &str,
+    (object, turn): (Bytes, SemaphorePermit<'_>),
+    end: &SequenceNumber,
+) -> Result<(), IndexError> {
+    let mut rows = Rows::of(&object);
     let mut requests = Requests::of(bulker);
     let mut unread = Unread { bulker, record: None };
     let id = requests.begin(end, 0);
@@ -239,6 +245,7 @@ async fn rows(bulker: &Bulker, key: &str, object: &[u8], end: &SequenceNumber) -
             }
         }
     }
+    drop((object, turn));
     unread.keep().await;
     requests.finish(id).await
 }

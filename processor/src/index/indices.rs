@@ -5,6 +5,7 @@
 //! documents that are there already.
 
 use super::Item;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,6 +22,9 @@ const KNOWN_MAX: usize = 1_000;
 
 /// Bytes of a document that is kept as a witness: most have fewer.
 const WITNESS_BYTES_MAX: usize = 8 << 10;
+
+/// Witnesses of other indices: some of these may be in trouble themselves.
+const OTHERS: usize = 5;
 
 /// Who is to blame for a document that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,17 +50,33 @@ struct Known {
     /// When something was learnt of it last.
     seen: Instant,
     taken: Option<Instant>,
+    /// It takes no documents.
     trouble: Option<Trouble>,
+    /// It takes documents, and not those of a shard that is away.
+    shard_trouble: Option<Trouble>,
     /// A document that it has.
     witness: Option<Item>,
 }
 
-/// An index takes no documents.
+/// Something is wrong with an index.
 #[derive(Debug)]
 struct Trouble {
     since: Instant,
     /// When a document found it so last.
     seen: Instant,
+}
+
+impl Trouble {
+    /// Notes that a document finds it so. Gives for how long it is known to be so.
+    fn seen(trouble: &mut Option<Trouble>, now: Instant) -> Duration {
+        let trouble = trouble.get_or_insert(Trouble { since: now, seen: now });
+        if now - trouble.seen >= PAST {
+            // Nobody knows how it was meanwhile.
+            trouble.since = now;
+        }
+        trouble.seen = now;
+        now - trouble.since
+    }
 }
 
 impl Indices {
@@ -71,16 +91,21 @@ impl Indices {
         }
     }
 
-    /// Whether a document should wait for its index, which takes none.
-    pub fn is_worth_waiting(&mut self, index: &str, now: Instant) -> bool {
-        let Some(known) = self.of(index, now) else { return false };
-        let trouble = known.trouble.get_or_insert(Trouble { since: now, seen: now });
-        if now - trouble.seen >= PAST {
-            // Nobody knows how it was meanwhile.
-            trouble.since = now;
+    /// For how long it is known that an index takes no documents, as another one has just found.
+    pub fn takes_none_for(&mut self, index: &str, now: Instant) -> Duration {
+        self.of(index, now).map_or(Duration::MAX, |known| Trouble::seen(&mut known.trouble, now))
+    }
+
+    /// For how long it is known that a shard of an index is away, while others take documents.
+    pub fn lacks_a_shard_for(&mut self, index: &str, now: Instant) -> Duration {
+        self.of(index, now).map_or(Duration::MAX, |known| Trouble::seen(&mut known.shard_trouble, now))
+    }
+
+    /// Notes that an index has taken a document whose shard was away.
+    pub fn has_its_shard_back(&mut self, index: &str) {
+        if let Some(known) = self.known.get_mut(index) {
+            known.shard_trouble = None;
         }
-        trouble.seen = now;
-        now - trouble.since < TROUBLE_MAX
     }
 
     /// Who is to blame for a document that was put at `begun` and failed. While nothing is taken,
@@ -95,27 +120,31 @@ impl Indices {
             return Fault::Index;
         }
         if let Some(known) = known {
-            known.trouble = None;
+            (known.trouble, known.shard_trouble) = (None, None);
         }
         Fault::Cluster
     }
 
     /// Whether an index that `items` are for is known to be in trouble.
     pub fn are_in_trouble(&self, items: &[Item]) -> bool {
-        let troubled: BTreeSet<&str> =
-            self.known.iter().filter(|(_, known)| known.trouble.is_some()).map(|(index, _)| index.as_str()).collect();
+        let troubled: BTreeSet<&str> = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.trouble.is_some() || known.shard_trouble.is_some())
+            .map(|(index, _)| index.as_str())
+            .collect();
         !troubled.is_empty() && items.iter().any(|item| troubled.contains(item.index.as_str()))
     }
 
-    /// Documents that are there already: one of each index that `items` are for, and one of the
-    /// index that took another document last. To put one again changes nothing.
+    /// Documents that are there already: one of each index that `items` are for, and one of each of
+    /// the others that took something last. To put one again changes nothing.
     pub fn witnesses(&self, items: &[Item]) -> Vec<Item> {
         let asked: BTreeSet<&str> = items.iter().map(|item| item.index.as_str()).collect();
         let own = asked.iter().filter_map(|index| self.known.get(*index)?.witness.clone());
-        let others =
-            self.known.iter().filter(|(index, known)| known.witness.is_some() && !asked.contains(index.as_str()));
-        let other = others.max_by_key(|(_, known)| known.taken).and_then(|(_, known)| known.witness.clone());
-        own.chain(other).collect()
+        let others = self.known.iter().filter(|(index, _)| !asked.contains(index.as_str()));
+        let mut others: Vec<_> = others.filter_map(|(_, known)| Some((known.taken, known.witness.as_ref()?))).collect();
+        others.sort_by_key(|(taken, _)| Reverse(*taken));
+        own.chain(others.into_iter().take(OTHERS).map(|(_, item)| item.clone())).collect()
     }
 
     /// What is known of an index, of which something is learnt now; `None` where there are too many.
@@ -127,7 +156,7 @@ impl Indices {
             if self.known.len() >= KNOWN_MAX {
                 return None;
             }
-            let known = Known { seen: now, taken: None, trouble: None, witness: None };
+            let known = Known { seen: now, taken: None, trouble: None, shard_trouble: None, witness: None };
             self.known.insert(index.to_owned(), known);
         }
         let known = self.known.get_mut(index)?;
@@ -152,31 +181,34 @@ mod tests {
     #[test]
     fn an_index_in_trouble_is_waited_for_once() {
         let (mut indices, begun) = (Indices::default(), Instant::now());
-        assert!(indices.is_worth_waiting("a", begun));
+        assert!(indices.takes_none_for("a", begun) < TROUBLE_MAX);
         let now = begun + TROUBLE_MAX;
-        assert!(!indices.is_worth_waiting("a", now));
-        assert!(indices.is_worth_waiting("b", now));
+        assert!(indices.takes_none_for("a", now) >= TROUBLE_MAX);
+        assert!(indices.takes_none_for("b", now) < TROUBLE_MAX);
         indices.took(item("a", 1), now);
-        assert!(indices.is_worth_waiting("a", now));
+        assert!(indices.takes_none_for("a", now) < TROUBLE_MAX);
     }
 
     #[test]
     fn an_index_whose_trouble_nobody_has_seen_for_long_is_waited_for_again() {
         let (mut indices, begun) = (Indices::default(), Instant::now());
-        assert!(indices.is_worth_waiting("a", begun));
+        assert!(indices.takes_none_for("a", begun) < TROUBLE_MAX);
         // It got no documents for a day, so nobody has noted that it works again.
         let day = begun + Duration::from_secs(86_400);
-        assert!(indices.is_worth_waiting("a", day));
-        assert!(indices.is_worth_waiting("a", day + TROUBLE_MAX - SECOND));
-        assert!(!indices.is_worth_waiting("a", day + TROUBLE_MAX), "as long as the first time, and no longer");
+        assert!(indices.takes_none_for("a", day) < TROUBLE_MAX);
+        assert!(indices.takes_none_for("a", day + TROUBLE_MAX - SECOND) < TROUBLE_MAX);
+        assert!(
+            indices.takes_none_for("a", day + TROUBLE_MAX) >= TROUBLE_MAX,
+            "as long as the first time, and no longer"
+        );
     }
 
     #[test]
     fn indices_of_which_nothing_was_heard_for_long_are_not_counted() {
         let (mut indices, begun) = (Indices::default(), Instant::now());
-        (0..KNOWN_MAX).for_each(|at| assert!(indices.is_worth_waiting(&at.to_string(), begun)));
-        assert!(!indices.is_worth_waiting("a", begun));
-        assert!(indices.is_worth_waiting("a", begun + Duration::from_secs(86_400)));
+        (0..KNOWN_MAX).for_each(|at| assert!(indices.takes_none_for(&at.to_string(), begun) < TROUBLE_MAX));
+        assert!(indices.takes_none_for("a", begun) >= TROUBLE_MAX);
+        assert!(indices.takes_none_for("a", begun + Duration::from_secs(86_400)) < TROUBLE_MAX);
     }
 
     #[test]
@@ -195,22 +227,34 @@ mod tests {
     #[test]
     fn an_outage_of_the_cluster_does_not_count_as_trouble_of_an_index() {
         let (mut indices, begun) = (Indices::default(), Instant::now());
-        assert!(indices.is_worth_waiting("a", begun));
+        assert!(indices.takes_none_for("a", begun) < TROUBLE_MAX);
         assert_eq!(indices.fault("a", begun), Fault::Cluster);
-        assert!(indices.is_worth_waiting("a", begun + TROUBLE_MAX));
+        assert!(indices.takes_none_for("a", begun + TROUBLE_MAX) < TROUBLE_MAX);
     }
 
     #[test]
-    fn witnesses_are_of_the_same_index_and_of_the_one_that_took_something_last() {
+    fn a_shard_that_is_away_is_known_of_until_a_document_of_it_is_taken() {
+        let (mut indices, begun) = (Indices::default(), Instant::now());
+        assert!(indices.lacks_a_shard_for("a", begun) < TROUBLE_MAX);
+        indices.took(item("a", 1), begun + SECOND);
+        assert!(indices.lacks_a_shard_for("a", begun + TROUBLE_MAX) >= TROUBLE_MAX, "its other shards take documents");
+        indices.has_its_shard_back("a");
+        assert!(indices.lacks_a_shard_for("a", begun + TROUBLE_MAX) < TROUBLE_MAX);
+    }
+
+    #[test]
+    fn witnesses_are_of_the_same_index_and_of_those_that_took_something_last() {
         let (mut indices, begun) = (Indices::default(), Instant::now());
         assert_eq!(indices.witnesses(&[item("a", 9)]), []);
         for (at, index) in ["a", "b", "c"].into_iter().enumerate() {
             indices.took(item(index, at as u8), begun + SECOND * at as u32);
         }
-        assert_eq!(indices.witnesses(&[item("a", 8), item("a", 9)]), [item("a", 0), item("c", 2)]);
-        assert_eq!(indices.witnesses(&[item("d", 9)]), [item("c", 2)]);
+        assert_eq!(indices.witnesses(&[item("a", 8), item("a", 9)]), [item("a", 0), item("c", 2), item("b", 1)]);
+        assert_eq!(indices.witnesses(&[item("d", 9)])[0], item("c", 2));
         let large = Document { body: vec![b' '; WITNESS_BYTES_MAX + 1], ..item("c", 7).document };
         indices.took(Item { index: "c".to_owned(), document: large }, begun + SECOND * 9);
-        assert_eq!(indices.witnesses(&[item("d", 9)]), [item("c", 2)], "a large one is not kept");
+        assert_eq!(indices.witnesses(&[item("d", 9)])[0], item("c", 2), "a large one is not kept");
+        (10..30).for_each(|at| indices.took(item(&at.to_string(), at), begun));
+        assert_eq!(indices.witnesses(&[item("d", 9)]).len(), OTHERS);
     }
 }

@@ -75,6 +75,9 @@ pub enum IndexError {
     /// Worth the same request again; ids make that harmless.
     #[error("the index did not answer")]
     Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It answers, and takes none of the documents, however often they are put; a command ends there.
+    #[error("the index takes none of the documents")]
+    TakesNone,
     /// 413: the request must be cut into smaller ones.
     #[error("the index finds the request too large")]
     TooLarge,

@@ -347,6 +347,14 @@ fn read(answer: &[u8], sent: impl ExactSizeIterator<Item = EventId>) -> Result<V
 /// about us, said of some about their indices.
 const DENIED: &str = "security_exception";
 
+/// What is said of an index that is to be made, or of a mapping that is to be changed, while the
+/// cluster manager is busy or away: that passes, and says nothing of the index or the document.
+const MANAGER: [&str; 3] = [
+    "process_cluster_event_timeout_exception",
+    "cluster_manager_not_discovered_exception",
+    "master_not_discovered_exception",
+];
+
 fn verdict(item: &ItemAnswer) -> Verdict {
     let (kind, reason) = item.error.as_ref().map_or(("", String::new()), |error| (error.kind.as_str(), text(error)));
     match (item.status, kind) {
@@ -354,6 +362,7 @@ fn verdict(item: &ItemAnswer) -> Verdict {
         (200..=299, _) => Verdict::Done { created: true },
         (409, _) => Verdict::Done { created: false },
         (500, _) => Verdict::Failed(told(item.status, reason)),
+        (_, kind) if MANAGER.contains(&kind) => Verdict::Retry(told(item.status, reason)),
         (501.., _) => Verdict::Unavailable(told(item.status, reason)),
         (408 | 429, _) => Verdict::Retry(told(item.status, reason)),
         (_, "cluster_block_exception") if is_cluster_full(&reason) => Verdict::Retry(reason),
@@ -570,6 +579,12 @@ mod tests {
             (429, "circuit_breaking_exception", "[parent] Data too large"),
             (429, "cluster_block_exception", flood_stage),
             (403, "cluster_block_exception", index_full),
+            (
+                503,
+                "process_cluster_event_timeout_exception",
+                "failed to process cluster event (auto create) within 10s",
+            ),
+            (503, "cluster_manager_not_discovered_exception", "later"),
             (403, "cluster_block_exception", "blocked by: [FORBIDDEN/10/cluster create-index blocked (api)];"),
             (403, "cluster_block_exception", "blocked by: [FORBIDDEN/13/cluster read-only / allow delete (api)];"),
         ] {

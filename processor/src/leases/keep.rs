@@ -48,7 +48,7 @@ pub(super) struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Yes,
-    /// The row is ours and is not as we knew it: somebody asks for it.
+    /// The row is ours and is not as we knew it: somebody asks for it, which leaves its counter.
     Again,
     /// It is not ours any more.
     Lost,
@@ -93,7 +93,7 @@ impl Held {
         if row.owner == next.owner && row.counter == next.counter {
             (self.lease, self.renewed) = (row, asked);
             Written::Yes
-        } else if row.owner == self.lease.owner {
+        } else if row.owner == self.lease.owner && row.counter == self.lease.counter {
             self.lease = row;
             Written::Again
         } else {
@@ -303,6 +303,16 @@ mod tests {
         let expected = rig.move_to(7);
         tokio::time::sleep(FAILOVER).await;
         assert_eq!((rig.row().checkpoint, rig.lost.is_cancelled()), (expected, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_was_made_again_and_taken_by_this_process_is_of_another_task() {
+        let rig = rig();
+        rig.move_to(7);
+        tokio::time::sleep(FAILOVER).await;
+        rig.leases.rows.lock().unwrap()[0].counter = 1;
+        tokio::time::sleep(FAILOVER).await;
+        assert!(rig.lost.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

@@ -164,9 +164,11 @@ impl Replay {
     ) -> Result<Reached, ReplayError> {
         let mut keys = Keys::new(self.archive.clone(), &self.stream, self.span, reached.after.as_deref());
         let (mut flushed, mut refused) = (Instant::now(), Refused::default());
+        let flight = Arc::new(Flight::new(self.objects_at_once, Arc::default()));
         while let Some(page) = keys.next_page().await.map_err(ReplayError::Archive)? {
             let page = page.into_iter().filter(|key| read_key(&self.stream, key).is_some());
-            let objects = futures::stream::iter(page).map(|key| self.spawn(key)).buffered(self.objects_at_once);
+            let objects =
+                futures::stream::iter(page).map(|key| self.spawn(key, &flight)).buffered(self.objects_at_once);
             let mut objects = std::pin::pin!(objects);
             loop {
                 let object = tokio::select! {
@@ -210,17 +212,21 @@ impl Replay {
     }
 
     /// Works on an object as a task of its own, so that several cores are used.
-    fn spawn(&self, key: String) -> impl Future<Output = (String, Result<Report, ReplayError>)> + use<> {
-        let replay = self.clone();
+    fn spawn(
+        &self,
+        key: String,
+        flight: &Arc<Flight>,
+    ) -> impl Future<Output = (String, Result<Report, ReplayError>)> + use<> {
+        let (replay, flight) = (self.clone(), flight.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let report = replay.object(&key).await;
+            let report = replay.object(&key, flight).await;
             (key, report)
         }));
         async move { task.await.expect("replaying an object does not panic") }
     }
 
     /// Indexes an object.
-    async fn object(&self, key: &str) -> Result<Report, ReplayError> {
+    async fn object(&self, key: &str, flight: Arc<Flight>) -> Result<Report, ReplayError> {
         let object = patiently(|| self.archive.get(key)).await.map_err(ReplayError::Archive)?.unwrap_or_default();
         let Some(summary) = read_summary(&object) else {
             return Ok(Report { damaged: vec![key.to_owned()], ..Report::default() });
@@ -235,7 +241,7 @@ impl Replay {
         match &self.index {
             None => documents.by_ref().for_each(drop),
             Some(index) => {
-                let bulker = self.bulker(index, &summary, &meter);
+                let bulker = self.bulker(index, &summary, &meter, flight);
                 bulker.documents(&summary.last_seq, documents.by_ref()).await.map_err(ReplayError::Index)?;
             }
         }
@@ -245,7 +251,7 @@ impl Replay {
         Ok(report)
     }
 
-    fn bulker(&self, index: &Arc<dyn Index>, summary: &Summary, meter: &Arc<Meter>) -> Bulker {
+    fn bulker(&self, index: &Arc<dyn Index>, summary: &Summary, meter: &Arc<Meter>, flight: Arc<Flight>) -> Bulker {
         Bulker {
             index: index.clone(),
             archive: self.archive.clone(),
@@ -254,7 +260,7 @@ impl Replay {
             stream_created: summary.stream_created,
             shard: summary.shard.clone(),
             meter: meter.clone(),
-            flight: Arc::new(Flight::new(1, Arc::default())),
+            flight,
             flush_every: FLUSH_EVERY,
             is_patient: false,
         }

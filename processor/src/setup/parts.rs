@@ -45,6 +45,8 @@ pub struct Part {
     pub may_hold_more: bool,
     /// It belongs to the user as soon as it is there.
     pub is_users: bool,
+    /// Fields that users set beside ours: objects and names in them. They stay as they are.
+    kept: &'static [(&'static str, &'static str)],
 }
 
 /// How a part is found and made.
@@ -63,7 +65,7 @@ pub type Call = (Method, String, Value);
 
 impl Part {
     fn new(what: String, path: String, body: Value, found_at: String) -> Part {
-        Part { what, path, body, kind: Kind::Named, found_at, may_hold_more: false, is_users: false }
+        Part { what, path, body, kind: Kind::Named, found_at, may_hold_more: false, is_users: false, kept: &[] }
     }
 
     /// A channel for notifications.
@@ -110,7 +112,7 @@ impl Part {
     /// (OpenSearch, "ISM API", update policy, and "Alerting API", update monitor).
     pub fn changing(&self, answer: &Value) -> Call {
         let (found, path, body) = match self.kind {
-            Kind::Named => (answer, self.path.clone(), self.body.clone()),
+            Kind::Named => (answer, self.path.clone(), self.changed(answer)),
             Kind::Channel => (answer, self.path.clone(), json!({"config": self.body["config"]})),
             Kind::Monitor => {
                 let found = &answer["hits"]["hits"][0];
@@ -123,6 +125,18 @@ impl Part {
             }
             _ => (Method::Put, path, body),
         }
+    }
+
+    /// What it becomes: as we want it, with what users have set beside that. A PUT replaces all there is.
+    fn changed(&self, answer: &Value) -> Value {
+        let (there, mut body) = (self.there(answer), self.body.clone());
+        for (object, name) in self.kept {
+            let theirs = there.pointer(object).and_then(|object| object.get(name));
+            if let (Some(theirs), Some(Value::Object(ours))) = (theirs, body.pointer_mut(object)) {
+                ours.entry(*name).or_insert_with(|| theirs.clone());
+            }
+        }
+        body
     }
 
     /// What of its changes may be told: not the address of a channel, whose knowledge is enough to
@@ -206,7 +220,7 @@ impl Wanted {
         let name = format!("{}-retention", self.prefix);
         let part =
             Part::new(format!("ISM policy {name}"), format!("/_plugins/_ism/policies/{name}"), body, String::new());
-        Part { may_hold_more: true, ..part }
+        Part { may_hold_more: true, kept: &[("/policy", "error_notification")], ..part }
     }
 
     /// What `_bulk` with `create` and `index` needs, and no more: no search, no deletion.
@@ -237,7 +251,8 @@ impl Wanted {
 
     fn mapping(&self, role: &str, who: &[String]) -> Part {
         let name = format!("{}-{role}", self.prefix);
-        security("role mapping", "rolesmapping", &name, json!({"backend_roles": who}))
+        let part = security("role mapping", "rolesmapping", &name, json!({"backend_roles": who}));
+        Part { kept: &[("", "users"), ("", "hosts"), ("", "and_backend_roles"), ("", "description")], ..part }
     }
 }
 

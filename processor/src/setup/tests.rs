@@ -234,6 +234,26 @@ async fn who_looks_may_search_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn users_that_somebody_mapped_and_whom_a_failed_policy_tells_stay_when_our_part_is_changed() {
+    let domain = Fake::new();
+    set_up(&domain, &wanted(), false).await.unwrap();
+    let mapping = "/_plugins/_security/api/rolesmapping/twosec-writer";
+    let policy = "/_plugins/_ism/policies/twosec-retention";
+    let kept = |path: &str, at: &str| domain.kept.lock().unwrap()[path].pointer(at).cloned();
+    {
+        let mut kept = domain.kept.lock().unwrap();
+        kept.get_mut(mapping).unwrap()["users"] = json!(["alice"]);
+        kept.get_mut(policy).unwrap()["policy"]["error_notification"] = json!({"channel": {"id": "x"}});
+    }
+    let other =
+        Wanted { writers: vec!["arn:aws:iam::123456789012:role/other".into()], retention_days: Some(9), ..wanted() };
+    set_up(&domain, &other, false).await.unwrap();
+    assert_eq!(kept(mapping, "/backend_roles"), Some(json!(other.writers)));
+    assert_eq!(kept(mapping, "/users"), Some(json!(["alice"])));
+    assert_eq!(kept(policy, "/policy/error_notification/channel/id"), Some(json!("x")));
+}
+
+#[tokio::test]
 async fn the_index_of_incidents_is_never_deleted_for_its_age() {
     let domain = Fake::new();
     set_up(&domain, &wanted(), false).await.unwrap();

@@ -35,22 +35,18 @@ impl Ends {
 
     /// The objects that are ahead of a row. Before the first checkpoint, those of a stream that was
     /// made at another time are none of the row's.
-    pub fn ahead(&self, row: &Lease) -> Vec<&str> {
+    pub fn ahead(&self, row: &Lease) -> Vec<&Head> {
         let is_own = |head: &&Head| head.may_be_of(row.stream_created);
-        let behind = |record: &SequenceNumber| keys(self.0.values().filter(|head| head.last > *record));
+        let behind = |record: &SequenceNumber| self.0.values().filter(|head| head.last > *record).collect();
         match &row.checkpoint {
             Checkpoint::At(record) => behind(record),
-            Checkpoint::TrimHorizon | Checkpoint::AtTimestamp(_) => keys(self.0.values().filter(is_own)),
+            Checkpoint::TrimHorizon | Checkpoint::AtTimestamp(_) => self.0.values().filter(is_own).collect(),
             Checkpoint::ShardEnd => {
                 let end = self.0.values().filter(is_own).rfind(|head| head.is_final);
                 end.map(|end| behind(&end.last)).unwrap_or_default()
             }
         }
     }
-}
-
-fn keys<'a>(heads: impl Iterator<Item = &'a Head>) -> Vec<&'a str> {
-    heads.map(|head| head.key.as_str()).collect()
 }
 
 /// What an object that is ahead of its row is.
@@ -63,17 +59,29 @@ pub enum Ahead {
     Added,
 }
 
+/// So many objects a processor may have put before it could write one row, while the lease table
+/// throttles.
+const LEFT_MAX: usize = 8;
+
 /// What `objects` that stay ahead of a row are. `then` is the row as it was before they were waited
 /// for, for longer than an owner that lives lets pass between two writes.
-pub fn judge(objects: usize, then: Option<&Lease>, now: &Lease) -> Ahead {
+pub fn judge(objects: &[&Head], then: Option<&Lease>, now: &Lease) -> Ahead {
     let is_same_owner = |then: &Lease| now.owner.is_some() && then.owner == now.owner;
     let is_moved = then.is_some_and(|then| is_same_owner(then) && then.counter != now.counter);
-    match now.checkpoint {
+    match &now.checkpoint {
         Checkpoint::ShardEnd => Ahead::Added,
         // Each write of an owner tells all that it has archived.
-        _ if is_moved || objects > 1 => Ahead::Added,
+        _ if is_moved || objects.len() > LEFT_MAX => Ahead::Added,
+        Checkpoint::At(record) if !is_chain(objects, Some(record)) => Ahead::Added,
+        Checkpoint::TrimHorizon | Checkpoint::AtTimestamp(_) if !is_chain(objects, None) => Ahead::Added,
         _ => Ahead::Left,
     }
+}
+
+/// Whether objects, by their ends, follow each other, and the first one that record.
+fn is_chain(objects: &[&Head], record: Option<&SequenceNumber>) -> bool {
+    let ends = std::iter::once(record).chain(objects.iter().map(|head| Some(&head.last)));
+    objects.iter().zip(ends).all(|(head, end)| head.prev.as_ref() == end)
 }
 
 #[cfg(test)]
@@ -107,14 +115,16 @@ mod tests {
     fn what_is_ahead_of_a_row_ends_behind_its_checkpoint() {
         let mut ends = Ends::default();
         [head("c", 30), head("a", 9), head("b", 20)].into_iter().for_each(|head| ends.push(head));
-        assert_eq!(ends.ahead(&row(Checkpoint::At(number(20)))), ["c"]);
-        assert_eq!(ends.ahead(&row(Checkpoint::At(number(30)))), [""; 0]);
-        assert_eq!(ends.ahead(&row(Checkpoint::TrimHorizon)), ["a", "b", "c"]);
+        let ahead =
+            |ends: &Ends, row: &Lease| ends.ahead(row).into_iter().map(|head| head.key.clone()).collect::<Vec<_>>();
+        assert_eq!(ahead(&ends, &row(Checkpoint::At(number(20)))), ["c"]);
+        assert_eq!(ahead(&ends, &row(Checkpoint::At(number(30)))), [""; 0]);
+        assert_eq!(ahead(&ends, &row(Checkpoint::TrimHorizon)), ["a", "b", "c"]);
         let anew = Lease { stream_created: Some(8), ..row(Checkpoint::TrimHorizon) };
-        assert_eq!(ends.ahead(&anew), [""; 0], "all of it is an earlier stream's");
-        assert_eq!(ends.ahead(&row(Checkpoint::ShardEnd)), [""; 0], "that its end is missing is told elsewhere");
+        assert_eq!(ahead(&ends, &anew), [""; 0], "all of it is an earlier stream's");
+        assert_eq!(ahead(&ends, &row(Checkpoint::ShardEnd)), [""; 0], "that its end is missing is told elsewhere");
         ends.push(Head { is_final: true, ..head("b-end", 21) });
-        assert_eq!(ends.ahead(&row(Checkpoint::ShardEnd)), ["c"]);
+        assert_eq!(ahead(&ends, &row(Checkpoint::ShardEnd)), ["c"]);
     }
 
     #[test]
@@ -129,19 +139,26 @@ mod tests {
     }
 
     #[test]
-    fn one_object_may_be_left_by_a_processor_that_was_stopped_and_none_by_one_that_goes_on() {
+    fn some_objects_may_be_left_by_a_processor_that_was_stopped_and_none_by_one_that_goes_on() {
         let at = |owner: Option<&str>, counter: u64| {
             let owner = owner.map(str::to_owned);
             Lease { owner, counter, ..row(Checkpoint::At(number(20))) }
         };
-        let judged = |objects, then: &Lease, now: &Lease| judge(objects, Some(then), now);
-        assert_eq!(judged(1, &at(None, 5), &at(None, 5)), Ahead::Left);
-        assert_eq!(judged(1, &at(Some("w"), 5), &at(Some("w"), 5)), Ahead::Left, "its owner was killed");
-        assert_eq!(judged(1, &at(Some("w"), 5), &at(Some("v"), 9)), Ahead::Left, "the next one has just begun");
-        assert_eq!(judged(1, &at(Some("w"), 5), &at(None, 6)), Ahead::Left);
-        assert_eq!(judged(2, &at(None, 5), &at(None, 5)), Ahead::Added);
-        assert_eq!(judged(1, &at(Some("w"), 5), &at(Some("w"), 9)), Ahead::Added);
+        let chain: Vec<_> =
+            (21..40).map(|last| Head { prev: Some(number(last - 1)), ..head(&last.to_string(), last) }).collect();
+        let chain: Vec<_> = chain.iter().collect();
+        let judged = |objects: &[&Head], then: &Lease, now: &Lease| judge(objects, Some(then), now);
+        let one = &chain[..1];
+        assert_eq!(judged(one, &at(None, 5), &at(None, 5)), Ahead::Left);
+        assert_eq!(judged(one, &at(Some("w"), 5), &at(Some("w"), 5)), Ahead::Left, "its owner was killed");
+        assert_eq!(judged(one, &at(Some("w"), 5), &at(Some("v"), 9)), Ahead::Left, "the next one has just begun");
+        assert_eq!(judged(one, &at(Some("w"), 5), &at(None, 6)), Ahead::Left);
+        assert_eq!(judged(&chain[..3], &at(None, 5), &at(None, 5)), Ahead::Left, "the lease table was slow");
+        assert_eq!(judged(&chain[..9], &at(None, 5), &at(None, 5)), Ahead::Added);
+        assert_eq!(judged(&chain[1..3], &at(None, 5), &at(None, 5)), Ahead::Added, "it does not follow the row");
+        assert_eq!(judged(&[chain[0], chain[2]], &at(None, 5), &at(None, 5)), Ahead::Added);
+        assert_eq!(judged(one, &at(Some("w"), 5), &at(Some("w"), 9)), Ahead::Added);
         let ended = row(Checkpoint::ShardEnd);
-        assert_eq!(judged(1, &ended, &ended), Ahead::Added);
+        assert_eq!(judged(one, &ended, &ended), Ahead::Added);
     }
 }

@@ -108,10 +108,9 @@ pub struct ShardReport {
     pub is_final: bool,
     /// The checkpoint of the shard's lease.
     pub checkpoint: Option<String>,
-    /// An object ahead of that, as a processor leaves one that is stopped before it has written its
-    /// row.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ahead: Option<String>,
+    /// Objects ahead of that, as a processor leaves them that is stopped before it has written its row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<String>,
 }
 
 impl Report {
@@ -141,7 +140,7 @@ impl fmt::Display for Report {
             seen.last_seq.iter().try_for_each(|last| write!(f, "; ends with {last}{for_good}"))?;
             seen.checkpoint.iter().try_for_each(|checkpoint| write!(f, "; the lease is at {checkpoint}"))?;
             seen.ahead.iter().try_for_each(|key| {
-                write!(f, "; {key} is ahead of it, as a processor leaves one object that is stopped before it says so")
+                write!(f, "; {key} is ahead of it, as a processor leaves objects that is stopped before it says so")
             })?;
             writeln!(f)?;
         }
@@ -224,26 +223,21 @@ impl Verify {
             _ => None,
         };
         let named: BTreeSet<String> = report.findings.iter().filter_map(named).collect();
-        let ahead = |table: &Table| -> Vec<(String, Vec<String>)> {
-            let of = |(shard, ends): (&String, &Ends)| {
-                let keys = ends.ahead(table.get(shard)?).into_iter().map(str::to_owned);
-                Some((shard.clone(), keys.filter(|key| !named.contains(key)).collect::<Vec<_>>()))
-            };
-            ends.iter().filter_map(of).filter(|(_, keys)| !keys.is_empty()).collect()
-        };
         let (then, begun) = (table(&**leases).await?, Instant::now());
-        let (mut now, mut found) = (then.clone(), ahead(&then));
-        let is_past = |shard: &String| then.get(shard).is_some_and(|row| row.checkpoint == Checkpoint::ShardEnd);
-        while found.iter().any(|(shard, _)| !is_past(shard)) && begun.elapsed() < AHEAD_MAX {
+        let (mut now, mut found) = (then.clone(), ahead(ends, &then, &named));
+        let is_past = |shard: &str| then.get(shard).is_some_and(|row| row.checkpoint == Checkpoint::ShardEnd);
+        while found.iter().any(|(shard, _)| !is_past(shard.as_str())) && begun.elapsed() < AHEAD_MAX {
             tokio::time::sleep(ROWS_EVERY).await;
             now = table(&**leases).await?;
-            found = ahead(&now);
+            found = ahead(ends, &now, &named);
         }
-        for (shard, keys) in found {
-            let row = &now[&shard];
-            match (judge(keys.len(), then.get(&shard), row), keys.first()) {
-                (Ahead::Left, Some(key)) => report.shards.entry(shard).or_default().ahead = Some(key.clone()),
-                _ => keys.into_iter().for_each(|key| report.find(Finding::Added { key, why: beyond(row) })),
+        for (shard, heads) in found {
+            let row = &now[shard];
+            let verdict = judge(&heads, then.get(shard), row);
+            let keys = heads.into_iter().map(|head| head.key.clone());
+            match verdict {
+                Ahead::Left => report.shards.entry(shard.clone()).or_default().ahead = keys.collect(),
+                Ahead::Added => keys.for_each(|key| report.find(Finding::Added { key, why: beyond(row) })),
             }
         }
         for (shard, seen) in &mut report.shards {
@@ -427,6 +421,19 @@ fn sort(found: &mut Vec<Finding>, missing: &mut Vec<Finding>, report: &mut Repor
 async fn table(leases: &dyn Leases) -> Result<Table, VerifyError> {
     let rows = leases.list().await.map_err(VerifyError::Leases)?;
     Ok(rows.into_iter().map(|row| (row.key.clone(), row)).collect())
+}
+
+/// The objects of each shard that are ahead of its row, but for those that are `named` already.
+fn ahead<'e>(
+    ends: &'e BTreeMap<String, Ends>,
+    table: &Table,
+    named: &BTreeSet<String>,
+) -> Vec<(&'e String, Vec<&'e Head>)> {
+    let of = |(shard, ends): (&'e String, &'e Ends)| {
+        let heads = ends.ahead(table.get(shard)?).into_iter();
+        Some((shard, heads.filter(|head| !named.contains(&head.key)).collect::<Vec<_>>()))
+    };
+    ends.iter().filter_map(of).filter(|(_, heads)| !heads.is_empty()).collect()
 }
 
 /// Why an object that is ahead of its row has no place.
