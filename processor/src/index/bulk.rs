@@ -194,7 +194,7 @@ impl Bulker {
     }
 
     /// Puts documents until each has its final verdict. Returns those that are refused. Fails for a
-    /// command, if the index refuses us or does not answer for half a minute.
+    /// command, if the index refuses us, or does not answer or takes none of them for half a minute.
     pub async fn settle(&self, mut items: Vec<Item>) -> Result<Vec<DeadLetter>, IndexError> {
         let (mut pause, mut at_once) = (Pause::default(), items.len());
         let (mut dead, mut parked, mut tries) = (Vec::new(), None, 0);
@@ -340,8 +340,8 @@ impl Bulker {
     /// where none is free, they are dead, or keep the seat of their request.
     fn park<'f>(&'f self, sorted: Sorted, parked: &mut Option<Parked<'f>>, dead: &mut Vec<DeadLetter>) -> Vec<Item> {
         let Sorted { again, waiting } = sorted;
-        let reasons = again.iter().map(|(_, reason)| reason).chain(waiting.iter().map(|waiting| &waiting.reason));
-        if let Some(reason) = reasons.into_iter().next() {
+        let mut reasons = again.iter().map(|(_, reason)| reason).chain(waiting.iter().map(|waiting| &waiting.reason));
+        if let Some(reason) = reasons.next() {
             self.complain(&IndexError::Transient(reason.as_str().into()));
         }
         if waiting.is_empty() {
