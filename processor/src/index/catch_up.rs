@@ -499,6 +499,23 @@ mod tests {
         assert_eq!(caught.await, ["1", "2", "3"]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_the_index_fails_with_keeps_the_turn_from_no_other_shard() {
+        let rig = Rig::with(&[0, 1]);
+        *rig.index.fails.lock().unwrap() = Some("union");
+        let catch_up = rig.catcher();
+        let caught = rig.catch_up_with(&catch_up, None);
+        tokio::pin!(caught);
+        assert!(
+            tokio::time::timeout(Duration::from_secs(10), &mut caught).await.is_err(),
+            "it is put again for a while"
+        );
+        let turn = tokio::time::timeout(Duration::from_secs(1), catch_up.budget.object()).await;
+        drop(turn.expect("who waits for one document has no turn"));
+        assert_eq!(caught.await, ["1", "2"]);
+        assert_eq!(catch_up.bulker.meter.dead_letters(), 2);
+    }
+
     #[tokio::test]
     async fn hours_before_the_one_that_is_asked_for_are_not_looked_into() {
         let rig = Rig::with(&[0, 59, 61, 130, 200]);
