@@ -50,6 +50,10 @@ pub fn outcome_of_findings(findings: &[Finding], access: &Access<'_>) -> (Outcom
 pub fn outcome_by_status(found: &[(Category, Field)], access: &Access<'_>) -> (Outcome, String) {
     let Some(status) = access.status else { return (Outcome::Unknown, "the log tells no status".to_owned()) };
     let bytes = access.bytes.unwrap_or(0);
+    // What other methods are answered says nothing of what a page holds.
+    let method = access.request.and_then(|request| request.method);
+    let is_held = method.is_none_or(|method| matches!(method, b"GET" | b"POST" | b"PUT"));
+    let bytes = if is_held { bytes } else { 0 };
     let of = |(category, field): &(Category, Field)| by_status(*category, *field, status, bytes);
     let (outcome, why) = found.iter().map(of).max_by_key(|told| told.0).unwrap_or((Outcome::Unknown, ORDINARY));
     (outcome, format!("{why} (status {status})"))
@@ -142,6 +146,21 @@ mod tests {
         assert_eq!(outcome_by_status(&[(Category::Recon, Field::UserAgent)], &tool).0, Outcome::Unknown);
         let empty = Access { status: Some(200), bytes: Some(0), ..Access::default() };
         assert_eq!(outcome_by_status(&[(Category::Recon, Field::Path)], &empty).0, Outcome::Unknown);
+    }
+
+    #[test]
+    fn only_who_asks_for_what_a_path_holds_gets_it() {
+        let told = |method: &'static str| {
+            let line =
+                format!(r#"192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] "{method} /.env HTTP/1.1" 200 120 "-" "-""#);
+            let parsed = crate::Format::Combined.parse(line.as_bytes());
+            outcome_by_status(&[(Category::InfoLeak, Field::Path)], parsed.access().unwrap()).0
+        };
+        assert_eq!((told("GET"), told("POST")), (Outcome::LikelySucceeded, Outcome::LikelySucceeded));
+        assert_eq!(
+            (told("OPTIONS"), told("HEAD"), told("PROPFIND")),
+            (Outcome::Unknown, Outcome::Unknown, Outcome::Unknown)
+        );
     }
 
     #[test]

@@ -21,6 +21,9 @@ const LOW_FINDINGS: u64 = 3;
 /// Incidents of a network's addresses after which the next one is of the network.
 const ALONE_IN_NETWORK: usize = 2;
 
+/// What a success may rest on that may turn out to be something else.
+const GROUNDS_MAX: usize = 4;
+
 /// Incidents that are over and still shown.
 const ENDED_MAX: usize = 100;
 
@@ -79,6 +82,10 @@ pub struct Sighting<'a> {
     /// What the line shows together with those before it.
     pub behaviour: &'a [Found],
     pub outcome: &'a (Outcome, String),
+    /// What stands for what a success rests on, where that may turn out to be something else; and for
+    /// what has turned out so.
+    pub ground: Option<u64>,
+    pub refuted: Option<u64>,
 }
 
 /// An incident under way.
@@ -94,6 +101,13 @@ struct Open {
     /// Whether something has happened since.
     #[serde(default)]
     has_news: bool,
+    /// What its success rests on, each with its sentence, where all of that may turn out to be something
+    /// else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    grounds: Vec<(u64, String)>,
+    /// The outcome that came furthest without those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    without: Option<(Outcome, String)>,
 }
 
 /// The incidents of a host.
@@ -174,8 +188,18 @@ impl Incidents {
         outcome: &(Outcome, String),
     ) -> Option<(EventId, Option<Incident>)> {
         let open = self.of(client)?;
-        let is_new = open.judge(outcome, at);
+        let is_new = open.judge(outcome, None, at);
         Some((open.incident.id, open.tell(is_new)))
+    }
+
+    /// Notes that `ground` means nothing, of which `told` is known by now. Returns new revisions of the
+    /// incidents that had worked by it.
+    pub fn refute(&mut self, ground: u64, told: &(Outcome, String)) -> Vec<Incident> {
+        let refuted = self.open.values_mut().filter_map(|open| {
+            let is_new = open.refute(ground, told);
+            (is_new && open.incident.revision > 0).then(|| open.revise())
+        });
+        refuted.collect()
     }
 
     /// Ends the incidents that have been quiet for long enough at `now`.
@@ -277,7 +301,7 @@ impl Open {
             severity: Severity::Low,
             is_over: false,
         };
-        Open { actor, incident, kinds: Vec::new(), told: 0, has_news: false }
+        Open { actor, incident, kinds: Vec::new(), told: 0, has_news: false, grounds: Vec::new(), without: None }
     }
 
     /// Whether a sighting has a user agent or a target of this incident.
@@ -311,7 +335,8 @@ impl Open {
         }
         self.aim(sighting.path);
         self.recognise(sighting.agent);
-        is_new |= self.judge(sighting.outcome, at);
+        is_new |= sighting.refuted.is_some_and(|ground| self.refute(ground, sighting.outcome));
+        is_new |= self.judge(sighting.outcome, sighting.ground, at);
         self.tell(is_new)
     }
 
@@ -417,17 +442,47 @@ impl Open {
         }
     }
 
-    /// The attack that came furthest counts.
-    fn judge(&mut self, (outcome, reason): &(Outcome, String), at: Millis) -> bool {
+    /// The attack that came furthest counts. A success rests on `ground`, if that is all it rests on.
+    fn judge(&mut self, told: &(Outcome, String), ground: Option<u64>, at: Millis) -> bool {
+        let (outcome, reason) = told;
         let incident = &mut self.incident;
         let is_first = incident.outcome_reason.is_empty();
         let is_better = *outcome > incident.outcome;
+        let may_be_refuted = incident.outcome != Outcome::LikelySucceeded || !self.grounds.is_empty();
+        if *outcome != Outcome::LikelySucceeded {
+            if self.without.as_ref().is_none_or(|known| *outcome > known.0) {
+                self.without = Some(told.clone());
+            }
+        } else if let Some(ground) = ground.filter(|_| may_be_refuted && self.grounds.len() < GROUNDS_MAX) {
+            if self.grounds.iter().all(|(known, _)| *known != ground) {
+                self.grounds.push((ground, reason.clone()));
+            }
+        } else {
+            self.grounds.clear();
+        }
         if is_first || is_better {
             incident.outcome = *outcome;
             incident.outcome_reason.clone_from(reason);
         }
         let has_worked = *outcome == Outcome::LikelySucceeded && self.enter(Phase::Success, at);
         is_better && !is_first || has_worked
+    }
+
+    /// Takes back that it worked, where that rests on nothing but `ground`, of which `told` is known
+    /// by now.
+    fn refute(&mut self, ground: u64, told: &(Outcome, String)) -> bool {
+        let Some(place) = self.grounds.iter().position(|(known, _)| *known == ground) else { return false };
+        self.grounds.remove(place);
+        if let Some((_, reason)) = self.grounds.first() {
+            let is_other = self.incident.outcome_reason != *reason;
+            self.incident.outcome_reason.clone_from(reason);
+            return is_other;
+        }
+        let without = self.without.take().filter(|without| without.0 > told.0).unwrap_or_else(|| told.clone());
+        (self.incident.outcome, self.incident.outcome_reason) = without.clone();
+        self.without = Some(without);
+        self.incident.phases.retain(|(phase, _)| *phase != Phase::Success);
+        true
     }
 }
 

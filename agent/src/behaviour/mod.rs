@@ -9,6 +9,7 @@
 //! are read again after a crash lead to the same incidents with the same ids and revisions.
 //! All that is kept is bounded, whatever clients send.
 
+mod common;
 mod hash;
 mod observer;
 mod recent;
@@ -20,6 +21,7 @@ mod incidents;
 
 pub use observer::Observer;
 
+use common::{Common, Known};
 use errors::Signal;
 use event::attack::{Attack, Field};
 use event::format::ErrorLine;
@@ -50,6 +52,18 @@ const OWN_LINKS: u32 = 5;
 
 /// Marks the sizes of answers to attacks, to tell them from those of other requests.
 const ATTACKED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Marks the sizes of redirects.
+const REDIRECTED: u64 = 0x7265_6469_7265_6374;
+
+/// Redirects of a path that was asked for without a query before one means nothing.
+const REDIRECTS: u32 = 3;
+
+/// Marks guesses, to tell what they rest on from what other successes do.
+const GUESSED: u64 = 0x6775_6573_7365_645f;
+
+/// Names of sites of which the common answers are known.
+const SITES_MAX: usize = 512;
 
 /// Marks what is kept of sessions, to tell it from what is kept of networks.
 const SESSION: u64 = 0x7365_7373_696f_6e73;
@@ -151,6 +165,15 @@ struct Half {
     sentence: String,
 }
 
+/// What is known of how a request was answered.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answered {
+    /// What stands for this answer of this site.
+    ground: u64,
+    /// Whether it is the same for whatever is asked for.
+    is_common: bool,
+}
+
 /// Watches what sources do. A snapshot of it is its serialised form.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "Snapshot")]
@@ -170,6 +193,9 @@ struct Snapshot {
     #[serde(default)]
     scans: Recent<Scan>,
     sizes: Recent<Sizes>,
+    /// Answers that the host's sites give for many paths alike, by the hash of a site's name.
+    #[serde(default)]
+    common: Recent<Common>,
     /// Hashes of names of this site, and links from there.
     hosts: Vec<(u64, u32)>,
     links: u64,
@@ -201,6 +227,7 @@ impl Engine {
             networks: Recent::of(limits.sources / 8),
             scans: Recent::of(limits.sources / 8),
             sizes: Recent::of(limits.paths),
+            common: Recent::of(SITES_MAX),
             hosts: Vec::new(),
             links: 0,
             attacks: VecDeque::new(),
@@ -216,6 +243,7 @@ impl Engine {
         self.state.sources.limit(limits.sources);
         self.state.networks.limit(limits.sources / 8);
         self.state.scans.limit(limits.sources / 8);
+        self.state.common.limit(SITES_MAX);
         self.state.incidents.limit(limits.incidents);
     }
 
@@ -224,7 +252,10 @@ impl Engine {
         match seen.line {
             Line::Access { client, access, attack } => {
                 let request = Request::of(access, self.key);
-                self.request(seen, client.to_canonical(), access, &request, attack)
+                let (answer, refuted) = self.note_answer(&request);
+                let mut told = self.request(seen, client.to_canonical(), access, &request, attack, answer);
+                told.incidents.splice(..0, refuted);
+                told
             }
             Line::Error { client, error } => {
                 let client = client.map(|client| client.to_canonical());
@@ -265,6 +296,24 @@ impl Engine {
         self.state.incidents.was_told(incident);
     }
 
+    /// Notes how a site answers. Returns what is known of this answer, and new revisions of
+    /// incidents whose success rests on it, where it turns out to be the answer to everything.
+    fn note_answer(&mut self, request: &Request<'_>) -> (Answered, Vec<Incident>) {
+        let tells = request.asks() && matches!(request.status, 200..=205 | 207..=303 | 305..=399 | 500..=599);
+        if !tells || request.is_asset && request.referer.is_some() {
+            return (Answered::default(), Vec::new());
+        }
+        let site = request.vhost.map_or(0, |name| self.key.hash(name));
+        let Known { answer: (status, bytes), is_common, is_news } =
+            self.state.common.entry(site, Common::default).note(request);
+        let ground = self.key.with(site, u64::from(status) << 32 | u64::from(bytes));
+        let refuted = match is_news {
+            true => self.state.incidents.refute(ground, &answers_all(request)),
+            false => Vec::new(),
+        };
+        (Answered { ground, is_common }, refuted)
+    }
+
     fn request(
         &mut self,
         seen: &Seen<'_>,
@@ -272,6 +321,7 @@ impl Engine {
         access: &Access<'_>,
         request: &Request<'_>,
         attack: Option<&Attack>,
+        answer: Answered,
     ) -> Told {
         let mut found = Vec::new();
         let attempt = request.attempt(self.key);
@@ -316,13 +366,25 @@ impl Engine {
             remember(&mut self.state.posts, (seen.at, client), 8);
         }
         if attack.is_none() && found.is_empty() {
-            if (200..300).contains(&request.status) && !request.is_asset {
-                self.state.sizes.entry(request.hash, Sizes::default).note(request.bytes);
-            }
+            self.note_size(request);
             let incident = if is_suspect { self.clean(client, seen.at) } else { None };
             return Told { incident, ..Told::default() };
         }
-        self.tell(seen, client, access, request, attack, found, is_of_network)
+        self.tell(seen, client, access, request, attack, answer, found, is_of_network)
+    }
+
+    /// Learns how long the answers of a harmless request's path and page are.
+    fn note_size(&mut self, request: &Request<'_>) {
+        let (sizes, query) = (&mut self.state.sizes, self.key.hash(request.query.unwrap_or(b"")));
+        if (200..300).contains(&request.status) && !request.is_asset {
+            sizes.entry(request.hash, Sizes::default).note(request.bytes, query);
+            let page = request.page(self.key);
+            if page != request.hash {
+                sizes.entry(page, Sizes::default).note(request.bytes, query);
+            }
+        } else if request.is_redirected() && request.query.is_none() {
+            sizes.entry(request.hash ^ REDIRECTED, Sizes::default).note(request.bytes, query);
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "what was worked out for the line on the way here")]
@@ -333,15 +395,22 @@ impl Engine {
         access: &Access<'_>,
         request: &Request<'_>,
         attack: Option<&Attack>,
+        answer: Answered,
         mut found: Vec<Found>,
         is_of_network: bool,
     ) -> Told {
         let line = attack.map_or(&[][..], |attack| &attack.findings);
-        let outcome = match found.iter().find_map(|found| found.success.as_ref()) {
-            Some(success) => (Outcome::LikelySucceeded, success.clone()),
-            None if line.is_empty() => self.of_behaviour(request, &found),
-            None => self.outcome(seen.at, client, access, request, line),
+        let is_refuted = found.iter().any(|found| found.is_refuted);
+        let guess = self.key.with(GUESSED, request.hash);
+        let (outcome, ground) = match found.iter().find(|found| found.success.is_some()) {
+            Some(Found { kind, success: Some(success), .. }) => {
+                ((Outcome::LikelySucceeded, success.clone()), (*kind == Kind::Logins).then_some(guess))
+            }
+            _ if is_refuted => ((Outcome::Unknown, CAME_AGAIN.to_owned()), None),
+            _ if line.is_empty() => (self.of_behaviour(request, &found), None),
+            _ => self.outcome(seen.at, client, access, request, line, answer),
         };
+        let refuted = is_refuted.then_some(guess);
         let told = Told { outcome: Some(outcome.clone()), ..Told::default() };
         if found.is_empty() && self.is_at_home(client, request, line, seen.at) {
             return told;
@@ -353,7 +422,9 @@ impl Engine {
         let behaviour = &found[..];
         let (path, agent) = (request.path, request.agent);
         let (event, at) = (seen.place.id(), seen.at);
-        let sighting = Sighting { event, at, client, is_of_network, path, agent, line, behaviour, outcome: &outcome };
+        let outcome = &outcome;
+        let sighting =
+            Sighting { event, at, client, is_of_network, path, agent, line, behaviour, outcome, ground, refuted };
         let (incident, incidents) = self.state.incidents.note(&sighting);
         self.suspect(client);
         if !line.is_empty() {
@@ -383,7 +454,8 @@ impl Engine {
         (outcome, why.to_owned())
     }
 
-    /// Whether the attack in this line worked: by what its status says, unless more is known.
+    /// Whether the attack in this line worked: by what its status says, unless more is known. With
+    /// it what a success rests on, where that may turn out to be how the site answers everything.
     fn outcome(
         &mut self,
         at: Millis,
@@ -391,7 +463,8 @@ impl Engine {
         access: &Access<'_>,
         request: &Request<'_>,
         line: &[event::Finding],
-    ) -> (Outcome, String) {
+        answer: Answered,
+    ) -> ((Outcome, String), Option<u64>) {
         let found: Vec<(Category, Field)> = line.iter().map(|finding| (finding.category, finding.field)).collect();
         let by_status = outcome_by_status(&found, access);
         let has = |category: Category| found.iter().any(|(known, _)| *known == category);
@@ -403,25 +476,39 @@ impl Engine {
                 && (half.categories.is_empty() || half.categories.iter().any(|category| has(*category)))
         });
         if let Some(half) = complaint {
-            return (half.outcome, half.sentence.clone());
+            return ((half.outcome, half.sentence.clone()), None);
         }
         if request.status == 404 && has(Category::Sqli) && self.state.sizes.peek(request.hash).is_some() {
-            return (Outcome::Unknown, "the page itself answers so: it is there for others (status 404)".to_owned());
+            let why = "the page itself answers so: it is there for others (status 404)";
+            return ((Outcome::Unknown, why.to_owned()), None);
         }
-        if !(200..300).contains(&request.status) || by_status.0 == Outcome::LikelySucceeded {
-            return by_status;
+        if by_status.0 == Outcome::LikelySucceeded {
+            let is_for_all = answer.is_common || request.is_redirected() && self.redirects(request);
+            return if is_for_all { (answers_all(request), None) } else { (by_status, Some(answer.ground)) };
+        }
+        if !(200..300).contains(&request.status) {
+            return (by_status, None);
         }
         let is_read = [Category::Sqli, Category::Lfi, Category::Rfi, Category::Cmdi, Category::Code, Category::Ssti];
         let is_blind = [Category::Rfi, Category::Cmdi, Category::Code, Category::Ssti].into_iter().any(has);
+        // Who reads a file names it where a site names its pages; other attacks follow the name of one.
+        let is_file = has(Category::Lfi) || has(Category::Rfi);
+        let page = if is_file { request.hash } else { request.page(self.key) };
         let by_size =
-            is_read.into_iter().any(has).then(|| self.by_size(request, has(Category::Sqli), is_blind)).flatten();
-        by_size.unwrap_or(by_status)
+            is_read.into_iter().any(has).then(|| self.by_size(request, page, has(Category::Sqli), is_blind)).flatten();
+        (by_size.unwrap_or(by_status), None)
+    }
+
+    /// Whether a path sends on whoever asks for it, and asks for nothing.
+    fn redirects(&self, request: &Request<'_>) -> bool {
+        let known = self.state.sizes.peek(request.hash ^ REDIRECTED);
+        known.is_some_and(|sizes| sizes.answers() >= REDIRECTS)
     }
 
     /// What the size of an answer says next to what is usual for the path, for attacks that
     /// are after what the answer holds. What was sent may stand in it, even more than once. What
     /// `is_blind` may run though its answer does not show it.
-    fn by_size(&mut self, request: &Request<'_>, is_sql: bool, is_blind: bool) -> Option<(Outcome, String)> {
+    fn by_size(&mut self, request: &Request<'_>, page: u64, is_sql: bool, is_blind: bool) -> Option<(Outcome, String)> {
         let sent = request.query.map_or(0, <[u8]>::len) as u64 * 2 + 64;
         let longer = |usual: u32, of: &str| {
             let bytes = request.bytes;
@@ -430,10 +517,11 @@ impl Engine {
                 (Outcome::LikelySucceeded, format!("its answer has {bytes} bytes, where {of} have {usual} at most"))
             })
         };
-        let usual = self.state.sizes.peek(request.hash).map(|sizes| sizes.compare(request.bytes, SIZE_TOLERANCE));
-        let attacked = self.state.sizes.entry(request.hash ^ ATTACKED, Sizes::default);
+        let usual = self.state.sizes.peek(page).map(|sizes| sizes.compare(request.bytes, SIZE_TOLERANCE));
+        let query = self.key.hash(request.query.unwrap_or(b""));
+        let attacked = self.state.sizes.entry(page ^ ATTACKED, Sizes::default);
         let series = attacked.compare(request.bytes, SIZE_TOLERANCE);
-        attacked.note(request.bytes);
+        attacked.note(request.bytes, query);
         match (usual, series) {
             (Some(Compared::Longer { usual }), _) => longer(usual, "the path's other answers"),
             (Some(Compared::Usual), _) if !is_sql => {
@@ -474,7 +562,8 @@ impl Engine {
             _ => return None,
         };
         let (kind, category) = (Kind::Forgery, Kind::Forgery.category());
-        Some(Found { kind, category, lines: 1, since: at, sentence: Some(sentence), success: None })
+        let sentence = Some(sentence);
+        Some(Found { kind, category, lines: 1, since: at, sentence, success: None, is_refuted: false })
     }
 
     /// Whether the page that a request comes from is another site's. The log need not name
@@ -552,7 +641,20 @@ impl Engine {
         };
         let (event, at, behaviour) = (seen.place.id(), seen.at, &[found][..]);
         let (path, agent, line, is_of_network) = (&b""[..], &b""[..], &[][..], false);
-        let sighting = Sighting { event, at, client, is_of_network, path, agent, line, behaviour, outcome: &outcome };
+        let (outcome_of, ground, refuted) = (&outcome, None, None);
+        let sighting = Sighting {
+            event,
+            at,
+            client,
+            is_of_network,
+            path,
+            agent,
+            line,
+            behaviour,
+            outcome: outcome_of,
+            ground,
+            refuted,
+        };
         let (incident, incidents) = self.state.incidents.note(&sighting);
         self.suspect(client);
         Told { outcome: Some(outcome), categories: vec![category], incident: Some(incident), incidents }
@@ -579,6 +681,19 @@ impl Engine {
             self.state.sources.entry(self.key.hash(&of_source(client)), Source::default).is_suspect = false;
             None
         })
+    }
+}
+
+/// What a success at a login turned out to be.
+const CAME_AGAIN: &str =
+    "the answer that differed came again at once, as a lockout's or a captcha's does: no password need have been right";
+
+/// What it means that an attack was answered as everything is.
+fn answers_all(request: &Request<'_>) -> (Outcome, String) {
+    let (status, bytes) = (request.status, request.bytes);
+    match request.is_redirected() {
+        true => (Outcome::Unknown, format!("whoever asks is sent on, whatever is asked for (status {status})")),
+        false => (Outcome::Failed, format!("other paths are answered with the same (status {status}, {bytes} bytes)")),
     }
 }
 

@@ -364,6 +364,31 @@ impl<'a> Request<'a> {
             || matches!(self.status, 400 | 403..=407 | 410..=417 | 421..=428 | 430..=499)
     }
 
+    /// Whether the client was sent elsewhere.
+    pub fn is_redirected(&self) -> bool {
+        (300..400).contains(&self.status) && self.status != 304
+    }
+
+    /// How long what was asked for is where a page's text repeats it.
+    pub fn target_len(&self) -> usize {
+        let ampersands = |query: &[u8]| query.iter().filter(|byte| **byte == b'&').count();
+        self.path.len() + self.query.map_or(0, |query| 1 + query.len() + ampersands(query) * b"amp;".len())
+    }
+
+    /// Whether it asks for what the answer then holds.
+    pub fn asks(&self) -> bool {
+        matches!(self.method, b"GET" | b"POST")
+    }
+
+    /// The hash of the page that is asked for: of the path, and of what the query says which page of
+    /// it is meant. Of a value the first word counts: what is behind it may be an attack.
+    pub fn page(&self, key: Key) -> u64 {
+        let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let first = |value: &'a [u8]| &value[..value.iter().position(|byte| !is_word(byte)).unwrap_or(value.len())];
+        let of_page = self.parameters().filter(|(name, _)| PAGES.have(name));
+        of_page.fold(self.hash, |hash, (name, value)| key.with(key.with(hash, key.hash(name)), key.hash(first(value))))
+    }
+
     /// The parameters of the query, still encoded.
     pub fn parameters(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.query.unwrap_or(b"").split(|byte| *byte == b'&').take(PARAMETERS_MAX).filter_map(|pair| {

@@ -8,12 +8,19 @@ const SIZES: usize = 4;
 /// Answers that must have been seen before something is said of the next one.
 const ENOUGH: u32 = 5;
 
+/// Queries that they must have been the answers to before one that is longer than all tells: what
+/// is shown for one value says nothing of what is shown for another.
+const QUERIES: u32 = 3;
+
 /// The commonest sizes of a path's answers, with counts that may be too low: a size that is
 /// not among them wears down the rarest until it takes its place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     answers: u32,
     common: [(u32, u32); SIZES],
+    /// A bit for each query.
+    #[serde(rename = "q", default)]
+    queries: u64,
 }
 
 /// How a size compares to what is usual.
@@ -32,9 +39,10 @@ pub enum Compared {
 }
 
 impl Sizes {
-    /// Notes an answer of this many bytes.
-    pub fn note(&mut self, bytes: u64) {
+    /// Notes an answer of this many bytes to a query of this hash.
+    pub fn note(&mut self, bytes: u64, query: u64) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.queries |= 1 << (query & 63);
         self.answers = self.answers.saturating_add(1);
         let is_it = |known: &&mut (u32, u32)| known.1 > 0 && known.0 == bytes;
         if let Some((_, count)) = self.common.iter_mut().find(is_it) {
@@ -42,6 +50,11 @@ impl Sizes {
         } else if let Some(rarest) = self.common.iter_mut().min_by_key(|known| known.1) {
             *rarest = if rarest.1 <= 1 { (bytes, 1) } else { (rarest.0, rarest.1 - 1) };
         }
+    }
+
+    /// How many answers were noted.
+    pub fn answers(&self) -> u32 {
+        self.answers
     }
 
     /// How an answer of this many bytes compares to the others. Only where few sizes make
@@ -58,7 +71,7 @@ impl Sizes {
         let (least, most) = (usual().min().unwrap_or(nearest), usual().max().unwrap_or(nearest));
         if nearest.abs_diff(bytes) <= tolerance {
             Compared::Usual
-        } else if bytes > most {
+        } else if bytes > most && self.queries.count_ones() >= QUERIES {
             Compared::Longer { usual: most }
         } else if bytes < least {
             Compared::Shorter { usual: least }
@@ -74,8 +87,17 @@ mod tests {
 
     fn sizes(of: &[u64]) -> Sizes {
         let mut sizes = Sizes::default();
-        of.iter().for_each(|bytes| sizes.note(*bytes));
+        of.iter().zip(0..).for_each(|(bytes, query)| sizes.note(*bytes, query));
         sizes
+    }
+
+    #[test]
+    fn what_one_query_is_answered_with_says_nothing_of_longer_answers_to_others() {
+        let mut sizes = Sizes::default();
+        (0..9).for_each(|_| sizes.note(4_883, 1));
+        assert_eq!(sizes.compare(5_230, 32), Compared::Unclear);
+        (2..4).for_each(|query| sizes.note(4_883, query));
+        assert_eq!(sizes.compare(5_230, 32), Compared::Longer { usual: 4_883 });
     }
 
     #[test]

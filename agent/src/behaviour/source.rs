@@ -170,11 +170,21 @@ pub struct Found {
     pub sentence: Option<String>,
     /// Why it looks as if it had worked.
     pub success: Option<String>,
+    /// Whether what looked like that before turned out to be something else.
+    pub is_refuted: bool,
 }
 
 impl Found {
     fn of(kind: Kind, lines: u32, since: Millis, sentence: Option<String>) -> Found {
-        Found { kind, category: kind.category(), lines: u64::from(lines), since, sentence, success: None }
+        Found {
+            kind,
+            category: kind.category(),
+            lines: u64::from(lines),
+            since,
+            sentence,
+            success: None,
+            is_refuted: false,
+        }
     }
 }
 
@@ -432,26 +442,54 @@ struct Answers {
     odd: Option<(u16, u32)>,
     #[serde(default, skip_serializing_if = "is_zero")]
     odds: u32,
+    /// Whether it was the last one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    is_last_odd: bool,
+    /// Status and bytes of one that came twice in a row: of a lockout or a captcha, and not of a
+    /// password that was right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wall: Option<(u16, u32)>,
+}
+
+/// What an answer says next to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    /// It is not like the many before it.
+    Odd,
+    /// It is not, nor was the last one.
+    OddAgain,
+}
+
+fn are_alike(one: (u16, u32), other: (u16, u32)) -> bool {
+    one.0 == other.0 && one.1.abs_diff(other.1) <= ALIKE_BYTES
 }
 
 impl Answers {
-    /// Notes an answer. True if it is not like the many before it.
-    fn note(&mut self, status: u16, bytes: u64) -> bool {
+    fn note(&mut self, status: u16, bytes: u64) -> Heard {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if self.alike == 0 || self.status == status && self.bytes.abs_diff(bytes) <= ALIKE_BYTES {
+        let new = (status, bytes);
+        let was_odd = std::mem::take(&mut self.is_last_odd);
+        if self.alike == 0 || are_alike(new, (self.status, self.bytes)) {
             (self.status, self.bytes) = (status, if self.alike == 0 { bytes } else { self.bytes });
             self.alike += 1;
         } else if self.alike < ALIKE {
             *self = Answers { status, bytes, alike: 1, ..Answers::default() };
         } else {
             self.odds += 1;
-            let is_good = (200..400).contains(&status);
-            if is_good {
-                self.odd = Some((status, bytes));
+            let is_wall = self.wall.is_some_and(|wall| are_alike(new, wall));
+            if is_wall || !(200..400).contains(&status) {
+                return Heard::Nothing;
             }
-            return is_good && self.is_telling();
+            self.is_last_odd = true;
+            if was_odd {
+                (self.odd, self.wall) = (None, Some(new));
+                return Heard::OddAgain;
+            }
+            self.odd = Some(new);
+            return if self.is_telling() { Heard::Odd } else { Heard::Nothing };
         }
-        false
+        Heard::Nothing
     }
 
     /// Whether those that differ are few.
@@ -763,7 +801,7 @@ impl Logins {
         attempt.name.into_iter().for_each(|hash| self.names.note(hash));
         shared.address().into_iter().for_each(|hash| self.addresses.note(hash));
         self.repeated += u32::from(attempt.is_repeated);
-        let is_odd = self.answers.note(request.status, request.bytes);
+        let heard = self.answers.note(request.status, request.bytes);
         let is_many = if shared == Shared::None { self.is_guessing() } else { self.is_of_many() };
         if !self.run.is_told() && !is_many {
             return None;
@@ -771,8 +809,8 @@ impl Logins {
         let is_first = !self.run.is_told();
         let (names, passwords) = (self.names.count(), self.passwords.count());
         let found = self.run.tell(Kind::Logins, |tries| sentence(tries, names, passwords, shared));
-        let success = (is_odd || is_first).then(|| self.answers.success()).flatten();
-        Some(Found { success, ..found })
+        let success = (heard == Heard::Odd || is_first).then(|| self.answers.success()).flatten();
+        Some(Found { success, is_refuted: heard == Heard::OddAgain, ..found })
     }
 
     /// Whether somebody guesses, or sprays few passwords over many names. Who logs in loads pages

@@ -361,6 +361,39 @@ fn passwords_tried_in_queries_are_a_brute_force_and_the_odd_answer_is_its_succes
 }
 
 #[test]
+fn a_lockout_or_a_captcha_is_no_password_found() {
+    for (usual, wall) in [((200, 4_000), (200, 4_300)), ((200, 5_200), (302, 0)), ((302, 200), (302, 260))] {
+        let mut host = Host::new();
+        let answer = |(status, bytes): (u16, u64)| Line { status, bytes, ..post(ACTOR, "/login.php") };
+        host.sees_all(0, 1, (0..10).map(|_| answer(usual)));
+        host.sees(10, &answer(wall));
+        assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+        host.sees(11, &answer(wall));
+        let incident = host.the_incident();
+        assert_eq!((incident.outcome, incident.outcome_reason.as_str()), (Outcome::Unknown, CAME_AGAIN));
+        assert!(incident.phases.iter().all(|(phase, _)| *phase != Phase::Success), "{incident:#?}");
+        // When it is lifted, and comes again.
+        host.sees_all(12, 1, (0..100).map(|n| answer(if n % 50 == 40 { wall } else { usual })));
+        assert_eq!(host.the_incident().outcome, Outcome::Unknown);
+        // Another answer is another matter.
+        host.sees(112, &Line { status: 302, bytes: 777, ..post(ACTOR, "/login.php") });
+        assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+    }
+}
+
+#[test]
+fn a_success_that_rests_on_more_than_an_odd_answer_stays() {
+    let mut host = Host::new();
+    let answer = |bytes| Line { status: 200, bytes, ..post(ACTOR, "/login.php") };
+    host.sees_all(0, 1, (0..11).map(|n| answer(if n < 10 { 4_000 } else { 4_300 })));
+    host.sees(11, &Line { bytes: 215, ..get(ACTOR, "/.env") });
+    host.sees(12, &answer(4_300));
+    let incident = host.the_incident();
+    let reason = "what was asked for is there (status 200)";
+    assert_eq!((incident.outcome, incident.outcome_reason.as_str()), (Outcome::LikelySucceeded, reason));
+}
+
+#[test]
 fn one_password_for_many_names_is_told_as_such() {
     let mut host = Host::new();
     host.sees_all(0, 1, (0..30).map(|n| guess(n, n % 6)));
@@ -824,6 +857,97 @@ fn an_answer_much_longer_than_usual_holds_what_was_stolen() {
     assert_eq!(host.sees(22, &missed).outcome.as_ref().unwrap().0, Outcome::Unknown);
 }
 
+/// Six pages of an application that answers everything with its front page.
+fn visit_application(host: &mut Host, status: u16, bytes: u64) {
+    for (n, page) in ["/", "/home", "/about", "/cart", "/login", "/user/1"].into_iter().enumerate() {
+        host.sees(n as i64, &Line { status, bytes, ..get("198.51.100.1", page) });
+    }
+}
+
+#[test]
+fn the_answer_that_everything_gets_shows_nothing_that_was_asked_for() {
+    let mut host = Host::new();
+    visit_application(&mut host, 200, 1_532);
+    let told = host.sees(20, &Line { bytes: 1_532, ..get(ACTOR, "/.env") }).outcome.clone();
+    let reason = "other paths are answered with the same (status 200, 1532 bytes)";
+    assert_eq!(told, Some((Outcome::Failed, reason.to_owned())));
+    assert_eq!(host.the_incident().outcome, Outcome::Failed);
+    // A file that is there has another length.
+    let told = host.sees(21, &Line { bytes: 215, ..get(ACTOR, "/.env.bak") }).outcome.clone().unwrap();
+    assert_eq!(told, (Outcome::LikelySucceeded, "what was asked for is there (status 200)".to_owned()));
+}
+
+#[test]
+fn what_was_told_to_have_worked_is_taken_back_where_everything_turns_out_to_be_answered_so() {
+    let mut host = Host::new();
+    let ask = |path: &str| Line { bytes: 1_532, ..get(ACTOR, path) };
+    host.sees_all(0, 40, ["/.env", "/.git/config", "/wp-config.php.bak"].map(ask));
+    assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+    host.sees_all(200, 40, ["/phpinfo.php", "/.aws/credentials", "/.env.bak", "/home"].map(ask));
+    let incident = host.the_incident();
+    let reason = "other paths are answered with the same (status 200, 1532 bytes)";
+    assert_eq!((incident.outcome, incident.outcome_reason.as_str()), (Outcome::Failed, reason));
+    assert!(incident.score < 80 && incident.phases.iter().all(|(phase, _)| *phase != Phase::Success), "{incident:#?}");
+    assert_eq!(host.revisions().last().map(|last| last.outcome), Some(Outcome::Failed));
+}
+
+#[test]
+fn a_host_that_sends_everybody_to_https_follows_nobodys_redirect() {
+    let evil = |bytes| Line { status: 301, bytes, ..get(ACTOR, "/?next=//evil.example/") };
+    let outcome = |host: &mut Host, line: &Line| host.sees(100, line).outcome.clone().unwrap();
+    let sent_on = "whoever asks is sent on, whatever is asked for (status 301)";
+    // One page of nginx for all; Apache's repeats what was asked for; visitors of one page alone.
+    let mut host = Host::new();
+    visit_application(&mut host, 301, 162);
+    assert_eq!(outcome(&mut host, &evil(162)), (Outcome::Unknown, sent_on.to_owned()));
+    let mut host = Host::new();
+    for path in ["/", "/home", "/about?a=1&b=2", "/cart", "/login", "/user/1"] {
+        let bytes = 230 + path.len() as u64 + if path.contains('&') { 4 } else { 0 };
+        host.sees(0, &Line { status: 301, bytes, ..get("198.51.100.1", path) });
+    }
+    assert_eq!(outcome(&mut host, &evil(252)).0, Outcome::Unknown);
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..3).map(|_| Line { status: 301, bytes: 230, ..get("198.51.100.1", "/") }));
+    assert_eq!(outcome(&mut host, &evil(245)).0, Outcome::Unknown);
+    // A site some of whose pages send visitors on, as after a login.
+    let mut host = Host::new();
+    for n in 0..20 {
+        host.sees(n, &get("198.51.100.1", format!("/page/{n}")));
+        host.sees(n, &Line { status: 302, bytes: 0, ..get("198.51.100.1", format!("/cart/add/{n}")) });
+    }
+    let evil = Line { status: 302, bytes: 0, ..get(ACTOR, "/go?url=//evil.example/") };
+    assert_eq!(outcome(&mut host, &evil).0, Outcome::LikelySucceeded);
+}
+
+#[test]
+fn the_answers_of_one_site_say_nothing_of_another_one_of_the_same_host() {
+    let mut common = Recent::<Common>::of(4);
+    let known = |common: &mut Recent<Common>, site: u64, path: u64| {
+        let request = Request { hash: path, ..Request::of(&Access::default(), Key::of("h")) };
+        common.entry(site, Common::default).note(&request)
+    };
+    (0..5).for_each(|path| assert!(!known(&mut common, 1, path).is_common));
+    assert!(!known(&mut common, 1, 4).is_common, "five paths, with its own");
+    let sixth = known(&mut common, 1, 5);
+    assert!(sixth.is_common && sixth.is_news);
+    assert!(!known(&mut common, 2, 6).is_common && known(&mut common, 1, 6).is_common);
+}
+
+#[test]
+fn what_a_page_of_a_front_controller_holds_is_not_compared_with_other_pages() {
+    let mut host = Host::new();
+    let page = |n: i64, page: &str| get("198.51.100.1", format!("/index.php?page={page}&n={n}"));
+    host.sees_all(0, 1, (0..12).map(|n| page(n, "home")));
+    let attack = |page: &str| Line { bytes: 9_000, ..get(ACTOR, format!("/index.php?page={page}%27+and+1=1--")) };
+    assert_eq!(host.sees(20, &attack("terms")).outcome.as_ref().unwrap().0, Outcome::Unknown);
+    assert_eq!(host.sees(21, &attack("home")).outcome.as_ref().unwrap().0, Outcome::LikelySucceeded);
+    // Nor with the only one that anybody looked at.
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..12).map(|_| get("198.51.100.1", "/?p=1")));
+    let attack = Line { bytes: 9_000, ..get(ACTOR, "/?p=2%27+and+1=1--") };
+    assert_eq!(host.sees(20, &attack).outcome.as_ref().unwrap().0, Outcome::Unknown);
+}
+
 #[test]
 fn an_answer_as_long_as_usual_says_nothing_of_what_runs_unseen() {
     let mut host = Host::new();
@@ -959,6 +1083,8 @@ fn lines() -> impl Strategy<Value = Vec<(i64, Line)>> {
         (0u16..60).prop_map(|n| get("", format!("/invoice?id={n}"))),
         (0u16..60, 0u64..2).prop_map(|(n, two)| Line { bytes: 90 + two * 500, ..get("", format!("/item?k=f({n})")) }),
         Just(post("", "/login.php")),
+        Just(Line { bytes: 640, ..post("", "/login.php") }),
+        (0u16..12).prop_map(|n| Line { bytes: 215, ..get("", format!("/.env.{n}")) }),
         Just(post("", "/upload")),
         Just(get("", "/uploads/x.php")),
         Just(get("", "/item?id=1%27+union+select+1,2--+-")),
@@ -1002,7 +1128,11 @@ proptest! {
         for incident in host.revisions() {
             let before = last.insert(incident.id, incident);
             prop_assert_eq!(incident.revision, before.map_or(0, |before| before.revision) + 1);
-            prop_assert!(before.is_none_or(|before| !before.is_over && before.outcome <= incident.outcome && before.findings <= incident.findings));
+            prop_assert!(before.is_none_or(|before| !before.is_over && before.findings <= incident.findings));
+            // An outcome falls only where what looked like a success was something else.
+            let has_worked = |one: &Incident| one.outcome == Outcome::LikelySucceeded;
+            prop_assert!(before.is_none_or(|before| has_worked(before) || before.outcome <= incident.outcome));
+            prop_assert_eq!(has_worked(incident), incident.phases.iter().any(|(phase, _)| *phase == Phase::Success));
             prop_assert!(incident.findings <= incident.requests && incident.first_seen <= incident.last_seen);
             prop_assert!((1..=100).contains(&incident.score) && !incident.categories.is_empty());
         }

@@ -1,0 +1,109 @@
+//! Answers that a host gives for many paths alike: the front page of an application that does its
+//! own routing, a redirect to HTTPS, a page that says that the site is being worked on. Such an
+//! answer tells nothing of the path that was asked for.
+
+use super::request::Request;
+use serde::{Deserialize, Serialize};
+
+/// Answers that are counted for each host.
+const ANSWERS: usize = 16;
+
+/// Other paths that must have got an answer before it tells nothing of the next one.
+const PATHS: u32 = 5;
+
+/// An answer's bytes for each of which others may have one more or less: a token, a time.
+const BYTES_PER_TOLERANCE: u32 = 256;
+
+/// The answers of a host that were given for the most paths. One that is not among them takes the
+/// place of the one with the fewest paths, or wears it down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Common {
+    answers: Vec<Answer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Answer {
+    #[serde(rename = "s")]
+    status: u16,
+    #[serde(rename = "b")]
+    bytes: u32,
+    /// Whether the length of what was asked for is left out of `bytes`: a redirect to the same
+    /// path elsewhere repeats it.
+    #[serde(rename = "r")]
+    is_rest: bool,
+    /// A bit for each path.
+    #[serde(rename = "p")]
+    paths: u64,
+    #[serde(rename = "w")]
+    weight: u32,
+}
+
+/// What is known of an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Status and bytes of the first one like it.
+    pub answer: (u16, u32),
+    /// Whether it was given for so many other paths that it tells nothing of this one.
+    pub is_common: bool,
+    /// Whether that is so from now on.
+    pub is_news: bool,
+}
+
+impl Common {
+    /// Notes an answer, and says what is known of it by now.
+    pub fn note(&mut self, request: &Request<'_>) -> Known {
+        let bytes = u32::try_from(request.bytes).unwrap_or(u32::MAX);
+        let path = 1 << (request.hash & 63);
+        let known = self.add(Answer { status: request.status, bytes, is_rest: false, paths: path, weight: 1 });
+        if !request.is_redirected() {
+            return known;
+        }
+        // Applications send their users on for now, here and there.
+        let is_permanent = matches!(request.status, 301 | 308);
+        let known = Known { is_common: known.is_common && (is_permanent || self.is_rule(&known)), ..known };
+        if bytes == 0 {
+            return known;
+        }
+        let bytes = bytes.saturating_sub(u32::try_from(request.target_len()).unwrap_or(u32::MAX));
+        let rest = self.add(Answer { status: request.status, bytes, is_rest: true, paths: path, weight: 1 });
+        if rest.is_common { rest } else { known }
+    }
+
+    fn add(&mut self, new: Answer) -> Known {
+        let is_it = |known: &&mut Answer| {
+            (known.status, known.is_rest) == (new.status, new.is_rest)
+                && known.bytes.abs_diff(new.bytes) <= known.bytes / BYTES_PER_TOLERANCE
+        };
+        if let Some(known) = self.answers.iter_mut().find(is_it) {
+            let before = known.paths;
+            known.paths |= new.paths;
+            known.weight += u32::from(known.paths != before);
+            return Known {
+                answer: (known.status, known.bytes),
+                is_common: (known.paths & !new.paths).count_ones() >= PATHS,
+                is_news: before.count_ones() == PATHS && known.paths.count_ones() > PATHS,
+            };
+        }
+        if self.answers.len() < ANSWERS {
+            self.answers.push(new);
+        } else if let Some(place) = (0..ANSWERS).min_by_key(|place| self.answers[*place].weight) {
+            if self.answers[place].weight > 1 {
+                self.answers[place].weight -= 1;
+            } else {
+                // Those that came longest ago go first.
+                self.answers.remove(place);
+                self.answers.push(new);
+            }
+        }
+        Known { answer: (new.status, new.bytes), ..Known::default() }
+    }
+
+    /// Whether many more paths got this answer than all others together.
+    fn is_rule(&self, known: &Known) -> bool {
+        let paths = |is_it: bool| {
+            let of = |answer: &&Answer| !answer.is_rest && ((answer.status, answer.bytes) == known.answer) == is_it;
+            self.answers.iter().filter(of).map(|answer| answer.paths.count_ones()).sum::<u32>()
+        };
+        paths(true) > 2 * paths(false)
+    }
+}
