@@ -286,8 +286,8 @@ static UPLOADED: Names = Names::of(&[
     b"userfiles",
 ]);
 
-/// Words of addresses that take files, in their path or in what they are asked to do.
-const UPLOADERS: [&[u8]; 14] = [
+/// Words of the last part of an address that takes files, or of what it is asked to do.
+const UPLOADERS: [&[u8]; 12] = [
     b"upload",
     b"import",
     b"avatar",
@@ -300,9 +300,10 @@ const UPLOADERS: [&[u8]; 14] = [
     b"media",
     b"gallery",
     b"photo",
-    b"/files",
-    b"/images",
 ];
+
+/// Folders around such an address that are looked at, from the innermost on.
+pub const UPLOADER_FOLDERS: usize = 4;
 
 /// A number by which a request asks for a person or for something that is somebody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -527,13 +528,35 @@ impl<'a> Request<'a> {
     /// Whether files may be sent there, or one was.
     pub fn is_upload(&self) -> bool {
         let has = |text: &[u8], word: &[u8]| text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
-        let takes_files =
-            || UPLOADERS.iter().any(|word| has(self.path, word)) || has(self.query.unwrap_or(b""), b"upload");
+        let last = || last_part(self.path).1;
+        let is_folder = |part: &[u8]| UPLOADED.have(part);
+        let takes_files = || {
+            UPLOADERS.iter().any(|word| has(last(), word))
+                || is_folder(last())
+                || has(self.query.unwrap_or(b""), b"upload")
+        };
+        let puts_file = || self.path.split(|byte| *byte == b'/').any(is_folder);
         match self.method {
             b"POST" => self.status < 400 && takes_files(),
-            b"PUT" => (200..300).contains(&self.status) && (self.put_script().is_some() || takes_files()),
+            b"PUT" => (200..300).contains(&self.status) && (self.put_script().is_some() || puts_file()),
             _ => false,
         }
+    }
+
+    /// The folders of an application that takes a file, from the innermost on: its own programs lie
+    /// there. One that is called an upload may be where the file is put.
+    pub fn folders(&self) -> impl Iterator<Item = &'a [u8]> {
+        let (before, last) = last_part(self.path);
+        let is_of_files = last.windows(6).any(|word| word.eq_ignore_ascii_case(b"upload"));
+        let path = self.path.strip_suffix(b"/").unwrap_or(self.path);
+        let first = if is_of_files || last.contains(&b'.') { before } else { path };
+        let folder = if self.method == b"PUT" { b"" } else { first };
+        std::iter::successors(Some(folder), |folder| Some(last_part(folder).0)).take_while(|folder| !folder.is_empty())
+    }
+
+    /// The folder that it lies in.
+    pub fn folder(&self) -> &'a [u8] {
+        &self.path[..memchr::memrchr(b'/', self.path).unwrap_or(0)]
     }
 
     /// The path under which a program lies that was put there, if one was. A slash behind the name
@@ -651,6 +674,13 @@ enum Login {
     Auth,
     /// An address where programs get a token, with each call if they like.
     Token,
+}
+
+/// What stands before a path's last part, and that part.
+fn last_part(path: &[u8]) -> (&[u8], &[u8]) {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    let slash = memchr::memrchr(b'/', path);
+    (&path[..slash.unwrap_or(0)], &path[slash.map_or(0, |slash| slash + 1)..])
 }
 
 fn extension(path: &[u8]) -> Option<&[u8]> {

@@ -5,7 +5,7 @@
 
 use super::errors::Signal;
 use super::hash::Key;
-use super::request::{Attempt, Numbered, Request};
+use super::request::{Attempt, Numbered, Request, UPLOADER_FOLDERS};
 use event::{Category, Millis};
 use serde::{Deserialize, Serialize};
 
@@ -318,6 +318,9 @@ struct Upload {
     /// Hash of the path under which it lies, where the request that sent it tells it.
     #[serde(default, skip_serializing_if = "is_default")]
     path: u64,
+    /// Hashes of the folders around the program that took it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    folders: [u64; UPLOADER_FOLDERS],
     #[serde(default, skip_serializing_if = "is_default")]
     run: Run,
 }
@@ -552,9 +555,11 @@ impl Source {
         if request.is_upload() {
             let path = request.put_script().map_or(0, |path| key.hash(path));
             let upload = self.upload.get_or_insert_default();
-            **upload = Upload { at, last: at, path, run: upload.run };
+            let mut folders = [0; UPLOADER_FOLDERS];
+            folders.iter_mut().zip(request.folders()).for_each(|(hash, folder)| *hash = key.hash(folder));
+            **upload = Upload { at, last: at, path, folders, run: upload.run };
         } else if (200..300).contains(&request.status) && !is_page {
-            found.extend(self.run_upload(request, at));
+            found.extend(self.run_upload(request, key, at));
         }
         // Who loads pages clicks, and his pages' scripts ask for what they show.
         let is_visit = request.referer.is_some() && self.loads_pages(at);
@@ -636,10 +641,11 @@ impl Source {
     }
 
     /// Runs what was sent, or a program among such files; while it goes on, each time.
-    fn run_upload(&mut self, request: &Request<'_>, at: Millis) -> Option<Found> {
+    fn run_upload(&mut self, request: &Request<'_>, key: Key, at: Millis) -> Option<Found> {
         let upload = self.upload.as_mut().filter(|upload| at.abs_diff(upload.last) <= UPLOAD_WINDOW.unsigned_abs())?;
         let is_it = upload.path == request.hash && upload.path != 0;
-        if !is_it && !request.is_uploaded_script() {
+        let is_own = || upload.folders.contains(&key.hash(request.folder()));
+        if !is_it && (!request.is_uploaded_script() || is_own()) {
             return None;
         }
         upload.last = at;

@@ -814,6 +814,20 @@ fn each_run_of_a_program_that_was_sent_is_told() {
         let target = sent.target.clone();
         assert_eq!(told(sent, run), 0, "{target} {run}");
     }
+    // Programs of a gallery's own, of which nobody is known to have asked for one before.
+    for (sent, run) in [
+        (post(ACTOR, "/gallery/login.php"), "/gallery/profile.php"),
+        (post(ACTOR, "/gallery/comment.php"), "/gallery/thanks.php"),
+        (post(ACTOR, "/gallery/upload.php"), "/gallery/displayimage.php"),
+        (post(ACTOR, "/gallery/admin/upload.php"), "/gallery/index.php"),
+        (post(ACTOR, "/photos/ws.php?method=pwg.images.uploadAsync"), "/photos/picture.php?/12/category/3"),
+        (post(ACTOR, "/gallery/"), "/gallery/view.php"),
+    ] {
+        let target = sent.target.clone();
+        assert_eq!(told(sent, run), 0, "{target} {run}");
+    }
+    assert_eq!(told(post(ACTOR, "/gallery/upload.php"), "/gallery/albums/b.php"), 3);
+    assert_eq!(told(post(ACTOR, "/upload/"), "/upload/b.php"), 3);
     // A program of the site's own that shows pictures was there before.
     let mut host = Host::new();
     host.sees(0, &get("198.51.100.1", "/gallery/thumb.php?id=1"));
