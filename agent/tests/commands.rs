@@ -169,6 +169,20 @@ fn the_incidents_of_a_log_name_their_lines() {
 }
 
 #[test]
+fn an_incident_of_a_log_is_over_where_the_log_goes_on_for_half_an_hour_without_it() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let log = folder.path().join("access.log");
+    let visit = |time: &str| format!(r#"198.51.100.1 - - [16/Nov/2026:{time} +0000] "GET / HTTP/1.1" 200 5 "-" "-""#);
+    let is_over = |time: &str| {
+        fs::write(&log, format!("{ATTACKS}{}\n", visit(time))).expect("the folder is ours");
+        let told = agent(&["incidents", &log.display().to_string()]);
+        let incident: serde_json::Value = serde_json::from_slice(&told.stdout).expect("there is one incident");
+        incident["is_over"].clone()
+    };
+    assert_eq!((is_over("08:30:26"), is_over("08:30:27")), (false.into(), true.into()));
+}
+
+#[test]
 fn the_incidents_of_several_logs_are_those_of_their_lines_in_order_of_time() {
     let folder = tempfile::tempdir().expect("there is room");
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -92,6 +92,9 @@ pub struct Sighting<'a> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Open {
     actor: Actor,
+    /// The time of the line that it was begun with.
+    #[serde(default)]
+    begun: Millis,
     /// Revision 0 has not been told yet: nothing in it is worth it by itself.
     incident: Incident,
     /// Whose sentences stand in `incident.behaviour`, in the same order.
@@ -116,18 +119,19 @@ pub struct Incidents {
     host: String,
     quiet: Millis,
     most: usize,
+    /// By actor, and by when they were begun: lines of another file may be of days before.
     #[serde(serialize_with = "values", deserialize_with = "by_actor")]
-    open: BTreeMap<Actor, Open>,
+    open: BTreeMap<(Actor, Millis), Open>,
     ended: VecDeque<Incident>,
 }
 
-fn values<S: Serializer>(open: &BTreeMap<Actor, Open>, to: S) -> Result<S::Ok, S::Error> {
+fn values<S: Serializer>(open: &BTreeMap<(Actor, Millis), Open>, to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(open.values())
 }
 
-fn by_actor<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Actor, Open>, D::Error> {
+fn by_actor<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<(Actor, Millis), Open>, D::Error> {
     let all = Vec::<Open>::deserialize(from)?;
-    Ok(all.into_iter().map(|open| (open.actor, open)).collect())
+    Ok(all.into_iter().map(|open| (open.key(), open)).collect())
 }
 
 impl Incidents {
@@ -144,20 +148,26 @@ impl Incidents {
     /// Counts a request of `client` that holds nothing, and says of which incident it is. `Err` if
     /// none is open, `Ok(None)` if the one that is has not been told of.
     pub fn count(&mut self, client: IpAddr, at: Millis) -> Result<Option<EventId>, NoneOpen> {
-        let quiet = self.quiet;
-        let incident = &mut self.of(client).ok_or(NoneOpen)?.incident;
-        if at.saturating_sub(incident.last_seen) >= quiet {
-            return Err(NoneOpen);
-        }
+        let incident = &mut self.of(client, at).ok_or(NoneOpen)?.incident;
         incident.requests += 1;
         Ok((incident.revision > 0).then_some(incident.id))
     }
 
-    /// The open incident of an address; else that of its network.
-    fn of(&mut self, client: IpAddr) -> Option<&mut Open> {
+    /// The open incident of an address at a time; else that of its network.
+    fn of(&mut self, client: IpAddr, at: Millis) -> Option<&mut Open> {
         let (own, network) = (Actor::of(client), Actor::Network(network(client).0));
-        let actor = if self.open.contains_key(&own) { own } else { network };
-        self.open.get_mut(&actor)
+        let key = self.live(own, at).or_else(|| self.live(network, at))?.key();
+        self.open.get_mut(&key)
+    }
+
+    /// The incidents of an actor, by when they were begun.
+    fn all_of(&self, actor: Actor) -> impl DoubleEndedIterator<Item = &Open> {
+        self.open.range((actor, Millis::MIN)..=(actor, Millis::MAX)).map(|(_, open)| open)
+    }
+
+    /// The one that a line of this time belongs to.
+    fn live(&self, actor: Actor, at: Millis) -> Option<&Open> {
+        self.all_of(actor).rev().find(|open| open.is_live(at, self.quiet))
     }
 
     /// Adds what was found to its actor's incident. Returns the incident's id, and the
@@ -165,17 +175,22 @@ impl Incidents {
     pub fn note(&mut self, sighting: &Sighting<'_>) -> (EventId, Vec<Incident>) {
         let mut told = Vec::new();
         let actor = self.actor(sighting);
-        if self.open.get(&actor).is_some_and(|open| sighting.at.saturating_sub(open.incident.last_seen) >= self.quiet) {
-            told.extend(self.end(actor));
+        // The last one is over where time has gone on. Those of before, of a file that is behind, go on
+        // until time has passed for all files.
+        let latest = self.all_of(actor).max_by_key(|open| open.incident.last_seen);
+        let over = latest.filter(|open| sighting.at.saturating_sub(open.incident.last_seen) >= self.quiet);
+        if let Some(key) = over.map(Open::key) {
+            told.extend(self.end(key));
         }
-        if !self.open.contains_key(&actor) && self.open.len() >= self.most {
+        let key = self.live(actor, sighting.at).map_or((actor, sighting.at), Open::key);
+        if !self.open.contains_key(&key) && self.open.len() >= self.most {
             // Those that are not worth telling go first.
             let is_told = |open: &Open| open.incident.revision > 0;
-            let oldest = self.open.values().min_by_key(|open| (is_told(open), open.incident.last_seen, open.actor));
-            told.extend(oldest.map(|open| open.actor).and_then(|oldest| self.end(oldest)));
+            let oldest = self.open.values().min_by_key(|open| (is_told(open), open.incident.last_seen, open.key()));
+            told.extend(oldest.map(Open::key).and_then(|oldest| self.end(oldest)));
         }
         let host = &self.host;
-        let open = self.open.entry(actor).or_insert_with(|| Open::begin(host, actor, sighting));
+        let open = self.open.entry(key).or_insert_with(|| Open::begin(host, actor, sighting));
         told.extend(open.note(sighting));
         (open.incident.id, told)
     }
@@ -187,7 +202,7 @@ impl Incidents {
         at: Millis,
         outcome: &(Outcome, String),
     ) -> Option<(EventId, Option<Incident>)> {
-        let open = self.of(client)?;
+        let open = self.of(client, at)?;
         let is_new = open.judge(outcome, None, at);
         Some((open.incident.id, open.tell(is_new)))
     }
@@ -205,8 +220,8 @@ impl Incidents {
     /// Ends the incidents that have been quiet for long enough at `now`.
     pub fn pass(&mut self, now: Millis) -> Vec<Incident> {
         let is_over = |open: &&Open| now.saturating_sub(open.incident.last_seen) >= self.quiet;
-        let over: Vec<Actor> = self.open.values().filter(is_over).map(|open| open.actor).collect();
-        over.into_iter().filter_map(|actor| self.end(actor)).collect()
+        let over: Vec<_> = self.open.values().filter(is_over).map(Open::key).collect();
+        over.into_iter().filter_map(|key| self.end(key)).collect()
     }
 
     /// Revisions of open incidents that have gone on since they were told of last.
@@ -223,15 +238,18 @@ impl Incidents {
             open.incident.first_seen > incident.last_seen && incident.is_over
                 || open.incident.first_seen.saturating_sub(incident.last_seen) >= self.quiet
         };
-        let is_it = |open: &Open| open.incident.id == incident.id || !is_later(open);
+        let is_before = |open: &Open| incident.first_seen.saturating_sub(open.incident.last_seen) >= self.quiet;
+        let is_it = |open: &Open| open.incident.id == incident.id || !is_later(open) && !is_before(open);
         let of_it = |open: &&Open| {
             open.incident.actor == incident.actor && open.incident.revision <= incident.revision && is_it(open)
         };
-        let Some(actor) = self.open.values().find(of_it).map(|open| open.actor) else { return };
+        let all = || self.open.values().filter(of_it);
+        let Some(known) = all().find(|open| open.incident.id == incident.id).or_else(|| all().next()) else { return };
+        let key = known.key();
         if incident.is_over {
-            self.open.remove(&actor);
+            self.open.remove(&key);
             self.keep(incident.clone());
-        } else if let Some(open) = self.open.get_mut(&actor) {
+        } else if let Some(open) = self.open.get_mut(&key) {
             (open.incident.id, open.incident.revision) = (incident.id, incident.revision);
         }
     }
@@ -241,8 +259,8 @@ impl Incidents {
         self.most = most.max(1);
     }
 
-    fn end(&mut self, actor: Actor) -> Option<Incident> {
-        let mut incident = self.open.remove(&actor)?.incident;
+    fn end(&mut self, key: (Actor, Millis)) -> Option<Incident> {
+        let mut incident = self.open.remove(&key)?.incident;
         if incident.revision == 0 {
             return None;
         }
@@ -262,17 +280,18 @@ impl Incidents {
     fn actor(&self, sighting: &Sighting<'_>) -> Actor {
         let (first, last) = network(sighting.client);
         let (own, network) = (Actor::of(sighting.client), Actor::Network(first));
-        let is_live = |open: &Open| sighting.at.saturating_sub(open.incident.last_seen) < self.quiet;
         if sighting.is_of_network {
             return network;
         }
-        if self.open.get(&own).is_some_and(is_live) {
+        if self.live(own, sighting.at).is_some() {
             return own;
         }
-        let is_kin = |open: &Open| is_live(open) && open.resembles(sighting);
-        let others = self.open.range(Actor::Address(first)..=Actor::Address(last));
-        let is_network = self.open.get(&network).is_some_and(is_kin)
-            || others.filter(|(_, open)| is_kin(open)).count() >= ALONE_IN_NETWORK;
+        let is_kin = |open: &&Open| open.is_live(sighting.at, self.quiet) && open.resembles(sighting);
+        let addresses = (Actor::Address(first), Millis::MIN)..=(Actor::Address(last), Millis::MAX);
+        let mut kin: Vec<Actor> =
+            self.open.range(addresses).map(|(_, open)| open).filter(is_kin).map(|open| open.actor).collect();
+        kin.dedup();
+        let is_network = self.all_of(network).any(|open| is_kin(&open)) || kin.len() >= ALONE_IN_NETWORK;
         if is_network { network } else { own }
     }
 }
@@ -301,7 +320,26 @@ impl Open {
             severity: Severity::Low,
             is_over: false,
         };
-        Open { actor, incident, kinds: Vec::new(), told: 0, has_news: false, grounds: Vec::new(), without: None }
+        Open {
+            actor,
+            begun: sighting.at,
+            incident,
+            kinds: Vec::new(),
+            told: 0,
+            has_news: false,
+            grounds: Vec::new(),
+            without: None,
+        }
+    }
+
+    fn key(&self) -> (Actor, Millis) {
+        (self.actor, self.begun)
+    }
+
+    /// Whether a line of this time is of it: less than the time `quiet` before or behind it.
+    fn is_live(&self, at: Millis, quiet: Millis) -> bool {
+        let Incident { first_seen, last_seen, .. } = self.incident;
+        at.saturating_sub(last_seen) < quiet && first_seen.saturating_sub(at) < quiet
     }
 
     /// Whether a sighting has a user agent or a target of this incident.

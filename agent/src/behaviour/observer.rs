@@ -273,6 +273,14 @@ impl Observer {
         behind.or_else(|| self.last.map(|clock| clock.at(now)))
     }
 
+    /// Takes note that no line will come, and that it is as late as the latest line said. Returns how
+    /// all incidents stand.
+    pub fn finish(&mut self, latest: Millis) -> Vec<Incident> {
+        let mut told = self.engine.pass(latest);
+        told.extend(self.engine.catch_up());
+        self.pass_on(told)
+    }
+
     /// How all incidents stand, where that has not been told.
     pub fn catch_up(&mut self) -> Vec<Incident> {
         let told = self.engine.catch_up();

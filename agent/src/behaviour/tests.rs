@@ -157,6 +157,27 @@ fn an_incident_ends_after_half_an_hour_of_quiet_and_the_next_one_is_another() {
 }
 
 #[test]
+fn what_another_file_tells_of_days_before_is_another_incident() {
+    let (day, attack) = (86_400, get(ACTOR, "/item?id=1%27+union+select+1,2--+-"));
+    let mut host = Host::new();
+    for seconds in [3 * day, 0, day, 2 * day, 2 * day - 900, 3 * day + 60, 3 * day - 900, 2 * day + 60] {
+        host.sees(seconds, &attack);
+    }
+    let mut seen: Vec<_> =
+        host.incidents().iter().map(|one| (one.first_seen - NOON, one.last_seen - NOON, one.findings)).collect();
+    seen.sort();
+    let whole = |from: i64, to: i64, findings| (from * 1_000, to * 1_000, findings);
+    let two = |days: i64| whole(days * day - 900, days * day + 60, 3);
+    assert_eq!(seen, [whole(0, 0, 1), whole(day, day, 1), two(2), two(3)]);
+    assert_eq!(host.engine.pass(NOON + 2 * day * 1_000 + 1_860_000).iter().filter(|one| one.is_over).count(), 3);
+    // Two files that are read in turns are an incident each, however often the turns change.
+    let mut host = Host::new();
+    host.sees_all(0, 0, (0..20).map(|_| attack.clone()));
+    (0..100).for_each(|n| _ = host.sees(if n % 2 == 0 { day + n } else { n }, &attack));
+    assert!(host.incidents().len() <= 3, "{:#?}", host.incidents());
+}
+
+#[test]
 fn looking_around_a_little_is_no_incident_and_more_of_it_is() {
     let mut host = Host::new();
     let tool = Line { agent: "zgrab/0.x", ..get(ACTOR, "/") };

@@ -92,6 +92,8 @@ struct Watch {
     incidents: BTreeMap<EventId, Incident>,
     /// The lines that belong to an incident: index of the file, number.
     lines: BTreeMap<EventId, Vec<(usize, u64)>>,
+    /// The latest time that a line told.
+    latest: Millis,
 }
 
 impl Watch {
@@ -105,6 +107,7 @@ impl Watch {
             enrichment: Enrichment::open(&EnrichSettings { trusted_proxies, ..EnrichSettings::default() }, now),
             incidents: BTreeMap::new(),
             lines: BTreeMap::new(),
+            latest: Millis::MIN,
         }
     }
 
@@ -116,6 +119,7 @@ impl Watch {
             Cow::Borrowed(_) => parsed.clone(),
             Cow::Owned(text) => event.origin.parse(text),
         };
+        self.latest = self.latest.max(parsed.time().map_or(Millis::MIN, |time| time.at));
         let written = parsed.time().map_or(&b""[..], |time| time.written);
         let place = Place { life: event.origin.life, offset: event.offset, length: event.length, written };
         let told = self.observer.see(place, &shown, client, event.attack.as_ref(), event.time);
@@ -131,7 +135,7 @@ impl Watch {
     }
 
     fn print(mut self, paths: &[PathBuf], shape: Shape, out: &mut impl Write) -> anyhow::Result<()> {
-        let rest = self.observer.catch_up();
+        let rest = self.observer.finish(self.latest);
         self.take(rest);
         let mut incidents: Vec<&Incident> = self.incidents.values().collect();
         incidents.sort_by_key(|incident| (incident.first_seen, incident.id));
