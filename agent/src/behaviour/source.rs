@@ -98,6 +98,10 @@ const ERRORS: u32 = 2;
 /// Requests that were not finished, within [`SCAN_WINDOW`].
 const UNFINISHED: u32 = 20;
 
+/// Connections on which nothing was sent, within the same time: browsers and load balancers open
+/// some before they need them.
+const IDLE: u32 = 200;
+
 /// Requests of few paths within [`FLOOD_WINDOW`].
 const FLOOD: u32 = 1_000;
 const FLOOD_WINDOW: Millis = 10 * SECOND;
@@ -281,7 +285,7 @@ pub struct Source {
     #[serde(rename = "p", default, skip_serializing_if = "is_default")]
     series: Option<Box<[Series; 2]>>,
     #[serde(rename = "u", default, skip_serializing_if = "is_default")]
-    unfinished: Option<Box<Run>>,
+    unfinished: Option<Box<Unfinished>>,
     #[serde(rename = "e", default, skip_serializing_if = "is_default")]
     errors: Option<Box<Errors>>,
     #[serde(rename = "z", default, skip_serializing_if = "is_default")]
@@ -332,6 +336,16 @@ struct Errors {
     run: Run,
     #[serde(default, skip_serializing_if = "Different::is_empty")]
     messages: Different,
+}
+
+/// Requests that were not finished.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Unfinished {
+    #[serde(flatten)]
+    run: Run,
+    /// Those of which nothing was sent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    idle: u32,
 }
 
 /// Paths that are not there.
@@ -546,7 +560,7 @@ impl Source {
         }
         found.extend(self.miss(request, at));
         if request.status == 408 {
-            found.extend(self.leave_unfinished(at));
+            found.extend(self.leave_unfinished(request, at));
         }
         if let Some(attempt) = attempt.filter(|attempt| !attempt.is_granted || self.logins.is_some()) {
             let logins = self.logins.get_or_insert_default();
@@ -630,14 +644,16 @@ impl Source {
         Some(Found { category, lines: 0, ..run.tell(Kind::Tool, sentence) })
     }
 
-    fn leave_unfinished(&mut self, at: Millis) -> Option<Found> {
-        let run = self.unfinished.get_or_insert_default();
+    fn leave_unfinished(&mut self, request: &Request<'_>, at: Millis) -> Option<Found> {
+        let Unfinished { run, idle } = &mut **self.unfinished.get_or_insert_default();
         if run.is_over(at, SCAN_WINDOW) {
-            **run = Run::begin(at);
+            (*run, *idle) = (Run::begin(at), 0);
         }
         run.note(at);
+        *idle = idle.saturating_add(u32::from(request.method.is_empty()));
+        let is_many = run.lines - *idle >= UNFINISHED || run.lines >= IDLE;
         let sentence = |lines| format!("begins requests and does not finish them, {lines} so far");
-        (run.lines >= UNFINISHED).then(|| run.tell(Kind::Unfinished, sentence))
+        is_many.then(|| run.tell(Kind::Unfinished, sentence))
     }
 
     /// Runs what was sent, or a program among such files; while it goes on, each time.

@@ -873,6 +873,25 @@ fn requests_that_are_never_finished_and_floods_are_told() {
 }
 
 #[test]
+fn connections_that_are_kept_ready_are_no_requests_that_are_not_finished() {
+    let sees = |host: &mut Host, seconds: i64| {
+        let line = br#"10.0.0.5 - - [16/Nov/2026:12:00:00 +0000] "-" 408 - "-" "-""#;
+        let parsed = Format::Combined.parse(line);
+        let line =
+            super::Line::Access { client: parsed.client_ip().unwrap(), access: parsed.access().unwrap(), attack: None };
+        let seen = Seen { place: host.place(), at: NOON + seconds * 1_000, line };
+        host.engine.observe(&seen);
+    };
+    let mut host = Host::new();
+    (0..60).for_each(|n| sees(&mut host, n * 5));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+    // Hundreds of them are held open to use the server up.
+    let mut host = Host::new();
+    (0..450).for_each(|n| sees(&mut host, n / 2));
+    assert_eq!(host.the_incident().behaviour, ["begins requests and does not finish them, 400 so far"]);
+}
+
+#[test]
 fn an_answer_much_longer_than_usual_holds_what_was_stolen() {
     let mut host = Host::new();
     host.sees_all(
