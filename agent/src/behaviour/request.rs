@@ -255,8 +255,11 @@ static STATEMENTS: Names =
 /// Parameters that tell how a visitor came, or in which language he reads.
 static ORIGINS: Names = Names::of(&[b"fbclid", b"gclid", b"hl", b"lang", b"msclkid", b"ref", b"source"]);
 
-/// Parameters with which a link in a mail shows that it was sent by the site itself.
-static TOKENS: Names = Names::of(&[b"code", b"hash", b"key", b"sig", b"signature", b"token"]);
+/// How names of parameters end with which a link in a mail shows that it was sent by the site itself.
+const TOKENS: [&[u8]; 6] = [b"code", b"hash", b"key", b"sig", b"signature", b"token"];
+
+/// Bytes of such a token at least.
+const TOKEN_BYTES: usize = 16;
 
 /// Parts of an action's name that are looked at.
 const WORDS_MAX: usize = 4;
@@ -517,7 +520,7 @@ impl<'a> Request<'a> {
         let (last, before) = (parts.next().unwrap_or(b""), parts.next().unwrap_or(b""));
         let name = &last[..memchr::memchr(b'.', last).unwrap_or(last.len())];
         let is_told = || self.parameters().any(|(name, _)| !tells_where_from(name));
-        let is_by_mail = || self.value(&TOKENS).is_some_and(|token| token.len() >= 16);
+        let is_by_mail = || self.parameters().any(is_token);
         let in_path = || {
             VERBS.have(name) && decimal(before).is_some()
                 || is_told() && (VERBS_OF_USERS.have(name) && USER_PARTS.have(before) || is_change(name))
@@ -634,6 +637,27 @@ fn is_change(name: &[u8]) -> bool {
 /// Whether a parameter only tells how a visitor came, or in which language he reads.
 fn tells_where_from(name: &[u8]) -> bool {
     name.starts_with(b"utm_") || ORIGINS.have(name)
+}
+
+/// Whether a parameter holds what nobody guesses, by its name or by how its value looks.
+fn is_token((name, value): (&[u8], &[u8])) -> bool {
+    let is_called_so =
+        |end: &&[u8]| name.len().checked_sub(end.len()).is_some_and(|from| name[from..].eq_ignore_ascii_case(end));
+    value.len() >= TOKEN_BYTES && (TOKENS.iter().any(is_called_so) || is_random(value))
+}
+
+/// Whether a value is digits of a hash or a number in base 64: letters and digits in no order. A date
+/// among words is none.
+fn is_random(value: &[u8]) -> bool {
+    let is_of_it = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=.~".contains(byte);
+    let has = |is: fn(&u8) -> bool| value.iter().any(is);
+    if !value.iter().all(is_of_it) || !has(u8::is_ascii_digit) || !has(u8::is_ascii_alphabetic) {
+        return false;
+    }
+    let kind = |byte: u8| (byte.is_ascii_digit(), byte.is_ascii_uppercase(), byte.is_ascii_alphabetic());
+    let is_change = |two: &&[u8]| two.iter().all(u8::is_ascii_alphanumeric) && kind(two[0]) != kind(two[1]);
+    let is_hex = value.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-');
+    is_hex || value.windows(2).filter(is_change).count() * 4 >= value.len()
 }
 
 /// Whether a parameter asks for something to be changed: by its value, where it says what is to be
@@ -778,6 +802,25 @@ mod tests {
         assert!(with(&get("/hackable/uploads/x.php?cmd=id"), |request| request.is_uploaded_script()));
         assert!(!with(&get("/uploads.php"), |request| request.is_uploaded_script()));
         assert!(!with(&get("/uploads/x.png"), |request| request.is_uploaded_script()));
+    }
+
+    #[test]
+    fn a_token_is_told_from_words_numbers_and_dates() {
+        for token in
+            ["9f86d081884c7d659a2feaa0c55ad015", "123e4567-e89b-12d3-a456-426614174000", "mF9Zs2xQ7bLw0RtYpA3k"]
+        {
+            assert!(is_token((b"t", token.as_bytes())), "{token}");
+        }
+        assert!(is_token((b"reset_token", b"correct-horse-battery")));
+        for value in [
+            "report-2026-final-draft",
+            "Report-2026-Final-Draft-v2",
+            "1234567890123456",
+            "abcdef",
+            "internationalisation",
+        ] {
+            assert!(!is_token((b"name", value.as_bytes())), "{value}");
+        }
     }
 
     #[test]

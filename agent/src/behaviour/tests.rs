@@ -760,6 +760,7 @@ fn whatever_a_site_calls_a_change_another_sites_page_must_not_ask_for_it() {
         "/users/delete.json?id=7",
         "/deleteUser.php?id=7",
         "/change_password?to=x",
+        "/delete?name=report-2026-final-draft",
     ] {
         assert!(told(target, evil), "{target}");
         assert!(!told(target, "http://h.lab/news"), "{target}");
@@ -768,6 +769,9 @@ fn whatever_a_site_calls_a_change_another_sites_page_must_not_ask_for_it() {
         "/cart?action=add&id=7",
         "/account?action=activate&key=0123456789abcdef",
         "/reset?token=0123456789abcdef",
+        "/reset-password?reset_token=9f86d081884c7d659a2feaa0c55ad015",
+        "/reset?u=5&t=9f86d081884c7d659a2feaa0c55ad015",
+        "/newsletter/remove?m=5&h=mF9Zs2xQ7bLw0RtYpA3k",
         "/bookmarks?action=save&url=https://evil.example/",
         "/wp-login.php?action=lostpassword",
         "/forum/?mode=view&topic=delete",
