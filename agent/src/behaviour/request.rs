@@ -46,15 +46,28 @@ static ASSETS: Names = Names::of(&[
 /// Words with which names of pages begin or end where people log in.
 const LOGINS: [&[u8]; 5] = [b"login", b"logon", b"signin", b"authenticate", b"authentication"];
 
-/// Names of such pages that hold none of these words: of Java's servlets, and of WordPress.
-static LOGIN_PAGES: Names = Names::of(&[b"j_security_check", b"xmlrpc"]);
+/// The same in other languages, as the first word of a name.
+static FOREIGN_LOGINS: Names =
+    Names::of(&[b"acceso", b"anmelden", b"anmeldung", b"connexion", b"einloggen", b"inloggen"]);
+
+/// Words of a name that asks how things stand with a login, as pages do over and over.
+static ASKED_OF_LOGINS: Names = Names::of(&[b"heartbeat", b"info", b"keepalive", b"ping", b"state", b"status"]);
+
+/// Names of such pages that hold none of these words: of Java's servlets and Spring.
+static LOGIN_PAGES: Names = Names::of(&[b"j_acegi_security_check", b"j_security_check", b"j_spring_security_check"]);
 
 /// Folders that are a login where nothing is asked for in a query: of Joomla and phpMyAdmin. There
 /// `index.php` takes everything else, too.
 static LOGIN_FOLDERS: Names = Names::of(&[b"administrator", b"phpmyadmin", b"pma", b"myadmin"]);
 
+/// Folders and pages that are a login for who has none yet, and much else for who has: of Magento,
+/// WooCommerce, Drupal, Zabbix and Adminer.
+static SHARED_FOLDERS: Names = Names::of(&[b"admin", b"adminer", b"my-account", b"user", b"zabbix"]);
+
 /// Parameters that say which page or what of it is asked for.
 static PAGES: Names = Names::of(&[
+    b"_action",
+    b"_task",
     b"act",
     b"action",
     b"controller",
@@ -78,14 +91,17 @@ static TOKENS_OF_LOGINS: Names = Names::of(&[b"token", b"tokens"]);
 static CHANNELS: Names = Names::of(&[b"broadcasting", b"pusher"]);
 
 /// Folders of addresses that programs ask.
-static APIS: Names = Names::of(&[b"api", b"rest", b"graphql", b"oauth", b"oauth2"]);
+static APIS: Names = Names::of(&[b"api", b"api2", b"rest", b"graphql", b"oauth", b"oauth2"]);
 
 /// Bytes of an answer that shows a page with its form again, and not just that somebody is let in.
 const FORM_BYTES: u64 = 1_000;
 
 /// Parameters that hold a password.
-static PASSWORDS: Names =
-    Names::of(&[b"passcode", b"passphrase", b"passwd", b"password", b"pass", b"pin", b"pwd", b"passwort"]);
+static PASSWORDS: Names = Names::of(&[b"passcode", b"passphrase", b"passwd", b"password", b"pwd", b"passwort"]);
+
+/// Those that may as well hold a postal code, a place on a map or a ticket: a login's, where it is
+/// said who logs in.
+static SHORT_PASSWORDS: Names = Names::of(&[b"pass", b"pin"]);
 
 /// Parameters that say who logs in.
 static USERS: Names =
@@ -412,7 +428,9 @@ impl<'a> Request<'a> {
         if self.query.is_none() && !refused && self.method != b"POST" {
             return None;
         }
-        let password = self.query.and_then(|_| self.value(&PASSWORDS)).map(|value| key.hash(value));
+        let is_told = || self.value(&USERS).is_some() || self.login().is_some();
+        let short = || self.value(&SHORT_PASSWORDS).filter(|_| is_told());
+        let password = self.query.and_then(|_| self.value(&PASSWORDS).or_else(short)).map(|value| key.hash(value));
         let is_post = self.method == b"POST" && !matches!(self.status, 404 | 405 | 410);
         let login = if is_post { self.login() } else { None };
         if password.is_none() && !refused && login.is_none() {
@@ -426,9 +444,12 @@ impl<'a> Request<'a> {
             Some(Login::Api) => (!is_browser, !is_browser),
             Some(Login::Auth) => (!is_browser, !shows_form),
             Some(Login::Token) => (true, true),
+            Some(Login::Calls) => (!is_browser, false),
+            Some(Login::Shared) => (true, false),
         };
         let is_granted = password.is_none() && is_let_in && (200..300).contains(&self.status);
-        Some(Attempt { password, name, is_repeated: refused || is_of_program, is_granted })
+        let is_shared = password.is_none() && matches!(login, Some(Login::Calls | Login::Shared));
+        Some(Attempt { password, name, is_repeated: refused || is_of_program, is_granted, is_shared })
     }
 
     /// The session that it belongs to, if the log tells one: from the query, from the header
@@ -463,13 +484,28 @@ impl<'a> Request<'a> {
             let folder = if name(last).eq_ignore_ascii_case(b"index") { before } else { last };
             LOGIN_FOLDERS.have(folder) && self.query.is_none_or(|query| query == b"route=/")
         };
-        let in_query = || self.parameters().any(|(name, value)| PAGES.have(name) && is_login(value));
-        if parts().take(2).any(|part| is_page(&part)) || in_folder() || in_query() {
-            let is_of_api = parts().take(FOLDERS_MAX).any(|part| APIS.have(part));
+        let in_query = || {
+            let is_page = |name: &[u8]| PAGES.have(name) || name == b"cmd";
+            self.parameters().any(|(name, value)| is_page(name) && is_login(value) || name == b"q" && value == b"user")
+        };
+        // Proxmox lets in who asks for a ticket.
+        let is_ticket = || last == b"ticket" && before == b"access";
+        if parts().take(2).any(|part| is_page(&part)) || in_folder() || in_query() || is_ticket() {
+            let is_of_api = parts().take(FOLDERS_MAX).any(|part| APIS.have(part) || is_version(part));
             return Some(if is_of_api { Login::Api } else { Login::Page });
         }
         let is_auth = || words(last).any(|word| word.eq_ignore_ascii_case(b"auth")) && !CHANNELS.have(before);
+        // Who is not let in gets the form again, or is sent to it.
+        let is_shared = || {
+            let part = if last.eq_ignore_ascii_case(b"index.php") { before } else { last };
+            let shows_form = !(200..300).contains(&self.status) || self.status == 200 && self.bytes >= FORM_BYTES;
+            (SHARED_FOLDERS.have(part) || name(part).eq_ignore_ascii_case(b"adminer"))
+                && self.query.is_none()
+                && shows_form
+        };
         match name(last) {
+            b"xmlrpc" => Some(Login::Calls),
+            _ if is_shared() => Some(Login::Shared),
             last if TOKENS_OF_LOGINS.have(last) => Some(Login::Token),
             last if SESSIONS_OF_LOGINS.have(last) || is_auth() => Some(Login::Auth),
             _ => None,
@@ -618,8 +654,23 @@ fn is_login(name: &[u8]) -> bool {
         let is = |word: &[u8], known: [&[u8]; 2]| known.iter().any(|known| known.eq_ignore_ascii_case(word));
         is(one, [b"log", b"sign"]) && is(next, [b"in", b"on"])
     };
-    words(name).any(|word| LOGINS.iter().any(|known| is_it(word, known)))
-        || words(name).zip(words(name).skip(1)).any(|(one, next)| is_two(one, next))
+    let is_named = words(name).any(|word| LOGINS.iter().any(|known| is_it(word, known)))
+        || words(name).zip(words(name).skip(1)).any(|(one, next)| is_two(one, next));
+    (is_named || is_foreign_login(name)) && !words(name).any(|word| ASKED_OF_LOGINS.have(word))
+}
+
+/// Whether a name begins as those of logins do in other languages. Spanish begins a session, and much
+/// else.
+fn is_foreign_login(name: &[u8]) -> bool {
+    let mut words = words(name);
+    let Some(first) = words.next() else { return false };
+    let mut begins_session = || words.next().is_none_or(|next| next.len() >= 4 && next[..4].eq_ignore_ascii_case(b"sesi"));
+    FOREIGN_LOGINS.have(first) || first.eq_ignore_ascii_case(b"iniciar") && begins_session()
+}
+
+/// Whether a part of a path says which version of an interface is meant: `v1`.
+fn is_version(part: &[u8]) -> bool {
+    part.len() <= 4 && part.split_first().is_some_and(|(v, number)| *v == b'v' && decimal(number).is_some())
 }
 
 /// Whether the name of a page says that it changes something: a verb, with a word behind it at most
@@ -685,6 +736,9 @@ pub struct Attempt {
     pub is_repeated: bool,
     /// Whether a program was let in. It counts only where somebody guesses already.
     pub is_granted: bool,
+    /// Whether who has a login sends other things there, too: only what is always answered alike is
+    /// a guess.
+    pub is_shared: bool,
 }
 
 /// Where somebody logs in.
@@ -698,6 +752,10 @@ enum Login {
     Auth,
     /// An address where programs get a token, with each call if they like.
     Token,
+    /// Where WordPress takes calls of programs, each with a password or a signature of its own.
+    Calls,
+    /// A page of people's where they log in, and do other things once they are in.
+    Shared,
 }
 
 /// What stands before a path's last part, and that part.
@@ -767,7 +825,10 @@ mod tests {
     fn a_login_is_told_by_its_path_or_by_what_is_sent() {
         let attempt = |line: &str| with(line, |request| request.attempt(Key::of("h")));
         let post = get("/DVWA/login.php").replace("GET", "POST");
-        assert_eq!(attempt(&post), Some(Attempt { password: None, name: None, is_repeated: false, is_granted: false }));
+        assert_eq!(
+            attempt(&post),
+            Some(Attempt { password: None, name: None, is_repeated: false, is_granted: false, is_shared: false })
+        );
         assert_eq!(attempt(&get("/DVWA/login.php")), None);
         assert_eq!(attempt(&get("/search?q=password")), None);
         let tried = attempt(&get("/brute/?username=admin&password=REDACTED-0a1b&Login=Login")).unwrap();

@@ -442,6 +442,9 @@ pub struct Logins {
     /// Those that programs repeat by themselves.
     #[serde(rename = "basic", default, skip_serializing_if = "is_zero")]
     repeated: u32,
+    /// Those that may be something else.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    shared: u32,
     /// Other requests in between, the login's own page left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     others: u32,
@@ -823,6 +826,7 @@ impl Logins {
         attempt.name.into_iter().for_each(|hash| self.names.note(hash));
         shared.address().into_iter().for_each(|hash| self.addresses.note(hash));
         self.repeated += u32::from(attempt.is_repeated);
+        self.shared += u32::from(attempt.is_shared);
         let heard = self.answers.note(request.status, request.bytes);
         let is_many = if shared == Shared::None { self.is_guessing() } else { self.is_of_many() };
         if !self.run.is_told() && !is_many {
@@ -851,11 +855,16 @@ impl Logins {
         }
         let is_form = self.repeated * 2 < tries;
         let is_fast = if is_form { pace <= TRY_PACE } else { pace <= REPEAT_PACE || names >= 3 };
-        tries >= TRIES && !has_pages && is_fast
+        tries >= TRIES && !has_pages && is_fast && !self.may_be_else()
     }
 
     fn is_of_many(&self) -> bool {
-        self.run.lines >= TRIES_OF_NETWORK && self.addresses.count() >= ADDRESSES_OF_NETWORK
+        self.run.lines >= TRIES_OF_NETWORK && self.addresses.count() >= ADDRESSES_OF_NETWORK && !self.may_be_else()
+    }
+
+    /// Whether they may be something else than tries: guesses are answered alike.
+    fn may_be_else(&self) -> bool {
+        self.shared * 2 >= self.run.lines && self.answers.alike * 2 < self.run.lines
     }
 }
 

@@ -497,6 +497,22 @@ fn a_login_is_found_whatever_products_call_it() {
         "/account/sign-in",
         "/LogOn.aspx",
         "/j_security_check",
+        "/jenkins/j_spring_security_check",
+        "/j_acegi_security_check",
+        "/roundcube/?_task=login&_action=login",
+        "/api2/json/access/ticket",
+        "/my-account/",
+        "/admin/",
+        "/user",
+        "/?q=user",
+        "/adminer.php",
+        "/zabbix/index.php",
+        "/cgi-bin/webscr?cmd=_login-submit",
+        "/konto/anmeldung.php",
+        "/anmelden",
+        "/connexion",
+        "/acceso",
+        "/iniciar-sesion",
     ] {
         for status in [302, 401] {
             assert_eq!(guesses_of((0..60).map(|_| Line { status, ..post(ACTOR, target) })), 1, "{target} {status}");
@@ -510,6 +526,13 @@ fn a_login_is_found_whatever_products_call_it() {
         "/authors",
         "/plugins/blog",
         "/search?q=login",
+        "/ajax/login-status",
+        "/deconnexion",
+        "/accesorios/",
+        "/iniciar-pago",
+        "/newsletter-anmeldung",
+        "/admin/?do=save",
+        "/user/7",
     ] {
         assert_eq!(guesses_of((0..60).map(|_| post(ACTOR, target))), 0, "{target}");
     }
@@ -534,6 +557,40 @@ fn a_program_that_logs_in_with_each_call_is_let_alone_and_one_that_guesses_is_no
     // A page that asks for more time.
     assert_eq!(guesses_of((0..60).map(|_| Line { status: 200, bytes: 400, ..post(ACTOR, "/session") })), 0);
     assert_eq!(guesses_of((0..60).map(|_| Line { status: 200, bytes: 4_000, ..post(ACTOR, "/session") })), 1);
+}
+
+#[test]
+fn what_is_sent_where_people_log_in_is_no_guess_if_its_answers_differ() {
+    let call = |target: &str, agent, n: u64| Line { status: 200, bytes: 1_900 + 37 * n, agent, ..post(ACTOR, target) };
+    for (target, agent) in [
+        ("/xmlrpc.php", "wp-iphone/24.0 (iPhone; iOS 17.0; Scale/3.00)"),
+        ("/xmlrpc.php?for=jetpack&token=abc&timestamp=1&nonce=x", "Jetpack by WordPress.com"),
+        ("/admin/", FIREFOX),
+        ("/my-account/", FIREFOX),
+    ] {
+        assert_eq!(guesses_of((0..60).map(|n| call(target, agent, n))), 0, "{target}");
+        assert_eq!(guesses_of((0..60).map(|_| call(target, agent, 0))), 1, "{target}");
+    }
+    // One who works there, a step at a time, and programs that make users or ask for little.
+    let mut host = Host::new();
+    host.sees_all(0, 10, (0..60).map(|_| post(ACTOR, "/admin/")));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+    assert_eq!(guesses_of((0..60).map(|_| Line { status: 201, ..post(ACTOR, "/user") })), 0);
+    assert_eq!(guesses_of((0..60).map(|_| Line { status: 200, bytes: 40, ..post(ACTOR, "/admin/") })), 0);
+    // A service that lets another one in with each call.
+    let call = Line { status: 200, bytes: 512, agent: "okhttp/4.12", ..post(ACTOR, "/v1/authenticate") };
+    assert_eq!(guesses_of((0..60).map(|_| call.clone())), 0);
+}
+
+#[test]
+fn a_postal_code_and_a_ticket_are_no_passwords_and_a_pin_is_where_somebody_logs_in() {
+    let asked = |target: &str| guesses_of((0..12).map(|n| get(ACTOR, format!("{target}{n}"))));
+    for target in ["/delivery/check?pin=5600", "/event/entry?pass=A10", "/map?zoom=3&pin="] {
+        assert_eq!(asked(target), 0, "{target}");
+    }
+    for target in ["/brute/?username=admin&pass=x", "/login?pin=12", "/brute/?passwd=x"] {
+        assert_eq!(asked(target), 1, "{target}");
+    }
 }
 
 #[test]
