@@ -195,6 +195,9 @@ struct Snapshot {
     /// Paths that a network's addresses asked for in vain.
     #[serde(default)]
     scans: Recent<Scan>,
+    /// Paths that a source asked for and that were answered as all are.
+    #[serde(default)]
+    alike: Recent<Scan>,
     sizes: Recent<Sizes>,
     /// Answers that the host's sites give for many paths alike, by the hash of a site's name.
     #[serde(default)]
@@ -229,6 +232,7 @@ impl Engine {
             sources: Recent::of(limits.sources),
             networks: Recent::of(limits.sources / 8),
             scans: Recent::of(limits.sources / 8),
+            alike: Recent::of(limits.sources / 8),
             sizes: Recent::of(limits.paths),
             common: Recent::of(SITES_MAX),
             hosts: Vec::new(),
@@ -246,6 +250,7 @@ impl Engine {
         self.state.sources.limit(limits.sources);
         self.state.networks.limit(limits.sources / 8);
         self.state.scans.limit(limits.sources / 8);
+        self.state.alike.limit(limits.sources / 8);
         self.state.common.limit(SITES_MAX);
         self.state.incidents.limit(limits.incidents);
     }
@@ -335,6 +340,11 @@ impl Engine {
         source.note(request, attempt, (is_known, is_page), (self.key, seen.at), &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
         let is_vain = found.is_empty() && source.is_vain(request);
+        let is_visit = is_page || loads_pages || request.referer.is_some() || !request.is_browser();
+        if answer.is_common && !is_visit && found.is_empty() {
+            let scan = self.state.alike.entry(self.key.hash(&of_source(client)), Scan::default);
+            found.extend(scan.miss_of_all(request, seen.at));
+        }
         if request.changes() {
             found.extend(self.forgery(request, loads_pages, seen.at));
         }
@@ -447,6 +457,7 @@ impl Engine {
         let (outcome, why) = match request.status {
             403 | 406 | 429 => (Outcome::Blocked, "the server refused it"),
             401 if is_all(Kind::Scan) => (Outcome::Blocked, "the server wants to know first who asks"),
+            200..=399 | 500..=599 if is_all(Kind::Scan) => (Outcome::Failed, "other paths are answered with the same"),
             _ if is_all(Kind::Scan) => (Outcome::Failed, "what was asked for is not there"),
             401 if is_all(Kind::Logins) => (Outcome::Failed, "the password was not taken"),
             401 => (Outcome::Blocked, "the server wants to know first who asks"),

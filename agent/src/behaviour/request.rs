@@ -664,7 +664,8 @@ fn is_login(name: &[u8]) -> bool {
 fn is_foreign_login(name: &[u8]) -> bool {
     let mut words = words(name);
     let Some(first) = words.next() else { return false };
-    let mut begins_session = || words.next().is_none_or(|next| next.len() >= 4 && next[..4].eq_ignore_ascii_case(b"sesi"));
+    let mut begins_session =
+        || words.next().is_none_or(|next| next.len() >= 4 && next[..4].eq_ignore_ascii_case(b"sesi"));
     FOREIGN_LOGINS.have(first) || first.eq_ignore_ascii_case(b"iniciar") && begins_session()
 }
 

@@ -35,6 +35,11 @@ const SCAN_REST: Millis = 30 * MINUTE;
 const NETWORK_SCAN_PATHS: u32 = 30;
 const NETWORK_SCAN_PATHS_OF_ROBOTS: u32 = 100;
 
+/// Paths within [`MINUTE`] that get the answer that all paths of their site get, asked for by what says
+/// that it is a browser, and loads no page: more than anybody opens. Programs that follow a redirect,
+/// or ask again while the site is down, need not say so.
+const ALIKE_PATHS: u32 = 100;
+
 /// Attacks within [`TOOL_WINDOW`]: faster than anybody types.
 const TOOL_ATTACKS: u32 = 10;
 const TOOL_WINDOW: Millis = 10 * SECOND;
@@ -407,6 +412,23 @@ impl Scan {
     /// Whether it is a scan: of so many paths, and of little else.
     fn is_one(&self, paths: u32) -> bool {
         self.was_told() || self.paths.count() >= paths && self.is_mostly_vain()
+    }
+
+    /// Notes a path that got the answer that all get.
+    pub fn miss_of_all(&mut self, request: &Request<'_>, at: Millis) -> Option<Found> {
+        let is_over = match self.was_told() {
+            true => at.abs_diff(self.last) > SCAN_REST.unsigned_abs(),
+            false => self.run.is_over(at, MINUTE),
+        };
+        if is_over {
+            *self = Scan::default();
+        }
+        self.miss(request.hash, at);
+        let sentence = |lines| {
+            format!("asks for many paths that are answered alike, {lines} times, though the user agent is a browser's")
+        };
+        let is_one = self.was_told() || self.paths.count() >= ALIKE_PATHS;
+        is_one.then(|| self.run.tell(Kind::Scan, sentence))
     }
 
     /// Notes a path that one of a network's addresses missed.

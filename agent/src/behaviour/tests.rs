@@ -316,6 +316,38 @@ fn a_scan_by_addresses_of_one_network_that_take_turns_is_one_of_that_network() {
 }
 
 #[test]
+fn a_scan_of_a_site_that_answers_everything_alike_is_a_scan() {
+    for status in [200, 301, 302, 503] {
+        let asked = |client: &str, n: i64| Line { status, bytes: 1_532, ..get(client, format!("/w{n}")) };
+        let mut host = Host::new();
+        (0..300).for_each(|n| _ = host.sees(n / 10, &asked(ACTOR, n)));
+        let incident = host.the_incident();
+        assert!(incident.categories[&Category::Recon] > 280, "{incident:#?}");
+        assert!(incident.behaviour[0].starts_with("asks for many paths that are answered alike, "), "{incident:#?}");
+        assert_eq!(
+            (incident.outcome, incident.outcome_reason.as_str()),
+            (Outcome::Failed, "other paths are answered with the same")
+        );
+        // Visitors who load pages, programs that follow redirects, what pages ask for, and robots.
+        let mut host = Host::new();
+        (0..300).for_each(|n| _ = host.sees(n / 3, &asked(&format!("198.51.100.{}", n % 30), n)));
+        (0..300).for_each(|n| _ = host.sees(n / 10, &Line { agent: "Debian APT-HTTP/1.3", ..asked("203.0.113.1", n) }));
+        (0..300).for_each(|n| _ = host.sees(n / 10, &Line { referer: "http://h.lab/", ..asked("203.0.113.2", n) }));
+        host.sees(0, &get("203.0.113.3", "/app.css"));
+        (0..300).for_each(|n| _ = host.sees(n / 10, &asked("203.0.113.3", n)));
+        let robot = "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)";
+        (0..300).for_each(|n| _ = host.sees(n / 10, &Line { agent: robot, ..asked("203.0.113.4", n) }));
+        (0..300).for_each(|n| _ = host.sees(n, &asked("203.0.113.5", n)));
+        assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+    }
+    // Pages that differ are read, however fast.
+    let mut host = Host::new();
+    (0..300)
+        .for_each(|n| _ = host.sees(n / 10, &Line { bytes: 5_000 + 97 * n as u64, ..get(ACTOR, format!("/w{n}")) }));
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+}
+
+#[test]
 fn a_tool_is_told_by_its_pace_whatever_its_user_agent_says() {
     let attack = |n: i64| get(ACTOR, format!("/item?id={n}%27+union+select+1,2--+-"));
     let mut host = Host::new();
@@ -1293,6 +1325,7 @@ proptest! {
             engine.observe(&Seen { place: place(n as u64), at, line });
             let state = &engine.state;
             prop_assert!(state.sources.len() <= 50 && state.sizes.len() <= 20 && state.networks.len() <= 6);
+            prop_assert!(state.alike.len() <= 6 && state.common.len() <= SITES_MAX);
             prop_assert!(state.attacks.len() <= JOINED_MAX && state.complaints.len() <= JOINED_MAX && state.hosts.len() <= HOSTS_MAX);
             prop_assert!(engine.incidents().count() <= 10 + 100);
         }
