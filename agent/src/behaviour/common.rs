@@ -6,16 +6,18 @@ use super::request::Request;
 use serde::{Deserialize, Serialize};
 
 /// Answers that are counted for each host.
-const ANSWERS: usize = 16;
+const ANSWERS: usize = 32;
 
 /// Other paths that must have got an answer before it tells nothing of the next one.
 const PATHS: u32 = 5;
 
-/// An answer's bytes for each of which others may have one more or less: a token, a time.
+/// An answer's bytes for each of which others may have one more or less, and how many that are at
+/// most: a token, a time.
 const BYTES_PER_TOLERANCE: u32 = 256;
+const TOLERANCE_MAX: u32 = 16;
 
-/// The answers of a host that were given for the most paths. One that is not among them takes the
-/// place of the one with the fewest paths, or wears it down.
+/// The answers of a host that were given for the most paths. A page's that is not among them takes the
+/// place of the one with the fewest paths, or wears it down; what a page's programs ask for does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Common {
     answers: Vec<Answer>,
@@ -53,8 +55,9 @@ impl Common {
     /// Notes an answer, and says what is known of it by now.
     pub fn note(&mut self, request: &Request<'_>) -> Known {
         let bytes = u32::try_from(request.bytes).unwrap_or(u32::MAX);
-        let path = 1 << (request.hash & 63);
-        let known = self.add(Answer { status: request.status, bytes, is_rest: false, paths: path, weight: 1 });
+        let (paths, is_page) = (1 << (request.hash & 63), request.query.is_none() && !request.is_of_api());
+        let new = Answer { status: request.status, bytes, is_rest: false, paths, weight: 1 };
+        let known = self.add(new, is_page);
         if !request.is_redirected() {
             return known;
         }
@@ -65,24 +68,32 @@ impl Common {
             return known;
         }
         let bytes = bytes.saturating_sub(u32::try_from(request.target_len()).unwrap_or(u32::MAX));
-        let rest = self.add(Answer { status: request.status, bytes, is_rest: true, paths: path, weight: 1 });
+        let rest = self.add(Answer { bytes, is_rest: true, ..new }, is_page);
         if rest.is_common { rest } else { known }
     }
 
-    fn add(&mut self, new: Answer) -> Known {
-        let is_it = |known: &&mut Answer| {
+    fn add(&mut self, new: Answer, is_page: bool) -> Known {
+        let is_it = |known: &Answer| {
             (known.status, known.is_rest) == (new.status, new.is_rest)
-                && known.bytes.abs_diff(new.bytes) <= known.bytes / BYTES_PER_TOLERANCE
+                && known.bytes.abs_diff(new.bytes) <= (known.bytes / BYTES_PER_TOLERANCE).min(TOLERANCE_MAX)
         };
-        if let Some(known) = self.answers.iter_mut().find(is_it) {
+        if let Some(place) = self.answers.iter().position(is_it) {
+            let known = &mut self.answers[place];
             let before = known.paths;
             known.paths |= new.paths;
             known.weight += u32::from(known.paths != before);
-            return Known {
+            let told = Known {
                 answer: (known.status, known.bytes),
                 is_common: (known.paths & !new.paths).count_ones() >= PATHS,
                 is_news: before.count_ones() == PATHS && known.paths.count_ones() > PATHS,
             };
+            if known.weight == 1 {
+                self.answers[place..].rotate_left(1);
+            }
+            return told;
+        }
+        if !is_page {
+            return Known { answer: (new.status, new.bytes), ..Known::default() };
         }
         if self.answers.len() < ANSWERS {
             self.answers.push(new);

@@ -400,6 +400,12 @@ impl<'a> Request<'a> {
         matches!(self.method, b"GET" | b"POST")
     }
 
+    /// Whether programs ask there.
+    pub fn is_of_api(&self) -> bool {
+        let mut parts = self.path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).take(FOLDERS_MAX);
+        parts.any(|part| APIS.have(part) || is_version(part))
+    }
+
     /// The hash of the page that is asked for: of the path, and of what the query says which page of
     /// it is meant. Of a value the first word counts: what is behind it may be an attack.
     pub fn page(&self, key: Key) -> u64 {
@@ -491,8 +497,7 @@ impl<'a> Request<'a> {
         // Proxmox lets in who asks for a ticket.
         let is_ticket = || last == b"ticket" && before == b"access";
         if parts().take(2).any(|part| is_page(&part)) || in_folder() || in_query() || is_ticket() {
-            let is_of_api = parts().take(FOLDERS_MAX).any(|part| APIS.have(part) || is_version(part));
-            return Some(if is_of_api { Login::Api } else { Login::Page });
+            return Some(if self.is_of_api() { Login::Api } else { Login::Page });
         }
         let is_auth = || words(last).any(|word| word.eq_ignore_ascii_case(b"auth")) && !CHANNELS.have(before);
         // Who is not let in gets the form again, or is sent to it.

@@ -1025,6 +1025,25 @@ fn the_answer_that_everything_gets_shows_nothing_that_was_asked_for() {
 }
 
 #[test]
+fn the_answer_that_everything_gets_is_known_among_what_pages_ask_for() {
+    let mut host = Host::new();
+    for (n, page) in ["/", "/home", "/about", "/cart", "/login", "/user/1"].into_iter().enumerate() {
+        host.sees(n as i64, &Line { bytes: 1_532, ..get("198.51.100.1", page) });
+        for call in 0..40 {
+            let asked = |target: String, bytes: u64| Line { bytes, ..get("198.51.100.1", target) };
+            host.sees(n as i64, &asked(format!("/api/item/{n}/{call}"), 2_000 + 97 * (n as u64 * 40 + call)));
+            host.sees(n as i64, &asked(format!("/item?id={n}{call}"), 3_000 + 89 * (n as u64 * 40 + call)));
+        }
+        // And a few pages of its own.
+        (0..9).for_each(|page| {
+            _ = host.sees(n as i64, &Line { bytes: 7_000 + 31 * page, ..get("198.51.100.1", format!("/help/{page}")) })
+        });
+    }
+    let told = host.sees(20, &Line { bytes: 1_532, ..get(ACTOR, "/.env") }).outcome.clone();
+    assert_eq!(told.map(|told| told.0), Some(Outcome::Failed));
+}
+
+#[test]
 fn what_was_told_to_have_worked_is_taken_back_where_everything_turns_out_to_be_answered_so() {
     let mut host = Host::new();
     let ask = |path: &str| Line { bytes: 1_532, ..get(ACTOR, path) };
