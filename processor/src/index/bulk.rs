@@ -278,7 +278,9 @@ impl Bulker {
                     if failing.remove(&item.id()).is_some_and(|failed| failed.class == Class::Index) {
                         self.flight.indices().has_its_shard_back(&item.index);
                     }
-                    taken.insert(item.index.clone(), item);
+                    if !taken.contains_key(&item.index) {
+                        taken.insert(item.index.clone(), item);
+                    }
                 }
                 Verdict::Retry(reason) => sorted.again.push((item, reason)),
                 Verdict::Failed(reason) => failed.push((item, Class::Document, reason)),
