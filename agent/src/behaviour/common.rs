@@ -55,7 +55,7 @@ impl Common {
     /// Notes an answer, and says what is known of it by now.
     pub fn note(&mut self, request: &Request<'_>) -> Known {
         let bytes = u32::try_from(request.bytes).unwrap_or(u32::MAX);
-        let (paths, is_page) = (1 << (request.hash & 63), request.query.is_none() && !request.is_of_api());
+        let (paths, is_page) = (1 << (request.hash & 63), || request.query.is_none() && !request.is_of_api());
         let new = Answer { status: request.status, bytes, is_rest: false, paths, weight: 1 };
         let known = self.add(new, is_page);
         if !request.is_redirected() {
@@ -72,7 +72,8 @@ impl Common {
         if rest.is_common { rest } else { known }
     }
 
-    fn add(&mut self, new: Answer, is_page: bool) -> Known {
+    /// Notes an answer. One that is not among them takes a place only where a page was asked for.
+    fn add(&mut self, new: Answer, is_page: impl Fn() -> bool) -> Known {
         let is_it = |known: &Answer| {
             (known.status, known.is_rest) == (new.status, new.is_rest)
                 && known.bytes.abs_diff(new.bytes) <= (known.bytes / BYTES_PER_TOLERANCE).min(TOLERANCE_MAX)
@@ -92,7 +93,7 @@ impl Common {
             }
             return told;
         }
-        if !is_page {
+        if !is_page() {
             return Known { answer: (new.status, new.bytes), ..Known::default() };
         }
         if self.answers.len() < ANSWERS {
