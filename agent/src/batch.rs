@@ -202,8 +202,14 @@ impl Batch {
     }
 
     /// Parses, classifies, masks and appends one line that was read at `read`, and the
-    /// incidents that it changes.
-    pub fn push(&mut self, line: RawLine<'_>, duplicate_of: Option<&str>, inspector: &mut Inspector, read: Millis) {
+    /// incidents that it changes. Returns whether it was looked at to its end.
+    pub fn push(
+        &mut self,
+        line: RawLine<'_>,
+        duplicate_of: Option<&str>,
+        inspector: &mut Inspector,
+        read: Millis,
+    ) -> bool {
         let Inspector { classifier, enrichment, observer, redaction } = inspector;
         let parsed = self.origin.parse(line.text);
         let verdict = parsed.access().and_then(|access| classifier.judge(access));
@@ -248,6 +254,7 @@ impl Batch {
         for incident in &told.incidents {
             self.push_incident(line.offset + line.length + 1, incident, time, source.clone());
         }
+        verdict.is_none_or(|verdict| verdict.is_finished())
     }
 
     /// Appends an incident that has changed, behind the line that ends at `offset`.

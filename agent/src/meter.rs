@@ -16,6 +16,7 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 pub struct Meter {
     lines: AtomicU64,
+    unfinished: AtomicU64,
     frames: AtomicU64,
     frame_bytes: AtomicU64,
     refused: AtomicU64,
@@ -61,6 +62,11 @@ pub struct FileProgress {
 impl Meter {
     pub(crate) fn line(&self) {
         self.lines.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A line was not looked at to its end when it was judged.
+    pub(crate) fn unfinished(&self) {
+        self.unfinished.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn stored(&self, bytes: usize) {
@@ -199,6 +205,7 @@ impl Meter {
             started: self.started.load(Ordering::Relaxed) as Millis,
             now,
             lines: self.lines(),
+            unfinished: self.unfinished.load(Ordering::Relaxed),
             gaps: self.gaps.load(Ordering::Relaxed),
             gap_bytes: self.gap_bytes.load(Ordering::Relaxed),
             files,

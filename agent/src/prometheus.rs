@@ -31,6 +31,8 @@ pub fn render(report: &Report) -> String {
     page.sample("info", &[("version", &report.version), ("host", &report.host)], 1);
     page.gauge("start_time_seconds", "When the agent started, since 1970.", seconds(report.started));
     page.counter("lines_total", "Lines read.", report.lines);
+    let help = "Lines that held the begins of so many attacks that they were not looked at to their end.";
+    page.counter("lines_unfinished_total", help, report.unfinished);
     page.counter("gaps_total", "Stretches of bytes that had to be given up.", report.gaps);
     page.counter("gap_bytes_total", "Bytes that had to be given up.", report.gap_bytes);
     page.gauge("skipped_paths", "Paths that are configured and cannot be read.", report.skipped.len() as u64);
@@ -104,6 +106,9 @@ twosec_agent_start_time_seconds 1794816000
 # HELP twosec_agent_lines_total Lines read.
 # TYPE twosec_agent_lines_total counter
 twosec_agent_lines_total 1234567
+# HELP twosec_agent_lines_unfinished_total Lines that held the begins of so many attacks that they were not looked at to their end.
+# TYPE twosec_agent_lines_unfinished_total counter
+twosec_agent_lines_unfinished_total 3
 # HELP twosec_agent_gaps_total Stretches of bytes that had to be given up.
 # TYPE twosec_agent_gaps_total counter
 twosec_agent_gaps_total 0

@@ -17,6 +17,9 @@ pub struct Report {
     pub now: Millis,
     /// Lines read since the start.
     pub lines: u64,
+    /// Those of them that held the begins of so many attacks that they were not looked at to their end.
+    #[serde(default)]
+    pub unfinished: u64,
     /// Gaps: bytes that had to be given up, and how many times.
     pub gaps: u64,
     pub gap_bytes: u64,

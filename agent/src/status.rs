@@ -310,6 +310,7 @@ pub(crate) mod samples {
             started: START,
             now: START + 11_520_000,
             lines: 1_234_567,
+            unfinished: 3,
             gaps: 0,
             gap_bytes: 0,
             files: vec![

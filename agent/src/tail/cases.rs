@@ -591,3 +591,20 @@ fn a_place_is_told_of_an_address_that_is_shortened_afterwards() {
         assert_eq!(clients(&events), expected);
     }
 }
+
+/// Two hundred parameters of begins of attacks: more than the work on one line may be.
+#[test]
+fn a_line_that_is_not_looked_at_to_its_end_says_so_and_is_counted() {
+    let mut rig = Rig::new("*.log");
+    let parts: String = (0..200).map(|at| format!("&p{at}='x'+select+(+from+--+like+http:+")).collect();
+    let line = |target: &str| {
+        format!("192.0.2.7 - - [16/Nov/2026:08:00:25 +0000] \"GET {target} HTTP/1.1\" 200 5 \"-\" \"Mozilla/5.0\"\n")
+    };
+    rig.write("access.log", &(line("/a") + &line(&format!("/a?{parts}"))));
+    let events = rig.events();
+    let rules = |event: &event::Event| -> Vec<String> {
+        event.attack.iter().flat_map(|attack| &attack.findings).map(|finding| finding.rule.clone()).collect()
+    };
+    assert_eq!(events.iter().map(rules).collect::<Vec<_>>(), [vec![], vec!["protocol-unfinished".to_owned()]]);
+    assert_eq!((rig.report().lines, rig.report().unfinished), (2, 1));
+}

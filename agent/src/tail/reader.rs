@@ -119,7 +119,9 @@ impl Desk {
     /// Makes a frame of its own of lines that were joined, or of what there is of them.
     pub fn emit(&mut self, group: &Group, at: Instant) {
         let mut batch = Batch::new(group.origin.clone(), self.encoding(), None, at);
-        batch.push(group.line(), None, &mut self.inspector, group.time.unwrap_or_else(now));
+        if !batch.push(group.line(), None, &mut self.inspector, group.time.unwrap_or_else(now)) {
+            self.meter.unfinished();
+        }
         self.outbox.extend(self.packer.pack(&batch, Vec::new(), self.level));
     }
 
@@ -572,7 +574,9 @@ impl Taken {
             let origin = desk.origin(place.live, place.id, file, self.container.clone());
             Batch::new(origin, desk.encoding(), self.day, at)
         });
-        batch.push(line, twin, &mut desk.inspector, read);
+        if !batch.push(line, twin, &mut desk.inspector, read) {
+            desk.meter.unfinished();
+        }
     }
 }
 

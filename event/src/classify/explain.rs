@@ -1,9 +1,9 @@
 //! Why a request is, or is not, an attack.
 
-use super::evidence::{self, excerpt, parameter_name};
+use super::evidence::{self, Spot, excerpt, parameter_name};
 use super::rules::{Host, Rule};
 use super::views::View;
-use super::{BAR, Classifier, Passed, Place, Witness, scores};
+use super::{BAR, Classifier, Hit, Passed, Place, Witness, scores};
 use crate::attack::{Attack, Category, Field, Finding, Severity};
 use crate::format::Access;
 use crate::names::Names;
@@ -22,6 +22,9 @@ pub struct Explanation {
     /// Rules whose literal was seen, but not what they ask for.
     pub passed: Vec<Pass>,
     pub scores: Vec<Score>,
+    /// Whether the verdict is on all that matched. It is not where the line holds the begins of so many
+    /// attacks that it is not looked at to its end when it is judged.
+    pub is_finished: bool,
     pub verdict: Option<Attack>,
 }
 
@@ -70,6 +73,12 @@ pub struct Score {
 pub(super) fn explain(classifier: &Classifier, access: &Access<'_>) -> Explanation {
     let mut notes = Notes::default();
     classifier.walk(access, &mut notes);
+    let verdict = classifier.judge(access);
+    let attack = verdict.as_ref().map(|verdict| verdict.attack(access));
+    let of_unfinished = |hit: &&Hit<'_>| hit.rule.is_of_unfinished();
+    for Hit { rule, spot } in verdict.iter().flat_map(|verdict| &verdict.hits).filter(of_unfinished) {
+        notes.note(rule, *spot, access);
+    }
     let score = |(category, score)| Score { category, score };
     Explanation {
         ruleset: classifier.ruleset().to_owned(),
@@ -78,7 +87,8 @@ pub(super) fn explain(classifier: &Classifier, access: &Access<'_>) -> Explanati
         views: notes.views,
         matched: notes.matched,
         passed: notes.passed,
-        verdict: classifier.classify(access),
+        is_finished: verdict.is_none_or(|verdict| verdict.is_finished()),
+        verdict: attack,
     }
 }
 
@@ -121,8 +131,13 @@ impl<'r> Witness<'r> for Notes<'r> {
     }
 
     fn found(&mut self, rule: &'r Rule, place: &Place<'_>, at: Range<usize>) {
-        let found = [(&*rule.id, rule.facts(), place.spot(at))];
-        let findings = evidence::findings(Some(place.access), &found);
+        self.note(rule, place.spot(at), place.access);
+    }
+}
+
+impl<'r> Notes<'r> {
+    fn note(&mut self, rule: &'r Rule, spot: Spot, access: &Access<'_>) {
+        let findings = evidence::findings(Some(access), &[(&*rule.id, rule.facts(), spot)]);
         self.passed.retain(|pass| pass.rule != rule.id);
         self.matched.extend(findings.into_iter().map(|finding| Match { about: rule.about.clone(), finding }));
         self.found.push(rule);
@@ -172,6 +187,12 @@ impl Explanation {
                 writeln!(f, "{}", paint(f, YELLOW, "Something is odd, but it is not enough to call it an attack."))
             }
         }?;
+        if !self.is_finished {
+            writeln!(
+                f,
+                "  The line is not looked at to its end when it is judged; what matched stands below all the same."
+            )?;
+        }
         for Score { category, score } in &self.scores {
             let side = if *score >= self.bar { "reaches" } else { "stays under" };
             writeln!(f, "  {category} comes to {score}, which {side} the bar of {}.", self.bar)?;

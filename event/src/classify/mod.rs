@@ -28,6 +28,7 @@ mod path;
 mod url;
 mod ldap;
 mod lines;
+mod work;
 pub mod evidence;
 pub mod check;
 pub mod explain;
@@ -45,9 +46,10 @@ use decode::{Form, Layers};
 use known::Known;
 use literals::Literals;
 use memchr::memmem;
-use rules::RuleSet;
+use rules::{Detector, RuleSet};
 use std::ops::Range;
 use views::View;
+use work::{Budget, Parts};
 
 /// What a category must reach to be an attack. A rule that stands for a structure scores
 /// 50 or more and alerts by itself; hints score less, and two or three of them alert.
@@ -62,28 +64,16 @@ pub const FINDINGS_MAX: usize = 8;
 /// Keys of letters and digits that are shorter hold no attack that rules about values, too, would find.
 const KEY_BYTES_PLAIN: usize = 12;
 
-/// Work that judging one line may take, in bytes that a rule looks at. Whoever writes lines that hold the
-/// begins of all attacks shall not stop those who read them. Of 25,000 lines of attacks and of test suites
-/// for filters three take more than half of this, and what is found in them is found in their begin.
-const WORK_MAX: usize = 128 << 10;
-
-/// Work of decoding a text and of looking for literals in it: some for each text, and for each byte.
-const TEXT_WORK: usize = 256;
-const BYTE_WORK: usize = 4;
-
-/// Work of asking a rule, beside the bytes that it looks at.
-const RULE_WORK: usize = 32;
-
 /// How many fields there are; `Url` is the last.
 const FIELDS: usize = Field::Url as usize + 1;
 
 /// Version of the rules that ship with the program: year, month, and which of the month's. Documents
 /// of older rules are replaced by those of newer ones, so other rules need another version.
-const RULESET: &str = "2026.11.2";
+const RULESET: &str = "2026.11.3";
 
 /// The hash of these rules' files, which tells a test whether they are still those of [`RULESET`].
 #[cfg(test)]
-const RULESET_HASH: &str = "9e07d0e5cee890e3";
+const RULESET_HASH: &str = "ad3cba57506e28bd";
 
 /// Rules, ready to be asked about requests.
 #[derive(Debug)]
@@ -101,6 +91,8 @@ pub struct Classifier {
     of_field: [RuleSet; FIELDS],
     /// For each category, its rules.
     of_category: [RuleSet; Category::ALL.len()],
+    /// Rules about lines that are not looked at to their end.
+    of_unfinished: RuleSet,
     /// What is no attack although a rule matches.
     allows: Vec<Allow>,
     /// Parts that came before and in which no rule finds anything.
@@ -189,35 +181,16 @@ struct Walk<'w, W> {
     depends: bool,
     /// For each category, the chance that all its findings are nothing.
     doubt: [f64; Category::ALL.len()],
-    /// Work that may still be done on the line.
-    work: usize,
-    /// Of that, on this part.
-    share: usize,
+    budget: Budget,
+    /// Whether this part was not looked at to its end.
+    is_unfinished: bool,
 }
 
 impl<'r, W: Witness<'r>> Walk<'_, W> {
-    /// Sets apart what one part may take: half of what is left, so that none starves all that follow.
-    fn begin(&mut self) {
-        self.share = self.work / 2;
-    }
-
-    /// Whether there is still so much work to be spent on this part, which it then is.
-    fn spend(&mut self, work: usize) -> bool {
-        if W::THOROUGH {
-            return true;
-        }
-        let is_left = work <= self.share;
-        let spent = if is_left { work } else { self.share };
-        self.share -= spent;
-        self.work -= spent;
-        // A part that was not looked at to its end is not known to be clean.
-        self.depends |= !is_left;
-        is_left
-    }
-
-    /// Whether a text may be decoded and searched.
-    fn spend_on_text(&mut self, text: &[u8]) -> bool {
-        self.spend(TEXT_WORK + BYTE_WORK * text.len())
+    fn new(witness: &mut W) -> Walk<'_, W> {
+        let doubt = [1.0; Category::ALL.len()];
+        let (settled, budget) = (RuleSet::default(), Budget::new());
+        Walk { witness, parts: 0, settled, depends: false, doubt, budget, is_unfinished: false }
     }
 }
 
@@ -242,9 +215,13 @@ impl Classifier {
         rules.sort_by_key(|rule| std::cmp::Reverse((rule.score, rule.confidence)));
         let mut of_field = [RuleSet::default(); FIELDS];
         let mut of_category = [RuleSet::default(); Category::ALL.len()];
+        let mut of_unfinished = RuleSet::default();
         for (at, rule) in rules.iter().enumerate() {
             rule.fields.iter().for_each(|field| of_field[*field as usize].insert(at));
             of_category[rule.category as usize].insert(at);
+            if rule.is_of_unfinished() {
+                of_unfinished.insert(at);
+            }
         }
         let numbered = rules.iter().enumerate();
         let literals =
@@ -264,6 +241,7 @@ impl Classifier {
             keys_from,
             of_field,
             of_category,
+            of_unfinished,
             allows,
             known: Known::default(),
         }
@@ -280,8 +258,8 @@ impl Classifier {
     }
 
     /// The verdict on a request; `None` when nothing in it reaches the bar. Of a category
-    /// that comes to [`ENOUGH`] not all that could be found is looked for, and a long line that
-    /// holds the begins of very many attacks is not looked at to its end.
+    /// that comes to [`ENOUGH`] not all that could be found is looked for. A long line that holds the
+    /// begins of very many attacks is not looked at to its end, and that itself is found.
     pub fn judge(&self, access: &Access<'_>) -> Option<Verdict<'_>> {
         let mut hits = Vec::new();
         self.walk(access, &mut hits);
@@ -293,23 +271,69 @@ impl Classifier {
         self.judge(access).map(|verdict| verdict.attack(access))
     }
 
-    /// The verdict on a request with all that led to it, however much work that is.
+    /// The verdict on a request with all that led to it, and with what else is in it, however much
+    /// work that is.
     pub fn explain(&self, access: &Access<'_>) -> Explanation {
         explain::explain(self, access)
     }
 
     /// Looks at each part of a request, with each rule until it has matched once.
     fn walk<'r, W: Witness<'r>>(&'r self, access: &Access<'_>, witness: &mut W) {
-        let doubt = [1.0; Category::ALL.len()];
-        let settled = RuleSet::default();
-        let mut walk = Walk { witness, parts: 0, settled, depends: false, doubt, work: WORK_MAX, share: 0 };
-        let look = |view: View<'_>| {
+        let mut walk = Walk::new(witness);
+        self.each_view(access, |view| {
             self.look(view, access, &mut walk);
             walk.parts = walk.parts.saturating_add(1);
-        };
+            walk.budget.next();
+        });
+    }
+
+    /// Calls `look` with every part that a rule may look at.
+    fn each_view(&self, access: &Access<'_>, look: impl FnMut(View<'_>)) {
         match self.of_field[Field::Url as usize].is_empty() {
             true => views::each_part(access, look),
             false => views::each(access, look),
+        }
+    }
+
+    /// Whether there is still so much work to be spent on this part, which it then is. When what all
+    /// parts may take together is spent, what is left is shared out.
+    fn spend<'r, W: Witness<'r>>(&'r self, work: usize, access: &Access<'_>, walk: &mut Walk<'_, W>) -> bool {
+        if W::THOROUGH || walk.budget.spend(work) {
+            return true;
+        }
+        if !walk.budget.is_shared() {
+            walk.budget.share(self.parts_from(walk.parts, access));
+            if walk.budget.spend(work) {
+                return true;
+            }
+        }
+        walk.budget.stop();
+        walk.is_unfinished = true;
+        // A part that was not looked at to its end is not known to be clean.
+        walk.depends = true;
+        false
+    }
+
+    /// The parts of a request from one on.
+    fn parts_from(&self, first: u16, access: &Access<'_>) -> Parts {
+        let (mut parts, mut number) = (Parts::default(), 0);
+        self.each_view(access, |view| {
+            if number >= first {
+                parts.push(&view, self.of_field[view.field as usize].is_empty() || self.is_plain(&view));
+            }
+            number = number.saturating_add(1);
+        });
+        parts
+    }
+
+    /// Tells that a part was not looked at to its end.
+    fn give_up<'r, W: Witness<'r>>(&'r self, view: View<'_>, access: &Access<'_>, walk: &mut Walk<'_, W>) {
+        let place = Place { access, number: walk.parts, view, layer: 0, form: Form::Whole, text: view.text };
+        for at in self.of_unfinished.iter().filter(|at| !walk.settled.contains(*at)).collect::<Vec<_>>() {
+            if self.exempts(&self.rules[at], &place, view.text).is_none() {
+                walk.witness.found(&self.rules[at], &place, 0..view.text.len());
+                self.settle(at, walk);
+            }
         }
     }
 
@@ -355,21 +379,28 @@ impl Classifier {
     /// Looks at one part, layer by layer. What is wrapped in the code of URLs is not judged
     /// as it was sent: every server undoes that.
     fn dig<'r, W: Witness<'r>>(&'r self, view: View<'_>, access: &Access<'_>, walk: &mut Walk<'_, W>) {
-        walk.begin();
-        if !walk.spend_on_text(view.text) {
+        walk.is_unfinished = false;
+        self.dig_in(view, access, walk);
+        if walk.is_unfinished {
+            self.give_up(view, access, walk);
+        }
+    }
+
+    fn dig_in<'r, W: Witness<'r>>(&'r self, view: View<'_>, access: &Access<'_>, walk: &mut Walk<'_, W>) {
+        if !self.spend(work::of_text(view.text), access, walk) {
             return;
         }
         let mut layers = Layers::new(&view);
         loop {
             walk.witness.layer(layers.layer, layers.text());
             if layers.is_judged() {
-                if layers.layer > 0 && !walk.spend_on_text(layers.text()) {
+                if layers.layer > 0 && !self.spend(work::of_text(layers.text()), access, walk) {
                     return;
                 }
                 let (number, layer, form) = (walk.parts, layers.layer, Form::Whole);
                 self.ask_about(Place { access, number, view, layer, form, text: layers.text() }, walk);
             }
-            if !layers.deeper() {
+            if walk.is_unfinished || !layers.deeper() {
                 return;
             }
         }
@@ -380,15 +411,22 @@ impl Classifier {
         let wanted = self.of_field[place.view.field as usize];
         let candidates = self.literals.rules_in(place.text).common(wanted);
         let has_forms = decode::has_forms(place.text);
-        let shell = Form::Shell.of(place.text);
+        let mut shell = Form::Shell.of(place.text);
         if candidates.is_empty() && !has_forms && shell.is_none() {
             return;
         }
         self.ask(candidates, &place, &place.text.to_ascii_lowercase(), walk);
-        let others = [Form::Spaced, Form::Joined].into_iter().filter(|_| has_forms);
-        let others = others.filter_map(|form| Some((form, form.of(place.text)?)));
-        for (form, text) in others.chain(shell.map(|text| (Form::Shell, text))) {
-            if !walk.spend_on_text(&text) {
+        for form in [Form::Spaced, Form::Joined, Form::Shell] {
+            if walk.is_unfinished {
+                return;
+            }
+            let text = match form {
+                Form::Shell => shell.take(),
+                _ if has_forms => form.of(place.text),
+                _ => None,
+            };
+            let Some(text) = text else { continue };
+            if !self.spend(work::of_text(&text), place.access, walk) {
                 return;
             }
             let candidates = self.literals.rules_in(&text).common(wanted);
@@ -403,7 +441,7 @@ impl Classifier {
             if walk.settled.contains(at) {
                 continue;
             }
-            if !walk.spend(RULE_WORK + lower.len()) {
+            if !self.spend(work::of_rule(lower), place.access, walk) {
                 return;
             }
             let rule = &self.rules[at];
@@ -462,7 +500,19 @@ fn comes_again(view: &View<'_>) -> bool {
     }
 }
 
+impl Verdict<'_> {
+    /// Whether the line was looked at to its end, as far as a rule in use tells.
+    pub fn is_finished(&self) -> bool {
+        !self.hits.iter().any(|hit| hit.rule.is_of_unfinished())
+    }
+}
+
 impl Rule {
+    /// Whether it is about lines that are not looked at to their end.
+    fn is_of_unfinished(&self) -> bool {
+        self.detector == Some(Detector::Unfinished)
+    }
+
     /// Where the rule matches a text that holds one of its literals.
     fn matches(&self, parameter: Option<&[u8]>, lower: &[u8]) -> Result<Range<usize>, Passed> {
         if !self.wants(parameter) {
@@ -521,6 +571,10 @@ fn verdict(mut hits: Vec<Hit<'_>>) -> Option<Verdict<'_>> {
     hits.retain(|hit| scores.iter().any(|(category, score)| *category == hit.rule.category && *score >= BAR));
     hits.sort_by_key(|hit| std::cmp::Reverse((hit.rule.score, hit.rule.confidence)));
     let score = noisy_or(hits.iter().map(|hit| hit.rule.score));
+    // That a line was not looked at to its end is told, however much was found in its begin.
+    if let Some(last) = hits.iter().skip(FINDINGS_MAX).position(|hit| hit.rule.is_of_unfinished()) {
+        hits.swap(FINDINGS_MAX - 1, FINDINGS_MAX + last);
+    }
     hits.truncate(FINDINGS_MAX);
     (!hits.is_empty()).then_some(Verdict { score, hits })
 }

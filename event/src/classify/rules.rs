@@ -62,7 +62,8 @@ pub struct Rule {
     pub fields: Vec<Field>,
     /// The query parameters it looks at, in lower case; empty for all.
     pub parameters: Vec<String>,
-    /// One of these must occur, in any case of letters, before the rule is asked.
+    /// One of these must occur, in any case of letters, before the rule is asked; none for
+    /// [`Detector::Unfinished`].
     pub literals: Vec<String>,
     /// The structure: a regex or a detector; a rule with neither matches where a literal
     /// occurs.
@@ -145,6 +146,9 @@ pub enum Detector {
     HttpHeader,
     /// A line that a mailer takes for a header of mail.
     MailHeader,
+    /// A line that holds the begins of so many attacks that it is not looked at to its end. No text
+    /// shows it, so a rule with it has no literals.
+    Unfinished,
 }
 
 impl Detector {
@@ -158,6 +162,7 @@ impl Detector {
             Detector::Ldap => ldap::injection(lower),
             Detector::HttpHeader => lines::http_header(lower),
             Detector::MailHeader => lines::mail_header(lower),
+            Detector::Unfinished => None,
         }
     }
 }
@@ -288,6 +293,7 @@ pub(super) struct Written {
     fields: Option<Vec<Field>>,
     #[serde(default)]
     parameters: Vec<String>,
+    #[serde(default)]
     literals: Vec<String>,
     regex: Option<String>,
     detector: Option<Detector>,
@@ -405,7 +411,7 @@ impl Written {
         if self.regex.is_some() && self.detector.is_some() {
             return Err(RuleError::TwoStructures { rule: rule() });
         }
-        if self.literals.is_empty() {
+        if self.literals.is_empty() && self.detector != Some(Detector::Unfinished) {
             return Err(RuleError::NoLiterals { rule: rule() });
         }
         if !self.examples().iter().any(|example| example.matches) {

