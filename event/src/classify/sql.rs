@@ -38,6 +38,7 @@ pub fn injection(text: &[u8]) -> Option<Range<usize>> {
             continue;
         }
         let is_told = match quote {
+            Some(quote) if is_quoted_words(text, quote) => false,
             Some(_) => reader.facts.tell_behind_quote(&text[..at], reader.row.open().map(|at| &text[at..])),
             None => reader.facts.tell(),
         };
@@ -46,6 +47,31 @@ pub fn injection(text: &[u8]) -> Option<Range<usize>> {
         }
     }
     None
+}
+
+/// Whether a text is words, some of them in quotes: `"or" vs "and"`. What would be code, were its first
+/// quote the end of a string, is one word at a time, and no string between has anything but words.
+fn is_quoted_words(text: &[u8], quote: Quote) -> bool {
+    let quote = match quote {
+        Quote::Single => b'\'',
+        Quote::Double => b'"',
+        Quote::Back => b'`',
+    };
+    let parts: Vec<&[u8]> = text.split(|byte| *byte == quote).collect();
+    let is_words = |part: &&[u8]| part.iter().all(|byte| byte.is_ascii_alphabetic() || b" ,.?".contains(byte));
+    let is_word = |part: &&[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_alphabetic);
+    let (mut outside, mut inside) = (parts.iter().step_by(2), parts.iter().skip(1).step_by(2));
+    let last = parts.len() - 1;
+    let is_apart = |(at, part): (usize, &&[u8])| {
+        (at == 0 || part.first().is_none_or(|byte| !byte.is_ascii_alphabetic()))
+            && (2 * at == last || part.last().is_none_or(|byte| *byte == b' '))
+            && (at == 0 || 2 * at == last || !part.is_empty())
+    };
+    parts.len() % 2 == 1
+        && inside.all(is_word)
+        && outside.clone().enumerate().all(is_apart)
+        && outside.clone().any(|part| part.iter().any(u8::is_ascii_alphabetic))
+        && outside.all(is_words)
 }
 
 /// What strings are written in.
