@@ -385,10 +385,12 @@ async fn documents_of_an_index_whose_shard_is_away_keep_others_waiting_for_some_
     let (red, green) = (day(1), day(2));
     let nowhere = json!({"settings": {"index.routing.allocation.require._name": "nobody"}});
     let url = format!("{}/{}?wait_for_active_shards=0", server("OPENSEARCH"), red.index);
-    let call = world.http.put(url).header("content-type", "application/json").body(nowhere.to_string());
+    let call = world.http.put(&url).header("content-type", "application/json").body(nowhere.to_string());
     assert!(call.send().await.unwrap().status().is_success());
     let index = OpenSearch::new(&server("OPENSEARCH"), Auth::None).unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(50), index.bulk(&[red, green])).await;
+    // A cluster with a red index is red.
+    assert!(world.http.delete(url.split('?').next().unwrap()).send().await.unwrap().status().is_success());
     let verdicts = answer.expect("OpenSearch would wait for a minute").unwrap();
     assert!(matches!(&verdicts[..], [Verdict::Unavailable(_), Verdict::Done { created: true }]), "{verdicts:?}");
 }
