@@ -27,6 +27,10 @@ use std::sync::Arc;
 /// Documents that are put at once.
 const DOCUMENTS_MAX: usize = 500;
 
+/// So often one after another the index takes none of the letters that it is given before it is taken to be the
+/// index's fault.
+const NONE_MAX: usize = 8;
+
 /// Reasons that are told apart.
 const REASONS_MAX: usize = 100;
 
@@ -97,7 +101,7 @@ impl Redrive {
     /// Sends all letters. `progress` hears how far it has come.
     pub async fn run(&self, mut progress: impl FnMut(&Report)) -> Result<Report, RedriveError> {
         let flight = Arc::new(Flight::new(1, Arc::default()));
-        let mut sent = Sent { report: Report::default(), refused: Refused::default(), flight };
+        let mut sent = Sent { report: Report::default(), refused: Refused::default(), took_none: 0, flight };
         let (prefix, mut after) = (dead::prefix(&self.settings.stream), String::new());
         loop {
             let page = patiently(|| self.archive.list(&prefix, &after)).await.map_err(RedriveError::Archive)?;
@@ -184,10 +188,14 @@ impl Redrive {
         let count = items.len() as u64;
         match bulker.settle(items).await {
             Ok(refused) => refused.iter().for_each(|letter| note(&mut report.refused, &letter.reason, 1)),
-            Err(error @ IndexError::TakesNone) => {
+            Err(error @ IndexError::TakesNone) if sent.took_none + 1 < NONE_MAX => {
+                sent.took_none += 1;
                 note(&mut report.refused, &error.to_string(), count - meter.created() - meter.known());
             }
             Err(error) => return Err(RedriveError::Index(error)),
+        }
+        if meter.created() + meter.known() > 0 {
+            sent.took_none = 0;
         }
         report.put += meter.created();
         report.known += meter.known();
@@ -199,6 +207,8 @@ impl Redrive {
 struct Sent {
     report: Report,
     refused: Refused,
+    /// How often the index has taken nothing since it took something.
+    took_none: usize,
     /// Knows what the index takes, and fails with.
     flight: Arc<Flight>,
 }

@@ -332,8 +332,8 @@ fn way_on(args: &ReplayArgs, replay: &Replay, reached: &Reached) -> String {
 }
 
 const REDRIVE_HELP: &str = "\
-Documents that the index refused are put again: after its mapping was mended, or a closed or
-blocked index was opened. Records that could not be read are read by this version. What is in
+Documents that the index refused are put again: after its mapping was mended, a closed or blocked
+index was opened, or the shard of a red one came back. Records that could not be read are read by this version. What is in
 the index already stays one document; letters are kept, so the command may be run again.
 
 Exit codes: 0 all letters are in the index, 1 some are refused again or cannot be read, 64 usage,

@@ -8,7 +8,7 @@
 //! A request holds documents of one or several records, and several requests are under way.
 
 use super::flight::{Answer, Flight, Parked};
-use super::indices::{Fault, TROUBLE_MAX};
+use super::indices::{Fault, RED_MAX, TROUBLE_MAX};
 use super::ledger::{Done, Ledger, RecordId};
 use super::{Index, IndexError, Item, Overall, Verdict};
 use crate::archive::Archive;
@@ -57,7 +57,8 @@ pub struct Bulker {
 /// So often a command asks an index that does not answer: half a minute of pauses.
 const TRIES_MAX: usize = 9;
 
-/// So often, and for so long, a document is put that the index fails with while it takes others.
+/// So often, and for so long, a document is put that the index fails with while it takes others; so often alone,
+/// where there is no place for it that others do not need.
 const FAILED_MAX: usize = 6;
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
@@ -200,11 +201,14 @@ impl Bulker {
         let (mut dead, mut parked, mut tries) = (Vec::new(), None, 0);
         let mut failing = Failing::new();
         while !items.is_empty() {
+            self.give_up(&mut items, &mut dead);
+            if items.is_empty() {
+                break;
+            }
             let now = items.len().min(at_once);
-            let begun = Instant::now();
             match self.put(&mut items, now, !failing.is_empty()).await {
                 Ok(answered) => {
-                    let sorted = self.sort(answered, begun, &mut failing, &mut dead);
+                    let sorted = self.sort(answered, &mut failing, &mut dead);
                     let waiting = self.park(sorted, &mut parked, &mut dead);
                     tries = if waiting.len() < now { 0 } else { tries + 1 };
                     if !self.is_patient && tries == TRIES_MAX {
@@ -239,6 +243,22 @@ impl Bulker {
         Ok(dead)
     }
 
+    /// Gives up documents of indices that have been red for too long, without putting them.
+    fn give_up(&self, items: &mut Vec<Item>, dead: &mut Vec<DeadLetter>) {
+        let (indices, now) = (self.flight.indices(), Instant::now());
+        if !self.is_patient || !indices.is_any_in_trouble(now) {
+            return;
+        }
+        items.retain(|item| match indices.is_past_asking(&item.index, now) {
+            Some(since) => {
+                let reason = format!("the index has taken no document for {} s", since.as_secs());
+                dead.push(self.bury(Class::Index, item, reason));
+                false
+            }
+            None => true,
+        });
+    }
+
     /// Puts the first `count` documents once, when it is their turn, and takes them out if they were
     /// answered. Where some failed before, or their index did with others, witnesses are put beside them.
     async fn put(&self, items: &mut Vec<Item>, count: usize, have_failed: bool) -> Result<Answered, IndexError> {
@@ -246,6 +266,7 @@ impl Bulker {
         let witnesses = self.witnesses(items, have_failed);
         items.extend(witnesses);
         let turn = self.flight.turn().await;
+        let begun = Instant::now();
         let answer = self.index.bulk(items).await;
         turn.ended(kind(&answer));
         let witnesses = items.split_off(count);
@@ -254,7 +275,7 @@ impl Bulker {
             Ok(mut verdicts) => {
                 assert_eq!(verdicts.len(), count + witnesses.len(), "one verdict for each document");
                 let witnesses = witnesses.into_iter().zip(verdicts.split_off(count)).collect();
-                Ok(Answered { documents: put.into_iter().zip(verdicts).collect(), witnesses })
+                Ok(Answered { begun, documents: put.into_iter().zip(verdicts).collect(), witnesses })
             }
             Err(error) => {
                 items.splice(..0, put);
@@ -264,20 +285,18 @@ impl Bulker {
     }
 
     fn witnesses(&self, items: &[Item], have_failed: bool) -> Vec<Item> {
-        let indices = self.flight.indices();
-        if have_failed || indices.are_in_trouble(items) { indices.witnesses(items) } else { Vec::new() }
+        let (indices, now) = (self.flight.indices(), Instant::now());
+        if have_failed || indices.are_in_trouble(items, now) { indices.witnesses(items, now) } else { Vec::new() }
     }
 
-    /// Settles what has its verdict, and returns what has not. All was put at `begun`.
-    fn sort(&self, answered: Answered, begun: Instant, failing: &mut Failing, dead: &mut Vec<DeadLetter>) -> Sorted {
+    /// Settles what has its verdict, and returns what has not.
+    fn sort(&self, answered: Answered, failing: &mut Failing, dead: &mut Vec<DeadLetter>) -> Sorted {
+        let Answered { begun, documents, witnesses } = answered;
         let (mut sorted, mut taken, mut failed) = (Sorted::default(), BTreeMap::new(), Vec::new());
-        for (item, verdict) in answered.documents {
+        for (item, verdict) in documents {
             match verdict {
                 Verdict::Done { created } => {
                     self.meter.indexed(&item.document, created);
-                    if failing.remove(&item.id()).is_some_and(|failed| failed.class == Class::Index) {
-                        self.flight.indices().has_its_shard_back(&item.index);
-                    }
                     if !taken.contains_key(&item.index) {
                         taken.insert(item.index.clone(), item);
                     }
@@ -295,9 +314,14 @@ impl Bulker {
                 Verdict::Dead(reason) => dead.push(self.bury(Class::Document, &item, reason)),
             }
         }
-        let is_there = |(item, verdict): (Item, Verdict)| matches!(verdict, Verdict::Done { .. }).then_some(item);
-        for item in taken.into_values().chain(answered.witnesses.into_iter().filter_map(is_there)) {
-            self.flight.indices().took(item, Instant::now());
+        let now = Instant::now();
+        for item in taken.into_values() {
+            self.flight.indices().took(item, now);
+        }
+        for (item, verdict) in witnesses {
+            if let Verdict::Done { created } = verdict {
+                self.flight.indices().heard(&item, !created, now);
+            }
         }
         for (item, class, reason) in failed {
             match self.fate(&item, class, begun, failing) {
@@ -314,10 +338,10 @@ impl Bulker {
         let (fault, now) = (self.flight.indices().fault(&item.index, begun), Instant::now());
         let failed = failing.entry(item.id()).or_insert(Failed { since: now, times: 0, class });
         let counts = fault == Fault::Document || (fault == Fault::Index && !self.is_patient);
-        *failed = match counts {
-            true => Failed { times: failed.times + 1, ..*failed },
-            false => Failed { since: now, times: 0, class },
-        };
+        if !counts || failed.class != class {
+            *failed = Failed { since: now, times: 0, class };
+        }
+        failed.times += usize::from(counts);
         let is_often = failed.times >= FAILED_MAX;
         match (fault, class) {
             (Fault::Cluster, _) => Fate::Again,
@@ -396,6 +420,8 @@ struct Failed {
 
 /// Documents that were put, with their verdicts.
 struct Answered {
+    /// When they were.
+    begun: Instant,
     documents: Vec<(Item, Verdict)>,
     witnesses: Vec<(Item, Verdict)>,
 }
@@ -425,9 +451,9 @@ enum Fate {
 }
 
 impl Fate {
-    /// Of a document whose index has been known to be in trouble for so long.
+    /// Of a document whose index, or a shard of it, has been known to be away for so long.
     fn after(known: Duration, keeps_seat: bool) -> Fate {
-        if known < TROUBLE_MAX { Fate::Waits { keeps_seat } } else { Fate::Dead }
+        if known < RED_MAX { Fate::Waits { keeps_seat } } else { Fate::Dead }
     }
 }
 
@@ -681,13 +707,20 @@ mod tests {
     struct Answering<V> {
         begun: Instant,
         verdict: V,
+        has: Mutex<BTreeSet<(String, EventId)>>,
     }
 
     #[async_trait]
     impl<V: Fn(&Item, Duration) -> Verdict + Send + Sync> Index for Answering<V> {
         async fn bulk(&self, items: &[Item]) -> Answer {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            Ok(items.iter().map(|item| (self.verdict)(item, self.begun.elapsed())).collect())
+            let verdict = |item: &Item| match (self.verdict)(item, self.begun.elapsed()) {
+                Verdict::Done { .. } => {
+                    Verdict::Done { created: self.has.lock().unwrap().insert((item.index.clone(), item.id())) }
+                }
+                other => other,
+            };
+            Ok(items.iter().map(verdict).collect())
         }
 
         async fn flush(&self) -> Result<(), IndexError> {
@@ -697,7 +730,7 @@ mod tests {
 
     /// A bulker with four places, for an index that answers so.
     fn answering(verdict: impl Fn(&Item, Duration) -> Verdict + Send + Sync + 'static) -> Bulker {
-        let index = Arc::new(Answering { begun: Instant::now(), verdict });
+        let index = Arc::new(Answering { begun: Instant::now(), verdict, has: Mutex::default() });
         let meter = Arc::<Meter>::default();
         let flight = Arc::new(Flight::new(4, meter.clone()));
         Bulker { index, flight, meter, ..bulker(Arc::default(), Arc::default()) }
@@ -764,7 +797,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_red_index_keeps_others_waiting_for_two_minutes_and_not_again() {
+    async fn a_red_index_keeps_others_waiting_for_five_minutes_and_not_again() {
         let bulker = answering(|item, _| if item.index == FIRST_DAY { unavailable() } else { DONE });
         put(&bulker, DAYS[1], 9).await;
         let failing = futures::future::join_all((1..9).map(|number| put(&bulker, DAYS[0], number)));
@@ -772,9 +805,12 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             put(&bulker, DAYS[1], 10).await
         });
-        assert!(took < 2 * TROUBLE_MAX, "{took:?}");
+        assert!(took < RED_MAX * 3 / 2, "{took:?}");
         assert_eq!(bulker.meter.dead_letters_of(Class::Index), 8);
-        assert!(put(&bulker, DAYS[0], 11).await < Duration::from_secs(1), "it is known to be red");
+        put(&bulker, DAYS[0], 11).await;
+        let took = put(&bulker, DAYS[0], 12).await;
+        assert!(took < Duration::from_millis(1), "it is known to be red, and not asked: {took:?}");
+        assert_eq!(bulker.meter.dead_letters_of(Class::Index), 10);
         assert!(bulker.meter.bulks_limit() > 1, "the cluster is not overloaded");
     }
 
@@ -791,20 +827,37 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_shard_of_an_index_that_is_away_for_long_keeps_nobody_waiting_once_that_is_known() {
-        let bulker = answering(|item, now| match item.id().0[0] % 2 == 0 && now < 10 * TROUBLE_MAX {
-            true => unavailable(),
-            false => DONE,
-        });
+        // Away for ten minutes, and a minute after that for some seconds again.
+        const AWAY: Duration = Duration::from_secs(600);
+        let again = AWAY + Duration::from_secs(60)..AWAY + Duration::from_secs(80);
+        let bulker =
+            answering(move |item, now| match item.id().0[0] % 2 == 0 && (now < AWAY || again.contains(&now)) {
+                true => unavailable(),
+                false => DONE,
+            });
+        let begun = Instant::now();
         put(&bulker, DAYS[0], 1).await;
-        assert!(put(&bulker, DAYS[0], 2).await >= TROUBLE_MAX, "it may come back");
+        assert!(put(&bulker, DAYS[0], 2).await >= RED_MAX, "it may come back");
         for number in (4..20).step_by(2) {
             assert!(put(&bulker, DAYS[0], number).await < Duration::from_secs(1));
             put(&bulker, DAYS[0], number + 1).await;
         }
         assert_eq!(bulker.meter.dead_letters_of(Class::Index), 9);
-        tokio::time::sleep(10 * TROUBLE_MAX).await;
-        put(&bulker, DAYS[0], 30).await;
-        assert_eq!(bulker.meter.dead_letters_of(Class::Index), 9);
+        tokio::time::sleep_until(begun + AWAY + Duration::from_secs(61)).await;
+        assert!(put(&bulker, DAYS[0], 30).await > Duration::from_secs(10));
+        assert_eq!(bulker.meter.dead_letters_of(Class::Index), 9, "the second time is another one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_at_a_shard_that_is_away_are_none_at_a_document() {
+        let bulker = answering(|item, now| match (item.id().0[0], now.as_secs()) {
+            (1, ..60) => unavailable(),
+            (1, 60..70) => failed(),
+            _ => DONE,
+        });
+        put(&bulker, DAYS[0], 2).await;
+        put(&bulker, DAYS[0], 1).await;
+        assert_eq!(bulker.meter.dead_letters(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,17 +5,32 @@
 //! documents that are there already.
 
 use super::Item;
+use event::Document;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// For how long documents wait for an index that is blocked, closed, missing or red. After that they
+/// For how long documents wait for an index that is blocked, closed or missing. After that they
 /// are dead letters at once, until it takes one again, or has got none for ten minutes.
 pub const TROUBLE_MAX: Duration = Duration::from_secs(120);
 
+/// For how long they wait for one that is red, or a shard of which is away: as long as a node may need that starts
+/// again, and whose indices come back one by one.
+pub const RED_MAX: Duration = Duration::from_secs(300);
+
+/// How often a document finds out whether an index that has been red for longer still is. All others are dead
+/// letters without being put, as OpenSearch lets the whole request wait for each such index.
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+
 /// For so long something is known of an index that no document asks for.
 const PAST: Duration = Duration::from_secs(600);
+
+/// For so long is known of an index that one of its shards is away, while no document finds it so.
+const SHARD_PAST: Duration = Duration::from_secs(30);
+
+/// Witnesses of one request.
+const WITNESSES_MAX: usize = 16;
 
 /// Indices that are told apart.
 const KNOWN_MAX: usize = 1_000;
@@ -58,6 +73,13 @@ struct Known {
     witness: Option<Item>,
 }
 
+impl Known {
+    fn is_in_trouble(&self, now: Instant) -> bool {
+        let is = |trouble: &Option<Trouble>, past| trouble.as_ref().is_some_and(|trouble| now - trouble.seen < past);
+        is(&self.trouble, PAST) || is(&self.shard_trouble, SHARD_PAST)
+    }
+}
+
 /// Something is wrong with an index.
 #[derive(Debug)]
 struct Trouble {
@@ -67,10 +89,11 @@ struct Trouble {
 }
 
 impl Trouble {
-    /// Notes that a document finds it so. Gives for how long it is known to be so.
-    fn seen(trouble: &mut Option<Trouble>, now: Instant) -> Duration {
+    /// Notes that a document finds it so. Gives for how long it is known to be so. What nobody has seen for `past` is
+    /// forgotten.
+    fn seen(trouble: &mut Option<Trouble>, now: Instant, past: Duration) -> Duration {
         let trouble = trouble.get_or_insert(Trouble { since: now, seen: now });
-        if now - trouble.seen >= PAST {
+        if now - trouble.seen >= past {
             // Nobody knows how it was meanwhile.
             trouble.since = now;
         }
@@ -85,27 +108,45 @@ impl Indices {
         self.taken = Some(now);
         if let Some(known) = self.of(&item.index, now) {
             (known.taken, known.trouble) = (Some(now), None);
-            if item.document.body.len() <= WITNESS_BYTES_MAX {
+            let Document { revision, ruleset, body, .. } = &item.document;
+            // What has a version would be written again.
+            if revision.is_none() && ruleset.is_none() && body.len() <= WITNESS_BYTES_MAX {
                 known.witness = Some(item);
+            }
+        }
+    }
+
+    /// Notes that an index has, or has not, a document that it was known to have. Who deletes an index, or
+    /// a document, does not want it to come back again and again.
+    pub fn heard(&mut self, witness: &Item, was_there: bool, now: Instant) {
+        self.taken = Some(now);
+        if let Some(known) = self.of(&witness.index, now) {
+            (known.taken, known.trouble) = (Some(now), None);
+            if !was_there {
+                known.witness = None;
             }
         }
     }
 
     /// For how long it is known that an index takes no documents, as another one has just found.
     pub fn takes_none_for(&mut self, index: &str, now: Instant) -> Duration {
-        self.of(index, now).map_or(Duration::MAX, |known| Trouble::seen(&mut known.trouble, now))
+        self.of(index, now).map_or(Duration::ZERO, |known| Trouble::seen(&mut known.trouble, now, PAST))
     }
 
     /// For how long it is known that a shard of an index is away, while others take documents.
     pub fn lacks_a_shard_for(&mut self, index: &str, now: Instant) -> Duration {
-        self.of(index, now).map_or(Duration::MAX, |known| Trouble::seen(&mut known.shard_trouble, now))
+        self.of(index, now).map_or(Duration::ZERO, |known| Trouble::seen(&mut known.shard_trouble, now, SHARD_PAST))
     }
 
-    /// Notes that an index has taken a document whose shard was away.
-    pub fn has_its_shard_back(&mut self, index: &str) {
-        if let Some(known) = self.known.get_mut(index) {
-            known.shard_trouble = None;
-        }
+    /// For how long an index is known to take no documents, if that is too long for another one to ask.
+    pub fn is_past_asking(&self, index: &str, now: Instant) -> Option<Duration> {
+        let trouble = self.known.get(index)?.trouble.as_ref()?;
+        (now - trouble.since >= RED_MAX && now - trouble.seen < PROBE_EVERY).then_some(now - trouble.since)
+    }
+
+    /// Whether any index is in trouble.
+    pub fn is_any_in_trouble(&self, now: Instant) -> bool {
+        self.known.values().any(|known| known.is_in_trouble(now))
     }
 
     /// Who is to blame for a document that was put at `begun` and failed. While nothing is taken,
@@ -126,35 +167,32 @@ impl Indices {
     }
 
     /// Whether an index that `items` are for is known to be in trouble.
-    pub fn are_in_trouble(&self, items: &[Item]) -> bool {
-        let troubled: BTreeSet<&str> = self
-            .known
-            .iter()
-            .filter(|(_, known)| known.trouble.is_some() || known.shard_trouble.is_some())
-            .map(|(index, _)| index.as_str())
-            .collect();
+    pub fn are_in_trouble(&self, items: &[Item], now: Instant) -> bool {
+        let troubled: BTreeSet<&str> =
+            self.known.iter().filter(|(_, known)| known.is_in_trouble(now)).map(|(index, _)| index.as_str()).collect();
         !troubled.is_empty() && items.iter().any(|item| troubled.contains(item.index.as_str()))
     }
 
     /// Documents that are there already: one of each index that `items` are for, and one of each of
-    /// the others that took something last. To put one again changes nothing.
-    pub fn witnesses(&self, items: &[Item]) -> Vec<Item> {
+    /// the others that took something last. To put one again changes nothing, while it is there.
+    pub fn witnesses(&self, items: &[Item], now: Instant) -> Vec<Item> {
         let asked: BTreeSet<&str> = items.iter().map(|item| item.index.as_str()).collect();
         let own = asked.iter().filter_map(|index| self.known.get(*index)?.witness.clone());
         let others = self.known.iter().filter(|(index, _)| !asked.contains(index.as_str()));
+        let others = others.filter(|(_, known)| known.taken.is_some_and(|taken| now - taken < PAST));
         let mut others: Vec<_> = others.filter_map(|(_, known)| Some((known.taken, known.witness.as_ref()?))).collect();
         others.sort_by_key(|(taken, _)| Reverse(*taken));
-        own.chain(others.into_iter().take(OTHERS).map(|(_, item)| item.clone())).collect()
+        let others = others.into_iter().take(OTHERS).map(|(_, item)| item.clone());
+        others.chain(own).take(WITNESSES_MAX).collect()
     }
 
-    /// What is known of an index, of which something is learnt now; `None` where there are too many.
+    /// What is known of an index, of which something is learnt now; `None` where too many are in trouble.
     fn of(&mut self, index: &str, now: Instant) -> Option<&mut Known> {
         if !self.known.contains_key(index) {
             if self.known.len() >= KNOWN_MAX {
-                self.known.retain(|_, known| now - known.seen < PAST);
-            }
-            if self.known.len() >= KNOWN_MAX {
-                return None;
+                let well = self.known.iter().filter(|(_, known)| !known.is_in_trouble(now));
+                let oldest = well.min_by_key(|(_, known)| known.seen).map(|(index, _)| index.clone())?;
+                self.known.remove(&oldest);
             }
             let known = Known { seen: now, taken: None, trouble: None, shard_trouble: None, witness: None };
             self.known.insert(index.to_owned(), known);
@@ -168,7 +206,7 @@ impl Indices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use event::{Document, EventId};
+    use event::EventId;
 
     fn item(index: &str, number: u8) -> Item {
         let id = EventId([number; 16]);
@@ -204,11 +242,20 @@ mod tests {
     }
 
     #[test]
-    fn indices_of_which_nothing_was_heard_for_long_are_not_counted() {
+    fn of_too_many_indices_the_one_that_is_well_and_was_heard_of_longest_ago_is_forgotten() {
         let (mut indices, begun) = (Indices::default(), Instant::now());
-        (0..KNOWN_MAX).for_each(|at| assert!(indices.takes_none_for(&at.to_string(), begun) < TROUBLE_MAX));
-        assert!(indices.takes_none_for("a", begun) >= TROUBLE_MAX);
-        assert!(indices.takes_none_for("a", begun + Duration::from_secs(86_400)) < TROUBLE_MAX);
+        indices.took(item("well", 1), begun);
+        indices.took(item("newer", 2), begun + SECOND);
+        let now = begun + 2 * SECOND;
+        (2..KNOWN_MAX).for_each(|at| _ = indices.takes_none_for(&at.to_string(), now));
+        assert_eq!(indices.takes_none_for("a", now), Duration::ZERO);
+        assert_eq!(indices.witnesses(&[], now), [item("newer", 2)]);
+        _ = indices.takes_none_for("b", now);
+        let later = now + TROUBLE_MAX;
+        assert_eq!(indices.takes_none_for("c", later), Duration::ZERO, "there is no room, and it is waited for");
+        assert_eq!(indices.takes_none_for("a", later), TROUBLE_MAX);
+        assert_eq!(indices.takes_none_for("c", later + PAST), Duration::ZERO);
+        assert_eq!(indices.takes_none_for("c", later + PAST + SECOND), SECOND, "trouble of long ago gives room");
     }
 
     #[test]
@@ -233,28 +280,65 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_is_away_is_known_of_until_a_document_of_it_is_taken() {
+    fn a_shard_that_is_away_is_known_of_until_no_document_finds_it_so() {
         let (mut indices, begun) = (Indices::default(), Instant::now());
-        assert!(indices.lacks_a_shard_for("a", begun) < TROUBLE_MAX);
-        indices.took(item("a", 1), begun + SECOND);
-        assert!(indices.lacks_a_shard_for("a", begun + TROUBLE_MAX) >= TROUBLE_MAX, "its other shards take documents");
-        indices.has_its_shard_back("a");
-        assert!(indices.lacks_a_shard_for("a", begun + TROUBLE_MAX) < TROUBLE_MAX);
+        for second in (0..RED_MAX.as_secs()).step_by(10) {
+            assert_eq!(
+                indices.lacks_a_shard_for("a", begun + Duration::from_secs(second)),
+                Duration::from_secs(second)
+            );
+            indices.took(item("a", 1), begun + Duration::from_secs(second));
+        }
+        let now = begun + RED_MAX;
+        assert!(indices.are_in_trouble(&[item("a", 2)], now) && !indices.are_in_trouble(&[item("b", 2)], now));
+        assert!(!indices.are_in_trouble(&[item("a", 2)], now + SHARD_PAST));
+        assert_eq!(indices.lacks_a_shard_for("a", now + SHARD_PAST), Duration::ZERO, "another time");
+    }
+
+    #[test]
+    fn an_index_that_has_been_red_for_long_is_asked_now_and_then() {
+        let (mut indices, begun) = (Indices::default(), Instant::now());
+        _ = indices.takes_none_for("a", begun);
+        let now = begun + RED_MAX - SECOND;
+        _ = indices.takes_none_for("a", now);
+        assert_eq!(indices.is_past_asking("a", now), None);
+        assert_eq!(indices.is_past_asking("a", now + SECOND), Some(RED_MAX));
+        assert_eq!(indices.is_past_asking("a", now + PROBE_EVERY), None, "somebody finds out");
+        _ = indices.takes_none_for("a", now + PROBE_EVERY);
+        assert!(indices.is_past_asking("a", now + PROBE_EVERY).is_some());
+        indices.took(item("a", 1), now + PROBE_EVERY);
+        assert_eq!(indices.is_past_asking("a", now + PROBE_EVERY), None);
     }
 
     #[test]
     fn witnesses_are_of_the_same_index_and_of_those_that_took_something_last() {
         let (mut indices, begun) = (Indices::default(), Instant::now());
-        assert_eq!(indices.witnesses(&[item("a", 9)]), []);
+        let now = begun + 9 * SECOND;
+        assert_eq!(indices.witnesses(&[item("a", 9)], now), []);
         for (at, index) in ["a", "b", "c"].into_iter().enumerate() {
             indices.took(item(index, at as u8), begun + SECOND * at as u32);
         }
-        assert_eq!(indices.witnesses(&[item("a", 8), item("a", 9)]), [item("a", 0), item("c", 2), item("b", 1)]);
-        assert_eq!(indices.witnesses(&[item("d", 9)])[0], item("c", 2));
+        let both = [item("a", 8), item("a", 9)];
+        assert_eq!(indices.witnesses(&both, now), [item("c", 2), item("b", 1), item("a", 0)]);
+        let later = begun + PAST + SECOND;
+        assert_eq!(
+            indices.witnesses(&both, later),
+            [item("c", 2), item("a", 0)],
+            "others are asked while they are in use"
+        );
         let large = Document { body: vec![b' '; WITNESS_BYTES_MAX + 1], ..item("c", 7).document };
-        indices.took(Item { index: "c".to_owned(), document: large }, begun + SECOND * 9);
-        assert_eq!(indices.witnesses(&[item("d", 9)])[0], item("c", 2), "a large one is not kept");
-        (10..30).for_each(|at| indices.took(item(&at.to_string(), at), begun));
-        assert_eq!(indices.witnesses(&[item("d", 9)]).len(), OTHERS);
+        let incident = Document { revision: Some(1), ..item("c", 7).document };
+        for document in [large, incident] {
+            indices.took(Item { index: "c".to_owned(), document }, now);
+            assert_eq!(indices.witnesses(&[], now)[0], item("c", 2), "no large one, and none that would be written");
+        }
+        indices.heard(&item("c", 2), true, now);
+        assert_eq!(indices.witnesses(&[], now)[0], item("c", 2));
+        indices.heard(&item("c", 2), false, now);
+        assert_eq!(indices.witnesses(&[], now)[0], item("b", 1), "it was deleted");
+        (10..40).for_each(|at| indices.took(item(&at.to_string(), at), begun));
+        assert_eq!(indices.witnesses(&[item("d", 9)], now).len(), OTHERS);
+        let asked: Vec<_> = (10..40).map(|at| item(&at.to_string(), 50)).collect();
+        assert_eq!(indices.witnesses(&asked, now).len(), WITNESSES_MAX);
     }
 }

@@ -33,7 +33,7 @@ const ROOM_BYTES_MAX: usize = 2 << 20;
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a request may take. OpenSearch itself gives up on a shard after a minute.
+/// How long a request may take: far longer than OpenSearch waits for anything in it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How long OpenSearch waits for a shard that is not there, or for a new index: a minute by itself

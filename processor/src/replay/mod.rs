@@ -179,7 +179,10 @@ impl Replay {
                 let (key, report) = match object {
                     (key, Ok(report)) => (key, report),
                     (key, Err(ReplayError::Archive(error))) => {
-                        refused.note(&key, error).map_err(ReplayError::Archive)?;
+                        if let Err(error) = refused.note(&key, error) {
+                            self.pause(reached, &mut told).await?;
+                            return Err(ReplayError::Archive(error));
+                        }
                         continue;
                     }
                     (_, Err(error)) => return Err(error),

@@ -235,6 +235,7 @@ async fn an_archive_that_refuses_object_after_object_ends_a_replay_which_goes_on
     assert!(matches!(ended, Err(ReplayError::Archive(_))));
     pipeline.archive.refuses.lock().unwrap().clear();
     let (file, reached) = StateFile::open(&path, &replay).unwrap();
+    assert_eq!(reached.after.as_ref(), Some(&keys[1]), "what was refused is asked for again");
     let done = replay.run(reached, CancellationToken::new(), |reached| file.save(reached)).await.unwrap();
     assert_eq!((done.report.objects, done.report.is_clean()), (11, true));
     assert_eq!(index.contents(), pipeline.index.contents());

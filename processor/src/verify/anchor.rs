@@ -72,16 +72,13 @@ pub fn judge(objects: &[&Head], then: Option<&Lease>, now: &Lease) -> Ahead {
         Checkpoint::ShardEnd => Ahead::Added,
         // Each write of an owner tells all that it has archived.
         _ if is_moved || objects.len() > LEFT_MAX => Ahead::Added,
-        Checkpoint::At(record) if !is_chain(objects, Some(record)) => Ahead::Added,
-        Checkpoint::TrimHorizon | Checkpoint::AtTimestamp(_) if !is_chain(objects, None) => Ahead::Added,
+        Checkpoint::At(record) if objects.first().is_some_and(|head| head.prev.as_ref() != Some(record)) => {
+            Ahead::Added
+        }
+        // The first object of a stream that was made anew follows the last one of the stream before.
+        _ if !objects.is_sorted_by(|before, head| head.prev.as_ref() == Some(&before.last)) => Ahead::Added,
         _ => Ahead::Left,
     }
-}
-
-/// Whether objects, by their ends, follow each other, and the first one that record.
-fn is_chain(objects: &[&Head], record: Option<&SequenceNumber>) -> bool {
-    let ends = std::iter::once(record).chain(objects.iter().map(|head| Some(&head.last)));
-    objects.iter().zip(ends).all(|(head, end)| head.prev.as_ref() == end)
 }
 
 #[cfg(test)]
@@ -158,6 +155,9 @@ mod tests {
         assert_eq!(judged(&chain[1..3], &at(None, 5), &at(None, 5)), Ahead::Added, "it does not follow the row");
         assert_eq!(judged(&[chain[0], chain[2]], &at(None, 5), &at(None, 5)), Ahead::Added);
         assert_eq!(judged(one, &at(Some("w"), 5), &at(Some("w"), 9)), Ahead::Added);
+        let new = row(Checkpoint::TrimHorizon);
+        assert_eq!(judged(one, &new, &new), Ahead::Left, "it goes on where a stream before ended");
+        assert_eq!(judged(&[chain[0], chain[2]], &new, &new), Ahead::Added);
         let ended = row(Checkpoint::ShardEnd);
         assert_eq!(judged(one, &ended, &ended), Ahead::Added);
     }
