@@ -8,12 +8,21 @@ const SIZES: usize = 4;
 /// Answers that must have been seen before something is said of the next one.
 const ENOUGH: u32 = 5;
 
+/// Answers at which all counts are halved: what a page was like long ago says little of what it is like now.
+const REMEMBERED: u32 = 64;
+
+/// Answers of a size that is usual, however small a part of all they are.
+const USUAL: u32 = 3;
+
+/// Bytes by which answers differ that are of one size: a counter, a time.
+const ALIKE_BYTES: u32 = 8;
+
 /// Queries that they must have been the answers to before one that is longer than all tells: what
 /// is shown for one value says nothing of what is shown for another.
 const QUERIES: u32 = 3;
 
 /// The commonest sizes of a path's answers, with counts that may be too low: a size that is
-/// not among them wears down the rarest until it takes its place.
+/// not among them wears down the rarest until it takes its place, and old answers count less.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     answers: u32,
@@ -43,8 +52,12 @@ impl Sizes {
     pub fn note(&mut self, bytes: u64, query: u64) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.queries |= 1 << (query & 63);
-        self.answers = self.answers.saturating_add(1);
-        let is_it = |known: &&mut (u32, u32)| known.1 > 0 && known.0 == bytes;
+        if self.answers >= REMEMBERED {
+            self.answers /= 2;
+            self.common.iter_mut().for_each(|(_, count)| *count /= 2);
+        }
+        self.answers += 1;
+        let is_it = |known: &&mut (u32, u32)| known.1 > 0 && known.0.abs_diff(bytes) <= ALIKE_BYTES;
         if let Some((_, count)) = self.common.iter_mut().find(is_it) {
             *count = count.saturating_add(1);
         } else if let Some(rarest) = self.common.iter_mut().min_by_key(|known| known.1) {
@@ -62,7 +75,8 @@ impl Sizes {
     pub fn compare(&self, bytes: u64, tolerance: u32) -> Compared {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let known = || self.common.iter().filter(|(_, count)| *count > 0);
-        let usual = || known().filter(|(_, count)| *count > 1 && *count >= self.answers / 20).map(|(size, _)| *size);
+        let is_usual = |count: u32| count >= USUAL || count > 1 && count >= self.answers / 20;
+        let usual = || known().filter(|(_, count)| is_usual(*count)).map(|(size, _)| *size);
         let of_usual: u32 = known().filter(|(_, count)| *count > 1).map(|(_, count)| *count).sum();
         if self.answers < ENOUGH || u64::from(of_usual) * 10 < u64::from(self.answers) * 8 {
             return Compared::Unclear;
@@ -109,8 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_has_grown_is_as_long_as_it_is_now() {
+        let mut sizes = Sizes::default();
+        (0..20_000).for_each(|query| sizes.note(14_000 + query % 4 * 7, query));
+        (0..3).for_each(|query| sizes.note(15_200 + query * 2, query));
+        assert_eq!(sizes.compare(15_203, 16), Compared::Usual);
+        assert_eq!(sizes.compare(14_003, 16), Compared::Usual);
+        assert_eq!(sizes.compare(19_000, 16), Compared::Longer { usual: 15_200 });
+        // What it was like is forgotten.
+        (0..1_000).for_each(|query| sizes.note(15_200, query));
+        assert_eq!(sizes.compare(14_003, 16), Compared::Shorter { usual: 15_200 });
+    }
+
+    #[test]
     fn nothing_stands_out_where_every_answer_differs_or_few_are_known() {
-        assert_eq!(sizes(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).compare(900, 0), Compared::Unclear);
+        assert_eq!(sizes(&[10, 20, 30, 40, 50, 60, 70, 80, 90]).compare(900, 0), Compared::Unclear);
         assert_eq!(sizes(&[7, 7]).compare(900, 0), Compared::Unclear);
     }
 }

@@ -1255,6 +1255,20 @@ fn nobody_writes_into_the_error_log_that_his_attack_worked() {
 }
 
 #[test]
+fn a_page_that_has_grown_for_all_shows_nothing_that_was_stolen() {
+    let mut host = Host::new();
+    let visit = |n: i64, bytes: u64| Line {
+        bytes: bytes + n as u64 % 4 * 7,
+        ..get(&format!("198.51.100.{}", n % 90), format!("/?utm_source=s{n}"))
+    };
+    (0..5_000).for_each(|n| _ = host.sees(n, &visit(n, 14_000)));
+    (5_000..5_040).for_each(|n| _ = host.sees(n, &visit(n, 15_200)));
+    let attack = |bytes| Line { bytes, ..get(ACTOR, "/?id=1%27+UNION+SELECT+1,2,3--+-") };
+    assert_eq!(host.sees(5_041, &attack(15_200)).outcome.as_ref().unwrap().0, Outcome::Unknown);
+    assert_eq!(host.sees(5_042, &attack(19_000)).outcome.as_ref().unwrap().0, Outcome::LikelySucceeded);
+}
+
+#[test]
 fn a_source_that_only_visits_is_known_in_little_room() {
     assert!(size_of::<Source>() <= 128, "{}", size_of::<Source>());
     let mut engine = Host::new();
