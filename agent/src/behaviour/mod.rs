@@ -59,6 +59,9 @@ const ATTACKED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Marks the sizes of redirects.
 const REDIRECTED: u64 = 0x7265_6469_7265_6374;
 
+/// Marks the sizes of answers that clients got which take them as they are, and not compressed.
+const PLAIN: u64 = 0x706c_6169_6e5f_5f5f;
+
 /// Redirects of a path that was asked for without a query before one means nothing.
 const REDIRECTS: u32 = 3;
 
@@ -333,9 +336,9 @@ impl Engine {
     ) -> Told {
         let mut found = Vec::new();
         let attempt = request.attempt(self.key);
+        let is_page = self.is_known(request.hash);
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
         let is_sql = |attack: &Attack| attack.findings.iter().any(|finding| finding.category == Category::Sqli);
-        let is_page = self.state.sizes.peek(request.hash).is_some();
         let is_known = attack.is_some_and(|attack| !is_sql(attack));
         source.note(request, attempt, (is_known, is_page), (self.key, seen.at), &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
@@ -390,10 +393,11 @@ impl Engine {
     fn note_size(&mut self, request: &Request<'_>) {
         let (sizes, query) = (&mut self.state.sizes, self.key.hash(request.query.unwrap_or(b"")));
         if (200..300).contains(&request.status) && !request.is_asset {
-            sizes.entry(request.hash, Sizes::default).note(request.bytes, query);
+            let kind = kind_of_sizes(request);
+            sizes.entry(request.hash ^ kind, Sizes::default).note(request.bytes, query);
             let page = request.page(self.key);
             if page != request.hash {
-                sizes.entry(page, Sizes::default).note(request.bytes, query);
+                sizes.entry(page ^ kind, Sizes::default).note(request.bytes, query);
             }
         } else if request.is_redirected() && request.query.is_none() {
             sizes.entry(request.hash ^ REDIRECTED, Sizes::default).note(request.bytes, query);
@@ -492,7 +496,7 @@ impl Engine {
         if let Some(half) = complaint {
             return ((half.outcome, half.sentence.clone()), None);
         }
-        if request.status == 404 && has(Category::Sqli) && self.state.sizes.peek(request.hash).is_some() {
+        if request.status == 404 && has(Category::Sqli) && self.is_known(request.hash) {
             let why = "the page itself answers so: it is there for others (status 404)";
             return ((Outcome::Unknown, why.to_owned()), None);
         }
@@ -531,12 +535,19 @@ impl Engine {
                 (Outcome::LikelySucceeded, format!("its answer has {bytes} bytes, where {of} have {usual} at most"))
             })
         };
-        let usual = self.state.sizes.peek(page).map(|sizes| sizes.compare(request.bytes, SIZE_TOLERANCE));
+        let (page, tolerance) = (page ^ kind_of_sizes(request), SIZE_TOLERANCE);
+        let harmless = self.state.sizes.peek(page);
+        let usual = harmless.map(|sizes| sizes.compare(request.bytes, tolerance));
+        let is_of_harmless = harmless.is_some_and(|sizes| sizes.have(request.bytes, tolerance));
         let query = self.key.hash(request.query.unwrap_or(b""));
         let attacked = self.state.sizes.entry(page ^ ATTACKED, Sizes::default);
-        let series = attacked.compare(request.bytes, SIZE_TOLERANCE);
+        let series = attacked.compare(request.bytes, tolerance);
         attacked.note(request.bytes, query);
         match (usual, series) {
+            // What a harmless request was answered with is nothing that was stolen; nor is what all
+            // conditions are answered with.
+            (Some(Compared::Longer { .. }), _) if is_of_harmless => None,
+            (Some(Compared::Longer { .. }), Compared::Usual) if is_sql => None,
             (Some(Compared::Longer { usual }), _) => longer(usual, "the path's other answers"),
             (Some(Compared::Usual), _) if !is_sql => {
                 let usual = format!("its answer is as long as others of the path ({} bytes)", request.bytes);
@@ -545,7 +556,7 @@ impl Engine {
                     false => (Outcome::Failed, usual),
                 })
             }
-            (_, Compared::Longer { usual }) => longer(usual, "those to other attacks on the path"),
+            (_, Compared::Longer { usual }) if !is_of_harmless => longer(usual, "those to other attacks on the path"),
             _ => None,
         }
     }
@@ -598,7 +609,12 @@ impl Engine {
     }
 
     fn is_page(&self, path: &[u8]) -> bool {
-        path.len() > 1 && self.state.sizes.peek(self.key.hash(path)).is_some()
+        path.len() > 1 && self.is_known(self.key.hash(path))
+    }
+
+    /// Whether the path of this hash was there for a harmless request.
+    fn is_known(&self, path: u64) -> bool {
+        [path, path ^ PLAIN].iter().any(|key| self.state.sizes.peek(*key).is_some())
     }
 
     /// Learns the site's names: from all links at first, later from a few.
@@ -702,6 +718,12 @@ impl Engine {
 /// What a success at a login turned out to be.
 const CAME_AGAIN: &str =
     "the answer that differed came again at once, as a lockout's or a captcha's does: no password need have been right";
+
+/// Marks the sizes that an answer's is compared with: servers compress what they send to browsers and to
+/// robots, and many programs do not ask for that.
+fn kind_of_sizes(request: &Request<'_>) -> u64 {
+    if request.agent.starts_with(b"Mozilla/") { 0 } else { PLAIN }
+}
 
 /// What it means that an attack was answered as everything is.
 fn answers_all(request: &Request<'_>) -> (Outcome, String) {

@@ -70,6 +70,12 @@ impl Sizes {
         self.answers
     }
 
+    /// Whether an answer of this many bytes is known, if only one.
+    pub fn have(&self, bytes: u64, tolerance: u32) -> bool {
+        let is_it = |known: &(u32, u32)| known.1 > 0 && u64::from(known.0).abs_diff(bytes) <= u64::from(tolerance);
+        self.common.iter().any(is_it)
+    }
+
     /// How an answer of this many bytes compares to the others. Only where few sizes make
     /// up most answers does an odd one mean anything.
     pub fn compare(&self, bytes: u64, tolerance: u32) -> Compared {

@@ -1255,6 +1255,36 @@ fn nobody_writes_into_the_error_log_that_his_attack_worked() {
 }
 
 #[test]
+fn what_a_server_compresses_for_browsers_is_not_compared_with_what_it_sends_to_programs() {
+    let shop = |host: &mut Host| {
+        for n in 0..60 {
+            let (id, bytes) = (n % 3, [3_611, 3_702, 3_688][n as usize % 3]);
+            let visitor = format!("198.51.100.{}", n % 20);
+            host.sees(n, &Line { bytes, referer: "http://h.lab/", ..get(&visitor, format!("/news?id={id}")) });
+        }
+    };
+    let attack = |agent, n: i64, bytes| Line { bytes, agent, ..get(ACTOR, format!("/news?id=1%27+AND+{n}={n}--+-")) };
+    let told = |told: &Told| told.outcome.as_ref().unwrap().0;
+    for agent in ["curl/8.5", "sqlmap/1.8.4#stable (https://sqlmap.org)"] {
+        let mut host = Host::new();
+        shop(&mut host);
+        host.sees(90, &Line { bytes: 13_950, agent, ..get(ACTOR, "/news?id=1") });
+        (0..70).for_each(|n| assert_eq!(told(host.sees(100 + n, &attack(agent, n, 13_950))), Outcome::Unknown));
+        assert_eq!(host.the_incident().outcome, Outcome::Unknown);
+        // What is longer than it was for those before stands out, whoever asks.
+        assert_eq!(told(host.sees(180, &attack(agent, 71, 19_950))), Outcome::LikelySucceeded);
+    }
+    // A browser's is compared with browsers'; and what a harmless request got before is nothing stolen.
+    let mut host = Host::new();
+    shop(&mut host);
+    assert_eq!(told(host.sees(100, &attack(FIREFOX, 1, 13_950))), Outcome::LikelySucceeded);
+    let mut host = Host::new();
+    shop(&mut host);
+    host.sees(90, &Line { bytes: 13_950, ..get(ACTOR, "/news?id=1") });
+    assert_eq!(told(host.sees(100, &attack(FIREFOX, 1, 13_950))), Outcome::Unknown);
+}
+
+#[test]
 fn a_page_that_has_grown_for_all_shows_nothing_that_was_stolen() {
     let mut host = Host::new();
     let visit = |n: i64, bytes: u64| Line {
