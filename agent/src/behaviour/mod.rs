@@ -176,7 +176,8 @@ struct Half {
 struct Answered {
     /// What stands for this answer of this site.
     ground: u64,
-    /// Whether it is the same for whatever is asked for.
+    /// Whether many other paths get it, and whether whatever is asked for does.
+    is_frequent: bool,
     is_common: bool,
 }
 
@@ -263,7 +264,7 @@ impl Engine {
         match seen.line {
             Line::Access { client, access, attack } => {
                 let request = Request::of(access, self.key);
-                let (answer, refuted) = self.note_answer(&request);
+                let (answer, refuted) = self.note_answer(&request, attack.is_some());
                 let mut told = self.request(seen, client.to_canonical(), access, &request, attack, answer);
                 told.incidents.splice(..0, refuted);
                 told
@@ -309,20 +310,20 @@ impl Engine {
 
     /// Notes how a site answers. Returns what is known of this answer, and new revisions of
     /// incidents whose success rests on it, where it turns out to be the answer to everything.
-    fn note_answer(&mut self, request: &Request<'_>) -> (Answered, Vec<Incident>) {
+    fn note_answer(&mut self, request: &Request<'_>, is_attack: bool) -> (Answered, Vec<Incident>) {
         let tells = request.asks() && matches!(request.status, 200..=205 | 207..=303 | 305..=399 | 500..=599);
         if !tells || request.is_asset && request.referer.is_some() {
             return (Answered::default(), Vec::new());
         }
         let site = request.vhost.map_or(0, |name| self.key.hash(name));
-        let Known { answer: (status, bytes), is_common, is_news } =
-            self.state.common.entry(site, Common::default).note(request);
+        let Known { answer: (status, bytes), is_frequent, is_common, is_news } =
+            self.state.common.entry(site, Common::default).note(request, is_attack);
         let ground = self.key.with(site, u64::from(status) << 32 | u64::from(bytes));
         let refuted = match is_news {
             true => self.state.incidents.refute(ground, &answers_all(request)),
             false => Vec::new(),
         };
-        (Answered { ground, is_common }, refuted)
+        (Answered { ground, is_frequent, is_common }, refuted)
     }
 
     fn request(
@@ -344,7 +345,7 @@ impl Engine {
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
         let is_vain = found.is_empty() && source.is_vain(request);
         let is_visit = is_page || loads_pages || request.referer.is_some() || !request.is_browser();
-        if answer.is_common && !is_visit && found.is_empty() {
+        if answer.is_frequent && !is_visit && found.is_empty() {
             let scan = self.state.alike.entry(self.key.hash(&of_source(client)), Scan::default);
             found.extend(scan.miss_of_all(request, seen.at));
         }

@@ -1090,7 +1090,7 @@ fn the_answers_of_one_site_say_nothing_of_another_one_of_the_same_host() {
     let mut common = Recent::<Common>::of(4);
     let known = |common: &mut Recent<Common>, site: u64, path: u64| {
         let request = Request { hash: path, ..Request::of(&Access::default(), Key::of("h")) };
-        common.entry(site, Common::default).note(&request)
+        common.entry(site, Common::default).note(&request, false)
     };
     (0..5).for_each(|path| assert!(!known(&mut common, 1, path).is_common));
     assert!(!known(&mut common, 1, 4).is_common, "five paths, with its own");
@@ -1296,6 +1296,56 @@ fn a_page_that_has_grown_for_all_shows_nothing_that_was_stolen() {
     let attack = |bytes| Line { bytes, ..get(ACTOR, "/?id=1%27+UNION+SELECT+1,2,3--+-") };
     assert_eq!(host.sees(5_041, &attack(15_200)).outcome.as_ref().unwrap().0, Outcome::Unknown);
     assert_eq!(host.sees(5_042, &attack(19_000)).outcome.as_ref().unwrap().0, Outcome::LikelySucceeded);
+}
+
+/// Visitors of many pages whose lengths lie close together.
+fn visit_shop(host: &mut Host, pages: i64) {
+    for n in 0..pages {
+        let line = get(&format!("198.51.100.{}", n % 90), format!("/p/{n}"));
+        host.sees(n / 10, &Line { bytes: 8_000 + (n as u64 * 2_654_435_761) % 4_000, agent: "Mozilla/5.0", ..line });
+    }
+}
+
+#[test]
+fn a_file_that_happens_to_be_as_long_as_a_few_pages_of_many_is_there() {
+    let mut host = Host::new();
+    visit_shop(&mut host, 2_000);
+    let leak = |n: u64| Line { bytes: 8_000 + n * 100, agent: "curl/8.5", ..get(ACTOR, "/.git/index") };
+    for n in 0..40 {
+        let told = host.sees(300, &leak(n)).outcome.clone().unwrap();
+        assert_eq!(told.0, Outcome::LikelySucceeded, "{} bytes: {}", 8_000 + n * 100, told.1);
+    }
+    // Nor is it taken back for what others ask for later.
+    let mut host = Host::new();
+    visit_shop(&mut host, 200);
+    host.sees(300, &Line { bytes: 812, agent: "curl/8.5", ..get(ACTOR, "/.env") });
+    (0..8).for_each(|n| _ = host.sees(301, &Line { bytes: 812, ..get("198.51.100.7", format!("/news/{n}")) }));
+    assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+}
+
+#[test]
+fn what_a_busy_site_answers_to_whatever_is_looked_for_shows_nothing() {
+    let mut host = Host::new();
+    visit_shop(&mut host, 2_000);
+    let ask = |path: &str| Line { bytes: 1_532, agent: "curl/8.5", ..get(ACTOR, path) };
+    let files = ["/.env", "/.git/config", "/wp-config.php.bak", "/phpinfo.php", "/.aws/credentials", "/.env.bak"];
+    host.sees_all(300, 40, files.map(ask));
+    let incident = host.the_incident();
+    let reason = "other paths are answered with the same (status 200, 1532 bytes)";
+    assert_eq!((incident.outcome, incident.outcome_reason.as_str()), (Outcome::Failed, reason));
+    // That is known for who comes next, and says nothing of a file that has another length.
+    let next = |bytes, path: &str| Line { bytes, client: "203.0.113.9".into(), ..ask(path) };
+    assert_eq!(host.sees(900, &next(1_532, "/.env.old")).outcome.as_ref().unwrap().0, Outcome::Failed);
+    assert_eq!(host.sees(901, &next(215, "/.env")).outcome.as_ref().unwrap().0, Outcome::LikelySucceeded);
+    // Of a folder of git's that is fetched as a whole, many parts are as long as others.
+    let mut host = Host::new();
+    visit_shop(&mut host, 200);
+    let part = |n: u64| {
+        let name = format!("/.git/objects/{:02x}/{n:038x}", n % 256);
+        Line { bytes: 120 + n % 40, agent: "curl/8.5", ..get(ACTOR, name) }
+    };
+    (0..400).for_each(|n| _ = host.sees(300 + n as i64, &part(n)));
+    assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
 }
 
 #[test]
