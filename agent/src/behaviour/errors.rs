@@ -1,5 +1,6 @@
 //! What the error log tells of attacks, also of those that no access log shows.
 
+use super::hash::Key;
 use event::Category;
 use event::format::ErrorLine;
 use event::incident::Outcome;
@@ -16,6 +17,13 @@ pub struct Signal {
     pub is_certain: bool,
     /// Whether it says something though no request before it is known as an attack.
     pub is_by_itself: bool,
+}
+
+impl Signal {
+    /// Whether a site's own fault may bring it about at each visit.
+    pub fn may_be_a_fault(&self) -> bool {
+        !self.is_by_itself && self.outcome == Outcome::LikelySucceeded
+    }
 }
 
 const fn of(category: Category, outcome: Outcome, sentence: &'static str) -> Signal {
@@ -54,6 +62,9 @@ const OUTSIDE: Signal =
 const DENIED: Signal = refused("Apache's configuration denies what was asked for");
 const MODSECURITY: Signal = refused("ModSecurity refused it");
 const NO_SCRIPT: Signal = Signal { outcome: Outcome::Failed, ..refused("there is no such script") };
+
+/// Bytes of a message that say what it is about.
+const GIST_BYTES_MAX: usize = 512;
 
 /// What Apache says of a request, by the number of the message. The path that was asked for stands
 /// in it, so nothing else is looked for there.
@@ -228,6 +239,14 @@ fn of_text(text: &[u8]) -> Option<Signal> {
     included(said).or_else(|| of_database(by_database(said)?))
 }
 
+/// What a message says, told from what differs each time: numbers, and the statement that WordPress
+/// gives with it.
+pub fn gist(message: &[u8], key: Key) -> u64 {
+    let end = memmem::find(message, b" for query ").unwrap_or(message.len()).min(GIST_BYTES_MAX);
+    let parts = message[..end].split(u8::is_ascii_digit).filter(|part| !part.is_empty());
+    parts.fold(0, |gist, part| key.with(gist, key.hash(part)))
+}
+
 /// The kind of a message of PHP's (`Warning`), and what it says.
 fn of_php(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b"PHP ")?;
@@ -374,6 +393,19 @@ mod tests {
         assert_eq!(say("PHP Warning:  require(vendor/autoload.php): Failed to open stream: No such file"), None);
         assert_eq!(say("AH01630: client denied by server configuration: /var/www/html/.ht"), Some(DENIED.sentence));
         assert_eq!(told("sh: 1: nslookup: not found"), Some(SHELL.sentence));
+    }
+
+    #[test]
+    fn the_same_fault_is_known_by_what_it_says_and_not_by_its_numbers() {
+        let gist = |message: &str| gist(message.as_bytes(), Key::of("h"));
+        let fault =
+            |line: u8| gist(&format!("PHP Warning:  mysqli_query(): Table 'shop.x' doesn't exist on line {line}"));
+        assert_eq!(fault(7), fault(212));
+        let wordpress = |table: &str, day: u8| {
+            gist(&format!("WordPress database error Table 'shop.{table}' doesn't exist for query SELECT {day} FROM x"))
+        };
+        assert_eq!(wordpress("a", 1), wordpress("a", 2));
+        assert_ne!(wordpress("a", 1), wordpress("b", 1));
     }
 
     #[test]

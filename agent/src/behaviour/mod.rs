@@ -44,6 +44,9 @@ const JOINED_MAX: usize = 256;
 /// How far apart their times may be: an access log tells when a request began.
 const JOIN_WINDOW: Millis = 3_000;
 
+/// Faults of the site's own that are known.
+const FAULTS_MAX: usize = 64;
+
 /// Who posted lately.
 const POSTS_MAX: usize = 64;
 
@@ -169,6 +172,22 @@ struct Half {
     outcome: Outcome,
     /// Empty for an attack.
     sentence: String,
+    /// The hash of what a complaint says that may be one of a fault of the site's own; else 0.
+    #[serde(rename = "g", default, skip_serializing_if = "is_zero")]
+    gist: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A complaint that came where nobody attacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Fault {
+    gist: u64,
+    /// Hashes of two sources whose requests brought it about; of the first one twice, as long as it
+    /// is the only one.
+    sources: [u64; 2],
 }
 
 /// What is known of how a request was answered.
@@ -211,6 +230,8 @@ struct Snapshot {
     links: u64,
     attacks: VecDeque<Half>,
     complaints: VecDeque<Half>,
+    #[serde(default)]
+    faults: VecDeque<Fault>,
     /// Who sent something lately that no access log shows.
     posts: VecDeque<(Millis, IpAddr)>,
     incidents: Incidents,
@@ -243,6 +264,7 @@ impl Engine {
             links: 0,
             attacks: VecDeque::new(),
             complaints: VecDeque::new(),
+            faults: VecDeque::new(),
             posts: VecDeque::new(),
             incidents: Incidents::new(host, limits.quiet, limits.incidents),
         };
@@ -281,7 +303,7 @@ impl Engine {
     /// [observed](Engine::observe) when it is whole: requests that it is about are read until then.
     pub fn hear(&mut self, at: Millis, client: Option<IpAddr>, error: &ErrorLine<'_>) {
         if let Some(signal) = errors::signal(error) {
-            self.complain(at, client.map(|client| client.to_canonical()), signal);
+            self.complain(at, client.map(|client| client.to_canonical()), signal, error.message);
         }
     }
 
@@ -448,7 +470,7 @@ impl Engine {
         if !line.is_empty() {
             let mut categories: Vec<Category> = line.iter().map(|finding| finding.category).collect();
             categories.dedup();
-            let half = Half { at, client, categories, outcome: outcome.0, sentence: String::new() };
+            let half = Half { at, client, categories, outcome: outcome.0, sentence: String::new(), gist: 0 };
             remember(&mut self.state.attacks, half, JOINED_MAX);
         }
         // What a tool sends is told by its own findings.
@@ -493,6 +515,7 @@ impl Engine {
                 && (half.outcome != Outcome::Blocked || request.status >= 400)
                 && half.at.abs_diff(at) <= JOIN_WINDOW.unsigned_abs()
                 && (half.categories.is_empty() || half.categories.iter().any(|category| has(*category)))
+                && !self.is_own_fault(half.gist, client)
         });
         if let Some(half) = complaint {
             return ((half.outcome, half.sentence.clone()), None);
@@ -648,7 +671,9 @@ impl Engine {
     /// A line of the error log that speaks of an attack: joined with the request that it is
     /// about, or told by itself.
     fn complaint(&mut self, seen: &Seen<'_>, client: Option<IpAddr>, signal: Signal, message: &[u8]) -> Told {
+        self.learn_faults(seen.at);
         let outcome = (signal.outcome, signal.sentence.to_owned());
+        let gist = self.gist(&signal, message);
         let is_near = |at: Millis| at.abs_diff(seen.at) <= JOIN_WINDOW.unsigned_abs();
         let fits = |half: &&Half| {
             is_near(half.at)
@@ -656,6 +681,9 @@ impl Engine {
                 && signal.category.is_none_or(|category| half.categories.contains(&category))
         };
         let attacker = only(self.state.attacks.iter().rev().filter(fits).map(|half| half.client));
+        if attacker.is_some_and(|who| self.is_own_fault(gist, who)) {
+            return Told::default();
+        }
         if let Some((incident, told)) = attacker.and_then(|who| self.state.incidents.judge(who, seen.at, &outcome)) {
             return Told {
                 outcome: Some(outcome),
@@ -664,7 +692,7 @@ impl Engine {
                 ..Told::default()
             };
         }
-        let Some(client) = self.complain(seen.at, client, signal) else { return Told::default() };
+        let Some(client) = self.complain(seen.at, client, signal, message) else { return Told::default() };
         let Some(category) = signal.category.filter(|_| signal.is_by_itself) else { return Told::default() };
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
         let Some(found) = source.note_error(&signal, category, self.key.hash(message), seen.at) else {
@@ -692,15 +720,44 @@ impl Engine {
     }
 
     /// Remembers a complaint for the request that it is about, and says whose that is.
-    fn complain(&mut self, at: Millis, client: Option<IpAddr>, signal: Signal) -> Option<IpAddr> {
+    fn complain(&mut self, at: Millis, client: Option<IpAddr>, signal: Signal, message: &[u8]) -> Option<IpAddr> {
         let is_near = |sent: &&(Millis, IpAddr)| sent.0.abs_diff(at) <= JOIN_WINDOW.unsigned_abs();
         // A line that names nobody is of the one who posted, if there is only one.
         let sender = || only(self.state.posts.iter().filter(is_near).map(|(_, client)| *client));
         let client = client.or_else(sender)?;
-        let categories = signal.category.into_iter().collect();
-        let half = Half { at, client, categories, outcome: signal.outcome, sentence: signal.sentence.to_owned() };
+        let (categories, gist) = (signal.category.into_iter().collect(), self.gist(&signal, message));
+        let half = Half { at, client, categories, outcome: signal.outcome, sentence: signal.sentence.to_owned(), gist };
         remember(&mut self.state.complaints, half, JOINED_MAX);
         Some(client)
+    }
+
+    /// What stands for a complaint that may be one of a fault of the site's own.
+    fn gist(&self, signal: &Signal, message: &[u8]) -> u64 {
+        if signal.may_be_a_fault() { errors::gist(message, self.key) } else { 0 }
+    }
+
+    /// Whether requests of others bring a complaint about, too, in which is no attack.
+    fn is_own_fault(&self, gist: u64, client: IpAddr) -> bool {
+        let source = self.key.hash(&of_source(client));
+        let is_it = |fault: &Fault| fault.gist == gist && fault.sources.iter().any(|other| *other != source);
+        gist != 0 && self.state.faults.iter().any(is_it)
+    }
+
+    /// Learns from complaints for which no attack came in time that they are of the site's own faults.
+    fn learn_faults(&mut self, now: Millis) {
+        let Snapshot { complaints, faults, sources, .. } = &mut self.state;
+        let is_late = |half: &&mut Half| half.gist != 0 && half.at.abs_diff(now) > 2 * JOIN_WINDOW.unsigned_abs();
+        for half in complaints.iter_mut().filter(is_late) {
+            let (gist, source) = (std::mem::take(&mut half.gist), self.key.hash(&of_source(half.client)));
+            if sources.peek(source).is_some_and(|source| source.is_suspect) {
+                continue;
+            }
+            let place = faults.iter().position(|known| known.gist == gist);
+            let known = place.and_then(|place| faults.remove(place));
+            let first = known.map_or(source, |known| known.sources[0]);
+            let other = if source == first { known.map_or(source, |known| known.sources[1]) } else { source };
+            remember(faults, Fault { gist, sources: [first, other] }, FAULTS_MAX);
+        }
     }
 
     fn suspect(&mut self, client: IpAddr) {

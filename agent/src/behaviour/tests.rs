@@ -1349,6 +1349,48 @@ fn what_a_busy_site_answers_to_whatever_is_looked_for_shows_nothing() {
 }
 
 #[test]
+fn a_fault_that_a_sites_visitors_meet_too_shows_no_attack_that_worked() {
+    let faults = [
+        "WordPress database error Table 'shop.wp_stats' doesn't exist for query SELECT * FROM wp_stats WHERE day = ",
+        "PHP Warning:  mysqli_query(): (HY000/1146): Table 'shop.hits' doesn't exist in /var/www/inc/stats.php on line ",
+    ];
+    let attack = get(ACTOR, "/?p=1%27+AND+1=1--+-");
+    for fault in faults {
+        for is_error_first in [false, true] {
+            let mut host = Host::new();
+            for n in 0..20 {
+                let visitor = format!("198.51.100.{}", n % 9);
+                host.sees(n * 15, &get(&visitor, format!("/?p={n}")));
+                host.reads(n * 15, Some(&visitor), &format!("{fault}'{n}'"));
+            }
+            if is_error_first {
+                host.reads(400, Some(ACTOR), &format!("{fault}'7'"));
+            }
+            host.sees(400, &attack);
+            if !is_error_first {
+                host.reads(400, Some(ACTOR), &format!("{fault}'7'"));
+            }
+            assert_eq!(host.the_incident().outcome, Outcome::Unknown, "{fault}");
+            // What no visitor's request brings about tells.
+            host.sees(401, &attack);
+            host.reads(
+                401,
+                Some(ACTOR),
+                "PHP Warning:  mysqli_query(): (42S22/1054): Unknown column '7' in 'order clause'",
+            );
+            assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded, "{fault}");
+        }
+    }
+    // An attacker's own complaints of before are no visitors'.
+    let mut host = Host::new();
+    let column = "PHP Warning:  mysqli_query(): (42S22/1054): Unknown column '7' in 'order clause'";
+    (0..5).for_each(|n| _ = host.reads(n * 60, Some(ACTOR), column));
+    host.sees(400, &attack);
+    host.reads(400, Some(ACTOR), column);
+    assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+}
+
+#[test]
 fn a_source_that_only_visits_is_known_in_little_room() {
     assert!(size_of::<Source>() <= 128, "{}", size_of::<Source>());
     let mut engine = Host::new();
@@ -1438,7 +1480,7 @@ proptest! {
             engine.observe(&Seen { place: place(n as u64), at, line });
             let state = &engine.state;
             prop_assert!(state.sources.len() <= 50 && state.sizes.len() <= 20 && state.networks.len() <= 6);
-            prop_assert!(state.alike.len() <= 6 && state.common.len() <= SITES_MAX);
+            prop_assert!(state.alike.len() <= 6 && state.common.len() <= SITES_MAX && state.faults.len() <= FAULTS_MAX);
             prop_assert!(state.attacks.len() <= JOINED_MAX && state.complaints.len() <= JOINED_MAX && state.hosts.len() <= HOSTS_MAX);
             prop_assert!(engine.incidents().count() <= 10 + 100);
         }
