@@ -367,7 +367,10 @@ impl Open {
             self.prove(sighting.event, finding);
         }
         for found in sighting.behaviour {
-            is_new |= self.add(found.category, found.lines, found.since.min(at));
+            // The line is counted already where it is of that category by itself.
+            let is_own = sighting.line.iter().any(|finding| finding.category == found.category);
+            let lines = if is_own { 0 } else { found.lines };
+            is_new |= self.add(found.category, lines, found.since.min(at));
             is_new |= self.describe(found);
             self.prove(sighting.event, &as_finding(found, sighting.path));
         }

@@ -362,8 +362,9 @@ impl Engine {
         let is_page = self.is_known(request.hash);
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
         let is_sql = |attack: &Attack| attack.findings.iter().any(|finding| finding.category == Category::Sqli);
-        let is_known = attack.is_some_and(|attack| !is_sql(attack));
-        source.note(request, attempt, (is_known, is_page), (self.key, seen.at), &mut found);
+        let is_sql = attack.is_some_and(is_sql);
+        let is_known = attack.is_some() && !is_sql;
+        source.note(request, attempt, (is_known, is_sql, is_page), (self.key, seen.at), &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
         let is_vain = found.is_empty() && source.is_vain(request);
         let is_visit = is_page || loads_pages || request.referer.is_some() || !request.is_browser();

@@ -89,6 +89,10 @@ const SERIES_WINDOW: Millis = 2 * MINUTE;
 const CONDITIONS: u32 = 20;
 const LINKED_CONDITIONS: u32 = 50;
 
+/// Times that each of two answers came to conditions that differ in numbers alone, and are injected:
+/// somebody reads by them.
+const READ: u32 = 20;
+
 /// Since a page's images were asked for.
 const PAGE_WINDOW: Millis = 10 * MINUTE;
 
@@ -560,17 +564,23 @@ struct Series {
     near: u32,
     /// The two commonest answers, with counts.
     answers: [(u16, u32, u32); 2],
+    /// The hash of the last value without its numbers, and how often one of that kind, injected, got
+    /// which of the two.
+    #[serde(rename = "k", default, skip_serializing_if = "is_default")]
+    skeleton: u64,
+    #[serde(rename = "r", default, skip_serializing_if = "is_default")]
+    read: [u32; 2],
 }
 
 impl Source {
     /// Notes a request that this source sent, and tells what it does by now. `is_known` says
-    /// that the request is known as an attack of another kind than SQL injection, `is_page` that
-    /// its path was there for harmless requests before.
+    /// that the request is known as an attack of another kind than SQL injection, `is_sql` that it
+    /// is known as that, `is_page` that its path was there for harmless requests before.
     pub fn note(
         &mut self,
         request: &Request<'_>,
         attempt: Option<Attempt>,
-        (is_known, is_page): (bool, bool),
+        (is_known, is_sql, is_page): (bool, bool, bool),
         (key, at): (Key, Millis),
         found: &mut Vec<Found>,
     ) {
@@ -604,7 +614,7 @@ impl Source {
         let is_visit = request.referer.is_some() && self.loads_pages(at);
         if attempt.is_none() && !is_known && !is_visit {
             found.extend(self.count_up(request, key, at));
-            found.extend(self.ask(request, key, at));
+            found.extend(self.ask(request, is_sql, key, at));
         }
     }
 
@@ -733,19 +743,26 @@ impl Source {
     }
 
     /// Values that stand for conditions, answered as if by yes and no.
-    fn ask(&mut self, request: &Request<'_>, key: Key, at: Millis) -> Option<Found> {
+    fn ask(&mut self, request: &Request<'_>, is_sql: bool, key: Key, at: Millis) -> Option<Found> {
         let (name, value) = request.odd()?;
         let (place, is_linked) = (key.with(key.hash(name), request.hash), request.referer.is_some());
         let series = self.series_of(if is_linked { key.with(place, LINKED) } else { place }, at);
         series.values.note(key.hash(value));
-        series.answer(request.status, request.bytes);
+        let answer = series.answer(request.status, request.bytes);
+        if is_sql {
+            series.read(value, answer, key);
+        }
         series.run.note(at);
         let most = if is_linked { LINKED_CONDITIONS } else { CONDITIONS };
         let is_run = series.values.count() >= most && series.has_two_answers();
         let name = || String::from_utf8_lossy(name).into_owned();
         let sentence =
             |lines| format!("tries conditions in `{}` that are answered in one of two ways, {lines} so far", name());
-        (series.run.is_told() || is_run).then(|| series.run.tell(Kind::Conditions, sentence))
+        if !series.run.is_told() && !is_run {
+            return None;
+        }
+        let success = series.success();
+        Some(Found { success, ..series.run.tell(Kind::Conditions, sentence) })
     }
 
     /// The series of this path and parameter; the one that rested longer gives way.
@@ -916,13 +933,37 @@ fn sentence(tries: u32, names: u32, passwords: u32, shared: Shared) -> String {
 }
 
 impl Series {
-    fn answer(&mut self, status: u16, bytes: u64) {
+    /// Notes an answer, and says which of the two it is.
+    fn answer(&mut self, status: u16, bytes: u64) -> Option<usize> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let is_it =
-            |known: &&mut (u16, u32, u32)| known.2 == 0 || known.0 == status && known.1.abs_diff(bytes) <= ALIKE_BYTES;
-        if let Some(known) = self.answers.iter_mut().find(is_it) {
-            *known = (status, if known.2 == 0 { bytes } else { known.1 }, known.2 + 1);
+            |known: &(u16, u32, u32)| known.2 == 0 || known.0 == status && known.1.abs_diff(bytes) <= ALIKE_BYTES;
+        let place = self.answers.iter().position(is_it)?;
+        let known = &mut self.answers[place];
+        *known = (status, if known.2 == 0 { bytes } else { known.1 }, known.2 + 1);
+        Some(place)
+    }
+
+    /// Notes which answer an injected value got.
+    fn read(&mut self, value: &[u8], answer: Option<usize>, key: Key) {
+        let is_digit = |byte: &u8| byte.is_ascii_digit();
+        let words = value.split(is_digit).filter(|part| !part.is_empty());
+        let skeleton = words.fold(0, |skeleton, word| key.with(skeleton, key.hash(word)));
+        if self.skeleton != skeleton {
+            (self.skeleton, self.read) = (skeleton, [0; 2]);
         }
+        answer.into_iter().for_each(|answer| self.read[answer] += 1);
+    }
+
+    /// Why it looks as if something were read: numbers alone decide which of two pages is shown.
+    fn success(&self) -> Option<String> {
+        let are_pages = self.answers.iter().all(|(status, _, _)| (200..300).contains(status));
+        let [one, other] = self.read;
+        (are_pages && one.min(other) >= READ).then(|| {
+            format!(
+                "a condition was answered in one way or the other, depending on the numbers in it, {one} and {other} times"
+            )
+        })
     }
 
     /// Whether nearly all answers are of two kinds, both common.

@@ -1391,6 +1391,39 @@ fn a_fault_that_a_sites_visitors_meet_too_shows_no_attack_that_worked() {
 }
 
 #[test]
+fn conditions_that_differ_in_numbers_alone_and_get_two_answers_read_what_they_ask_for() {
+    let ask = |n: u64, is_long: bool| {
+        let target = format!("/item?id=1%20AND%20ORD(MID((SELECT%20pass%20FROM%20users),{},1))%3E{}", n / 7, n % 128);
+        Line { bytes: if is_long { 8_112 } else { 1_200 }, agent: "sqlmap/1.8", ..get(ACTOR, target) }
+    };
+    let mut host = Host::new();
+    (0..200).for_each(|n: u64| _ = host.sees(n as i64 / 4, &ask(n, n.is_multiple_of(3))));
+    let incident = host.the_incident();
+    assert_eq!(incident.outcome, Outcome::LikelySucceeded);
+    let reason = "a condition was answered in one way or the other, depending on the numbers in it";
+    assert!(incident.outcome_reason.starts_with(reason), "{}", incident.outcome_reason);
+    // Each line is counted once, whatever it is found by.
+    assert_eq!((incident.categories[&Category::Sqli], incident.findings), (200, 200));
+    // Payloads of all kinds, of which each kind has its own answer.
+    let probe = |n: u64| match n.is_multiple_of(2) {
+        true => Line { bytes: 8_112, ..get(ACTOR, format!("/item?id=1%27%20AND%20{n}={n}--%20-")) },
+        false => Line { bytes: 1_200, ..get(ACTOR, format!("/item?id=1%20UNION%20SELECT%20{n},{n}--%20-")) },
+    };
+    let mut host = Host::new();
+    (0..200).for_each(|n| _ = host.sees(n as i64 / 4, &probe(n)));
+    assert_eq!(host.the_incident().outcome, Outcome::Unknown);
+}
+
+#[test]
+fn a_line_is_counted_once_in_a_category_that_it_is_of_by_itself_and_with_others() {
+    let ask = |n: i64| Line { status: 404, agent: "Fuzz Faster U Fool v2.1.0", ..get(ACTOR, format!("/d{n}")) };
+    let mut host = Host::new();
+    host.sees_all(0, 0, (0..300).map(ask));
+    let incident = host.the_incident();
+    assert_eq!((incident.categories[&Category::Recon], incident.findings), (300, 300), "{incident:#?}");
+}
+
+#[test]
 fn a_source_that_only_visits_is_known_in_little_room() {
     assert!(size_of::<Source>() <= 128, "{}", size_of::<Source>());
     let mut engine = Host::new();
