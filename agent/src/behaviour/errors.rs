@@ -63,6 +63,9 @@ const DENIED: Signal = refused("Apache's configuration denies what was asked for
 const MODSECURITY: Signal = refused("ModSecurity refused it");
 const NO_SCRIPT: Signal = Signal { outcome: Outcome::Failed, ..refused("there is no such script") };
 
+/// Bytes of a file's name that tell it from others.
+const FILE_BYTES_MAX: usize = 48;
+
 /// Bytes of a message that say what it is about.
 const GIST_BYTES_MAX: usize = 512;
 
@@ -239,6 +242,22 @@ fn of_text(text: &[u8]) -> Option<Signal> {
     included(said).or_else(|| of_database(by_database(said)?))
 }
 
+/// The name of the file that PHP could not include, without its folders and its ending, which the
+/// application may have put there.
+pub fn file<'a>(signal: &Signal, message: &'a [u8]) -> Option<&'a [u8]> {
+    if ![MISSING, UNREADABLE, REMOTE].contains(signal) {
+        return None;
+    }
+    let (from, end) = match behind(message, b"opening '") {
+        Some(from) => (from, b'\''),
+        None => (&message[memchr::memchr(b'(', message)? + 1..], b')'),
+    };
+    let name = &from[..memchr::memchr(end, from)?];
+    let last = name.rsplit(|byte| b"/\\".contains(byte)).next().unwrap_or(name);
+    let stem = &last[..memchr::memchr(b'.', last).unwrap_or(last.len())];
+    (!stem.is_empty()).then_some(&stem[..stem.len().min(FILE_BYTES_MAX)])
+}
+
 /// What a message says, told from what differs each time: numbers, and the statement that WordPress
 /// gives with it.
 pub fn gist(message: &[u8], key: Key) -> u64 {
@@ -406,6 +425,24 @@ mod tests {
         };
         assert_eq!(wordpress("a", 1), wordpress("a", 2));
         assert_ne!(wordpress("a", 1), wordpress("b", 1));
+    }
+
+    #[test]
+    fn the_file_that_could_not_be_included_is_known_by_its_name() {
+        let file = |message: &str| {
+            let signal = says(message).expect("it tells of an attack");
+            file(&signal, message.as_bytes()).map(|file| String::from_utf8_lossy(file).into_owned())
+        };
+        for message in [
+            "PHP Warning:  include(../../etc/passwd): Failed to open stream: No such file or directory",
+            "PHP Warning:  include(): Failed opening 'pages/../../etc/passwd.php' for inclusion (include_path='.')",
+            "PHP Warning:  include(..\\..\\etc\\passwd): Failed to open stream: Permission denied",
+            "PHP Warning:  include(http://e.example/passwd.txt?): Failed to open stream",
+        ] {
+            assert_eq!(file(message).as_deref(), Some("passwd"), "{message}");
+        }
+        assert_eq!(file("PHP Warning:  include(../../etc/): Failed to open stream"), None);
+        assert_eq!(file("PHP Fatal error:  Uncaught PDOException: SQLSTATE[42S02]: Table 'x'"), None);
     }
 
     #[test]

@@ -170,11 +170,14 @@ struct Half {
     client: IpAddr,
     categories: Vec<Category>,
     outcome: Outcome,
-    /// Empty for an attack.
+    /// Why it looks so.
     sentence: String,
     /// The hash of what a complaint says that may be one of a fault of the site's own; else 0.
     #[serde(rename = "g", default, skip_serializing_if = "is_zero")]
     gist: u64,
+    /// The name of the file that a complaint is about, without folders and ending; else empty.
+    #[serde(rename = "f", default, skip_serializing_if = "String::is_empty")]
+    file: String,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -471,7 +474,15 @@ impl Engine {
         if !line.is_empty() {
             let mut categories: Vec<Category> = line.iter().map(|finding| finding.category).collect();
             categories.dedup();
-            let half = Half { at, client, categories, outcome: outcome.0, sentence: String::new(), gist: 0 };
+            let half = Half {
+                at,
+                client,
+                categories,
+                outcome: outcome.0,
+                sentence: outcome.1.clone(),
+                gist: 0,
+                file: String::new(),
+            };
             remember(&mut self.state.attacks, half, JOINED_MAX);
         }
         // What a tool sends is told by its own findings.
@@ -510,16 +521,12 @@ impl Engine {
         let found: Vec<(Category, Field)> = line.iter().map(|finding| (finding.category, finding.field)).collect();
         let by_status = outcome_by_status(&found, access);
         let has = |category: Category| found.iter().any(|(known, _)| *known == category);
-        let complaint = self.state.complaints.iter().rev().find(|half| {
-            half.client == client
-                // What was answered well was not refused: that was another request.
-                && (half.outcome != Outcome::Blocked || request.status >= 400)
-                && half.at.abs_diff(at) <= JOIN_WINDOW.unsigned_abs()
-                && (half.categories.is_empty() || half.categories.iter().any(|category| has(*category)))
-                && !self.is_own_fault(half.gist, client)
-        });
-        if let Some(half) = complaint {
-            return ((half.outcome, half.sentence.clone()), None);
+        if let Some(half) = self.complaint_of(at, client, request, &has) {
+            // What was read shows, unless the complaint names what was asked for.
+            let is_of_other = half.outcome == Outcome::Failed && !request.names(half.file.as_bytes());
+            let has_read = |told: &(Outcome, String)| is_of_other && told.0 == Outcome::LikelySucceeded;
+            let read = self.of_size(request, &has).filter(has_read);
+            return (read.unwrap_or((half.outcome, half.sentence)), None);
         }
         if request.status == 404 && has(Category::Sqli) && self.is_known(request.hash) {
             let why = "the page itself answers so: it is there for others (status 404)";
@@ -529,17 +536,46 @@ impl Engine {
             let is_for_all = answer.is_common || request.is_redirected() && self.redirects(request);
             return if is_for_all { (answers_all(request), None) } else { (by_status, Some(answer.ground)) };
         }
-        if !(200..300).contains(&request.status) {
-            return (by_status, None);
-        }
+        (self.of_size(request, &has).unwrap_or(by_status), None)
+    }
+
+    /// What the size of an answer says of attacks of such categories.
+    fn of_size(&mut self, request: &Request<'_>, has: &impl Fn(Category) -> bool) -> Option<(Outcome, String)> {
         let is_read = [Category::Sqli, Category::Lfi, Category::Rfi, Category::Cmdi, Category::Code, Category::Ssti];
+        if !(200..300).contains(&request.status) || !is_read.into_iter().any(has) {
+            return None;
+        }
         let is_blind = [Category::Rfi, Category::Cmdi, Category::Code, Category::Ssti].into_iter().any(has);
         // Who reads a file names it where a site names its pages; other attacks follow the name of one.
         let is_file = has(Category::Lfi) || has(Category::Rfi);
         let page = if is_file { request.hash } else { request.page(self.key) };
-        let by_size =
-            is_read.into_iter().any(has).then(|| self.by_size(request, page, has(Category::Sqli), is_blind)).flatten();
-        (by_size.unwrap_or(by_status), None)
+        self.by_size(request, page, has(Category::Sqli), is_blind)
+    }
+
+    /// Takes what the error log said of this request before it was read, if anything: the complaint that
+    /// names the file that is asked for, or the last one. What is said of one request is said in one or
+    /// more lines, and of no other request.
+    fn complaint_of(
+        &mut self,
+        at: Millis,
+        client: IpAddr,
+        request: &Request<'_>,
+        has: &impl Fn(Category) -> bool,
+    ) -> Option<Half> {
+        let fits = |half: &Half| {
+            half.client == client
+                // What was answered well was not refused: that was another request.
+                && (half.outcome != Outcome::Blocked || request.status >= 400)
+                && half.at.abs_diff(at) <= JOIN_WINDOW.unsigned_abs()
+                && (half.categories.is_empty() || half.categories.iter().any(|category| has(*category)))
+                && !self.is_own_fault(half.gist, client)
+        };
+        let all = || self.state.complaints.iter().rev().filter(|half| fits(half));
+        let half = all().find(|half| request.names(half.file.as_bytes())).or_else(|| all().next())?.clone();
+        let is_same =
+            |other: &Half| other.client == client && (&other.sentence, &other.file) == (&half.sentence, &half.file);
+        self.state.complaints.retain(|other| !is_same(other));
+        Some(half)
     }
 
     /// Whether a path sends on whoever asks for it, and asks for nothing.
@@ -685,7 +721,12 @@ impl Engine {
         if attacker.is_some_and(|who| self.is_own_fault(gist, who)) {
             return Told::default();
         }
+        // Where each of them was complained of already, it is of a request that is not read yet.
+        let is_of_next = self.state.attacks.iter().filter(fits).all(|half| half.sentence == signal.sentence);
         if let Some((incident, told)) = attacker.and_then(|who| self.state.incidents.judge(who, seen.at, &outcome)) {
+            if is_of_next {
+                self.complain(seen.at, attacker, signal, message);
+            }
             return Told {
                 outcome: Some(outcome),
                 incident: Some(incident),
@@ -726,8 +767,10 @@ impl Engine {
         // A line that names nobody is of the one who posted, if there is only one.
         let sender = || only(self.state.posts.iter().filter(is_near).map(|(_, client)| *client));
         let client = client.or_else(sender)?;
+        let file = errors::file(&signal, message).map_or_else(String::new, |file| String::from_utf8_lossy(file).into());
         let (categories, gist) = (signal.category.into_iter().collect(), self.gist(&signal, message));
-        let half = Half { at, client, categories, outcome: signal.outcome, sentence: signal.sentence.to_owned(), gist };
+        let half =
+            Half { at, client, categories, outcome: signal.outcome, sentence: signal.sentence.to_owned(), gist, file };
         remember(&mut self.state.complaints, half, JOINED_MAX);
         Some(client)
     }

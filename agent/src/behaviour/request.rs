@@ -458,6 +458,12 @@ impl<'a> Request<'a> {
         Some(Attempt { password, name, is_repeated: refused || is_of_program, is_granted, is_shared })
     }
 
+    /// Whether what is asked for holds a word, as it is.
+    pub fn names(&self, word: &[u8]) -> bool {
+        let holds = |text: &[u8]| memchr::memmem::find(text, word).is_some();
+        !word.is_empty() && (holds(self.path) || self.query.is_some_and(holds))
+    }
+
     /// The session that it belongs to, if the log tells one: from the query, from the header
     /// `Cookie`, or from a cookie that the format logs by its name (`%{PHPSESSID}C`).
     pub fn session(&self, access: &Access<'a>) -> Option<&'a [u8]> {

@@ -1424,6 +1424,33 @@ fn a_line_is_counted_once_in_a_category_that_it_is_of_by_itself_and_with_others(
 }
 
 #[test]
+fn what_php_says_of_one_file_says_nothing_of_the_next_one() {
+    let mut host = Host::new();
+    let page =
+        |n: i64| Line { bytes: 10_800 + n as u64 % 3 * 900, ..get("198.51.100.1", format!("/index.php?page=p{n}")) };
+    host.sees_all(0, 1, (0..40).map(page));
+    let ask = |file: &str, bytes| Line { bytes, agent: "x", ..get(ACTOR, format!("/index.php?page=../{file}")) };
+    let miss = |host: &mut Host, file: &str| {
+        for message in
+            [format!("include(../{file}): Failed to open stream"), format!("include(): Failed opening '../{file}'")]
+        {
+            host.reads(100, Some(ACTOR), &format!("PHP Warning:  {message} for inclusion"));
+        }
+        host.sees(100, &ask(file, 3_200)).outcome.clone().unwrap()
+    };
+    for n in 0..9 {
+        let (outcome, reason) = miss(&mut host, &format!("etc/shadow{n}"));
+        assert_eq!((outcome, reason.as_str()), (Outcome::Failed, "PHP tried to include a file that is not there"));
+    }
+    // What was read shows, and what was not complained of is not known.
+    let told = host.sees(100, &ask("etc/passwd", 18_854)).outcome.clone().unwrap();
+    assert_eq!(told.0, Outcome::LikelySucceeded, "{}", told.1);
+    miss(&mut host, "etc/group");
+    let told = host.sees(100, &ask("etc/hosts", 3_210)).outcome.clone().unwrap();
+    assert_eq!(told.0, Outcome::Unknown, "{}", told.1);
+}
+
+#[test]
 fn a_source_that_only_visits_is_known_in_little_room() {
     assert!(size_of::<Source>() <= 128, "{}", size_of::<Source>());
     let mut engine = Host::new();
