@@ -70,6 +70,11 @@ const ALIKE: u32 = 5;
 /// Bytes by which answers differ that mean the same: a name that is repeated, a counter.
 const ALIKE_BYTES: u32 = 8;
 
+/// In a row, answers that differ are a lockout's or a captcha's: two, or so many of those with which
+/// servers let somebody in, for who has found a password uses it.
+const WALL: u32 = 2;
+const WALL_OF_LET_IN: u32 = 5;
+
 /// Numbers tried in one parameter within [`SERIES_WINDOW`]. A browser that sends neither
 /// referer nor asks for a page's images is a program, and fewer tell.
 const NUMBERS: u32 = 20;
@@ -488,10 +493,10 @@ struct Answers {
     odd: Option<(u16, u32)>,
     #[serde(default, skip_serializing_if = "is_zero")]
     odds: u32,
-    /// Whether it was the last one.
-    #[serde(default, skip_serializing_if = "is_default")]
-    is_last_odd: bool,
-    /// Status and bytes of one that came twice in a row: of a lockout or a captcha, and not of a
+    /// How many of the last ones differed, one after the other.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    row: u32,
+    /// Status and bytes of one that came again in a row: of a lockout or a captcha, and not of a
     /// password that was right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wall: Option<(u16, u32)>,
@@ -515,7 +520,7 @@ impl Answers {
     fn note(&mut self, status: u16, bytes: u64) -> Heard {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let new = (status, bytes);
-        let was_odd = std::mem::take(&mut self.is_last_odd);
+        let row = std::mem::take(&mut self.row);
         if self.alike == 0 || are_alike(new, (self.status, self.bytes)) {
             (self.status, self.bytes) = (status, if self.alike == 0 { bytes } else { self.bytes });
             self.alike += 1;
@@ -527,8 +532,8 @@ impl Answers {
             if is_wall || !(200..400).contains(&status) {
                 return Heard::Nothing;
             }
-            self.is_last_odd = true;
-            if was_odd {
+            self.row = row + 1;
+            if self.row >= if self.lets_in(status) { WALL_OF_LET_IN } else { WALL } {
                 (self.odd, self.wall) = (None, Some(new));
                 return Heard::OddAgain;
             }
@@ -536,6 +541,16 @@ impl Answers {
             return if self.is_telling() { Heard::Odd } else { Heard::Nothing };
         }
         Heard::Nothing
+    }
+
+    /// Whether who was refused before is let in with this status: he is sent on from the form, or gets
+    /// what was kept from him.
+    fn lets_in(&self, status: u16) -> bool {
+        match self.status {
+            200 => (300..400).contains(&status),
+            400 | 401 | 422 => (200..400).contains(&status),
+            _ => false,
+        }
     }
 
     /// Whether those that differ are few.
@@ -587,7 +602,7 @@ impl Source {
         self.last = self.last.max(at);
         found.extend(self.flood.note(request, at));
         if let Some(logins) = self.logins.as_mut().filter(|logins| attempt.is_none() && logins.path != request.hash) {
-            logins.others = logins.others.saturating_add(1);
+            logins.go_on(request);
         }
         if request.is_asset && request.status < 400 {
             self.loaded = at;
@@ -895,6 +910,15 @@ impl Logins {
         let is_form = self.repeated * 2 < tries;
         let is_fast = if is_form { pace <= TRY_PACE } else { pace <= REPEAT_PACE || names >= 3 };
         tries >= TRIES && !has_pages && is_fast && !self.may_be_else()
+    }
+
+    /// Notes a request in between. Who did nothing but guess, and then reads pages, was let in: the next
+    /// answer of that kind is none of a row.
+    fn go_on(&mut self, request: &Request<'_>) {
+        self.others = self.others.saturating_add(1);
+        if (200..300).contains(&request.status) && !request.is_asset && self.others * ALIKE <= self.run.lines {
+            self.answers.row = 0;
+        }
     }
 
     fn is_of_many(&self) -> bool {

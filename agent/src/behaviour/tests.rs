@@ -415,32 +415,70 @@ fn passwords_tried_in_queries_are_a_brute_force_and_the_odd_answer_is_its_succes
 
 #[test]
 fn a_lockout_or_a_captcha_is_no_password_found() {
-    for (usual, wall) in [((200, 4_000), (200, 4_300)), ((200, 5_200), (302, 0)), ((302, 200), (302, 260))] {
+    for (usual, wall, row) in
+        [((200, 4_000), (200, 2_300), 2), ((200, 5_200), (302, 0), 5), ((302, 200), (302, 260), 2)]
+    {
         let mut host = Host::new();
         let answer = |(status, bytes): (u16, u64)| Line { status, bytes, ..post(ACTOR, "/login.php") };
-        host.sees_all(0, 1, (0..10).map(|_| answer(usual)));
-        host.sees(10, &answer(wall));
-        assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
-        host.sees(11, &answer(wall));
+        host.sees_all(-30, 1, (0..40).map(|_| answer(usual)));
+        for n in 1..row {
+            host.sees(10 + n, &answer(wall));
+            assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+        }
+        host.sees(20, &answer(wall));
         let incident = host.the_incident();
         assert_eq!((incident.outcome, incident.outcome_reason.as_str()), (Outcome::Unknown, CAME_AGAIN));
         assert!(incident.phases.iter().all(|(phase, _)| *phase != Phase::Success), "{incident:#?}");
         // When it is lifted, and comes again.
-        host.sees_all(12, 1, (0..100).map(|n| answer(if n % 50 == 40 { wall } else { usual })));
+        host.sees_all(21, 1, (0..100).map(|n| answer(if n % 50 == 40 { wall } else { usual })));
         assert_eq!(host.the_incident().outcome, Outcome::Unknown);
         // Another answer is another matter.
-        host.sees(112, &Line { status: 302, bytes: 777, ..post(ACTOR, "/login.php") });
+        host.sees(122, &Line { status: 302, bytes: 777, ..post(ACTOR, "/login.php") });
         assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
     }
+}
+
+#[test]
+fn a_password_that_was_found_and_is_used_stays_found() {
+    let answer = |status, bytes| Line { status, bytes, ..post(ACTOR, "/wp-login.php") };
+    let mut host = Host::new();
+    host.sees_all(0, 2, (0..80).map(|_| answer(200, 6_521)));
+    host.sees(160, &answer(302, 0));
+    // He logs in himself, looks around, and logs in again.
+    host.sees(200, &answer(302, 0));
+    host.sees(201, &Line { bytes: 61_000, ..get(ACTOR, "/wp-admin/") });
+    host.sees(220, &answer(302, 0));
+    assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+    // A program that goes on with what it found.
+    let call = |status, bytes| Line { status, bytes, agent: "python-requests/2.31", ..post(ACTOR, "/api/auth/login") };
+    let mut host = Host::new();
+    host.sees_all(0, 1, (0..60).map(|_| call(401, 45)));
+    host.sees_all(60, 1, (0..2).map(|_| call(200, 900)));
+    host.sees_all(62, 1, (0..20).map(|n| get(ACTOR, format!("/api/users?page={n}"))));
+    assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+}
+
+#[test]
+fn an_answer_that_comes_again_after_other_pages_were_read_is_no_lockout() {
+    let answer = |bytes| Line { status: 200, bytes, ..post(ACTOR, "/login.php") };
+    let told = |target: &str| {
+        let mut host = Host::new();
+        host.sees_all(0, 1, (0..11).map(|n| answer(if n < 10 { 4_000 } else { 900 })));
+        host.sees(11, &get(ACTOR, target));
+        host.sees(12, &answer(900));
+        host.the_incident().outcome
+    };
+    assert_eq!(told("/inbox"), Outcome::LikelySucceeded);
+    assert_eq!(told("/login.php"), Outcome::Unknown);
 }
 
 #[test]
 fn a_success_that_rests_on_more_than_an_odd_answer_stays() {
     let mut host = Host::new();
     let answer = |bytes| Line { status: 200, bytes, ..post(ACTOR, "/login.php") };
-    host.sees_all(0, 1, (0..11).map(|n| answer(if n < 10 { 4_000 } else { 4_300 })));
-    host.sees(11, &Line { bytes: 215, ..get(ACTOR, "/.env") });
-    host.sees(12, &answer(4_300));
+    host.sees(0, &Line { bytes: 215, ..get(ACTOR, "/.env") });
+    host.sees_all(0, 1, (0..11).map(|n| answer(if n < 10 { 4_000 } else { 2_300 })));
+    host.sees(12, &answer(2_300));
     let incident = host.the_incident();
     let reason = "what was asked for is there (status 200)";
     assert_eq!((incident.outcome, incident.outcome_reason.as_str()), (Outcome::LikelySucceeded, reason));
