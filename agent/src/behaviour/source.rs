@@ -54,6 +54,9 @@ const TRY_PACE: Millis = 20 * SECOND;
 /// asks every five seconds (RFC 8628, 3.5).
 const REPEAT_PACE: Millis = 4 * SECOND;
 
+/// Bytes of a name that are shown.
+const NAME_BYTES_MAX: usize = 64;
+
 /// Tries of one network whose addresses take turns, and how many addresses that are.
 const TRIES_OF_NETWORK: u32 = 12;
 const ADDRESSES_OF_NETWORK: u32 = 3;
@@ -221,6 +224,12 @@ impl Different {
     fn count(self) -> u32 {
         let empty = f64::from(self.0.count_zeros() + self.1.count_zeros());
         (128.0 * (128.0 / empty.max(1.0)).ln()).round() as u32
+    }
+
+    /// Whether `hash`, or one that stands for the same, was noted.
+    fn has(self, hash: u64) -> bool {
+        let word = if hash & 64 == 0 { self.0 } else { self.1 };
+        word >> (hash & 63) & 1 == 1
     }
 
     fn is_empty(&self) -> bool {
@@ -476,6 +485,9 @@ pub struct Logins {
     /// Those that may be something else.
     #[serde(default, skip_serializing_if = "is_zero")]
     shared: u32,
+    /// Names that were refused and then let in, as HTTP has it.
+    #[serde(default, skip_serializing_if = "Different::is_empty")]
+    let_in: Different,
     /// Other requests in between, the login's own page left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     others: u32,
@@ -615,6 +627,8 @@ impl Source {
         if let Some(attempt) = attempt.filter(|attempt| !attempt.is_granted || self.logins.is_some()) {
             let logins = self.logins.get_or_insert_default();
             found.extend(logins.note(request, attempt, Shared::None, at));
+        } else if let (Some(logins), Some(user)) = (self.logins.as_mut(), request.user) {
+            found.extend(logins.let_in(request, user, key, at));
         }
         if request.is_upload() {
             let path = request.put_script().map_or(0, |path| key.hash(path));
@@ -891,6 +905,25 @@ impl Logins {
         let found = self.run.tell(Kind::Logins, |tries| sentence(tries, names, passwords, shared));
         let success = (heard == Heard::Odd || is_first).then(|| self.answers.success()).flatten();
         Some(Found { success, is_refuted: heard == Heard::OddAgain, ..found })
+    }
+
+    /// Notes a request of one who told his name as HTTP has it and was let in. It tells where that name was
+    /// refused before, once: who is in asks for more.
+    fn let_in(&mut self, request: &Request<'_>, user: &[u8], key: Key, at: Millis) -> Option<Found> {
+        let is_refused = self.run.is_told() && self.answers.status == 401 && self.answers.alike >= ALIKE;
+        if !is_refused || !(200..400).contains(&request.status) || at.abs_diff(self.last) > MEMORY.unsigned_abs() {
+            return None;
+        }
+        let name = key.hash(user);
+        if !self.names.has(name) || self.let_in.has(name) {
+            return None;
+        }
+        self.let_in.note(name);
+        self.run.note(at);
+        let (names, passwords) = (self.names.count(), self.passwords.count());
+        let found = self.run.tell(Kind::Logins, |tries| sentence(tries, names, passwords, Shared::None));
+        let user = String::from_utf8_lossy(&user[..user.len().min(NAME_BYTES_MAX)]);
+        Some(Found { success: Some(format!("after {} refusals, `{user}` was let in", self.answers.alike)), ..found })
     }
 
     /// Whether somebody guesses, or sprays few passwords over many names. Who logs in loads pages

@@ -473,6 +473,32 @@ fn an_answer_that_comes_again_after_other_pages_were_read_is_no_lockout() {
 }
 
 #[test]
+fn who_is_let_in_under_a_name_that_was_refused_before_has_found_its_password() {
+    let ask = |status, agent| Line { status, agent, ..get(ACTOR, "/private/") };
+    for agent in ["curl/8.5", "Mozilla/5.0 (Hydra)", FIREFOX] {
+        let mut host = Host::new();
+        (0..300).for_each(|n| _ = host.sees_as("admin", n / 2, &ask(401, agent)));
+        assert_ne!(host.the_incident().outcome, Outcome::LikelySucceeded);
+        // Somebody else at the same address who has a login.
+        host.sees_as("bob", 151, &ask(200, agent));
+        assert_ne!(host.the_incident().outcome, Outcome::LikelySucceeded);
+        host.sees_as("admin", 152, &ask(200, agent));
+        let reason = "after 300 refusals, `admin` was let in";
+        let incident = host.the_incident();
+        assert_eq!((incident.outcome, incident.outcome_reason.as_str()), (Outcome::LikelySucceeded, reason));
+        (0..20).for_each(|n| _ = host.sees_as("admin", 160 + n, &get(ACTOR, format!("/private/{n}"))));
+        let incident = host.the_incident();
+        assert_eq!((incident.outcome, incident.outcome_reason.as_str()), (Outcome::LikelySucceeded, reason));
+        assert_eq!(incident.categories[&Category::Bruteforce], 301);
+    }
+    // Who mistypes is let in, too.
+    let mut host = Host::new();
+    (0..5).for_each(|n| _ = host.sees_as("admin", n * 4, &ask(401, FIREFOX)));
+    host.sees_as("admin", 22, &ask(200, FIREFOX));
+    assert_eq!(host.incidents().len(), 0);
+}
+
+#[test]
 fn a_success_that_rests_on_more_than_an_odd_answer_stays() {
     let mut host = Host::new();
     let answer = |bytes| Line { status: 200, bytes, ..post(ACTOR, "/login.php") };
