@@ -94,7 +94,7 @@ static CHANNELS: Names = Names::of(&[b"broadcasting", b"pusher"]);
 static APIS: Names = Names::of(&[b"api", b"api2", b"rest", b"graphql", b"oauth", b"oauth2"]);
 
 /// Bytes of an answer that shows a page with its form again, and not just that somebody is let in.
-const FORM_BYTES: u64 = 1_000;
+pub const FORM_BYTES: u64 = 1_000;
 
 /// Parameters that hold a password.
 static PASSWORDS: Names = Names::of(&[b"passcode", b"passphrase", b"passwd", b"password", b"pwd", b"passwort"]);

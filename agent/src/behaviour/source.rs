@@ -5,7 +5,7 @@
 
 use super::errors::Signal;
 use super::hash::Key;
-use super::request::{Attempt, Numbered, Request, UPLOADER_FOLDERS};
+use super::request::{Attempt, FORM_BYTES, Numbered, Request, UPLOADER_FOLDERS};
 use event::{Category, Millis};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,10 @@ const ALIKE_BYTES: u32 = 8;
 /// servers let somebody in, for who has found a password uses it.
 const WALL: u32 = 2;
 const WALL_OF_LET_IN: u32 = 5;
+
+/// The part of its length by which a page with a form changes when it says something else: that a name is
+/// known, that these were too many tries.
+const FORM_PART: u32 = 8;
 
 /// Numbers tried in one parameter within [`SERIES_WINDOW`]. A browser that sends neither
 /// referer nor asks for a page's images is a program, and fewer tell.
@@ -500,6 +504,9 @@ struct Answers {
     status: u16,
     bytes: u32,
     alike: u32,
+    /// Those that show the same form and say something else.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    forms: u32,
     /// Status and bytes of the one that differed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     odd: Option<(u16, u32)>,
@@ -529,14 +536,17 @@ fn are_alike(one: (u16, u32), other: (u16, u32)) -> bool {
 }
 
 impl Answers {
-    fn note(&mut self, status: u16, bytes: u64) -> Heard {
+    /// Notes an answer. Where `is_posted`, a password was sent with a form, which who is refused gets again.
+    fn note(&mut self, status: u16, bytes: u64, is_posted: bool) -> Heard {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let new = (status, bytes);
         let row = std::mem::take(&mut self.row);
         if self.alike == 0 || are_alike(new, (self.status, self.bytes)) {
             (self.status, self.bytes) = (status, if self.alike == 0 { bytes } else { self.bytes });
             self.alike += 1;
-        } else if self.alike < ALIKE {
+        } else if is_posted && self.is_form_again(new) {
+            self.forms += 1;
+        } else if self.refusals() < ALIKE {
             *self = Answers { status, bytes, alike: 1, ..Answers::default() };
         } else {
             self.odds += 1;
@@ -555,6 +565,17 @@ impl Answers {
         Heard::Nothing
     }
 
+    /// Whether it is a page of about the same length.
+    fn is_form_again(&self, (status, bytes): (u16, u32)) -> bool {
+        let is_page = status == 200 && self.status == 200 && u64::from(bytes.min(self.bytes)) >= FORM_BYTES;
+        is_page && bytes.abs_diff(self.bytes) <= self.bytes / FORM_PART
+    }
+
+    /// Answers that mean the same as most.
+    fn refusals(&self) -> u32 {
+        self.alike.saturating_add(self.forms)
+    }
+
     /// Whether who was refused before is let in with this status: he is sent on from the form, or gets
     /// what was kept from him.
     fn lets_in(&self, status: u16) -> bool {
@@ -567,14 +588,16 @@ impl Answers {
 
     /// Whether those that differ are few.
     fn is_telling(&self) -> bool {
-        self.odd.is_some() && self.alike >= ALIKE && self.odds * ALIKE <= self.alike.max(ALIKE)
+        let refusals = self.refusals();
+        self.odd.is_some() && refusals >= ALIKE && self.odds * ALIKE <= refusals
     }
 
     fn success(&self) -> Option<String> {
         let (status, bytes) = self.odd.filter(|_| self.is_telling())?;
         let of = |status, bytes| format!("{bytes} bytes and status {status}");
         let (usual, odd) = (of(self.status, self.bytes), of(status, bytes));
-        Some(format!("after {} answers of {usual}, one had {odd}", self.alike))
+        let about = if self.forms > 0 { "about " } else { "" };
+        Some(format!("after {} answers of {about}{usual}, one had {odd}", self.refusals()))
     }
 }
 
@@ -895,7 +918,8 @@ impl Logins {
         shared.address().into_iter().for_each(|hash| self.addresses.note(hash));
         self.repeated += u32::from(attempt.is_repeated);
         self.shared += u32::from(attempt.is_shared);
-        let heard = self.answers.note(request.status, request.bytes);
+        let is_posted = request.method == b"POST" && attempt.password.is_none();
+        let heard = self.answers.note(request.status, request.bytes, is_posted);
         let is_many = if shared == Shared::None { self.is_guessing() } else { self.is_of_many() };
         if !self.run.is_told() && !is_many {
             return None;

@@ -473,6 +473,30 @@ fn an_answer_that_comes_again_after_other_pages_were_read_is_no_lockout() {
 }
 
 #[test]
+fn a_login_that_says_something_else_is_no_password_found() {
+    let answer = |client: &str, status, bytes| Line { status, bytes, ..post(client, "/wp-login.php") };
+    for told in [6_903, 6_611, 6_100] {
+        let mut host = Host::new();
+        host.sees_all(0, 3, (0..40).map(|n| answer(ACTOR, 200, if n == 25 { told } else { 6_521 })));
+        assert_eq!(host.the_incident().outcome, Outcome::Unknown, "{told}");
+        host.sees(120, &answer(ACTOR, 302, 0));
+        assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded, "{told}");
+    }
+    // Names that are known and names that are not, one after the other.
+    let mut host = Host::new();
+    host.sees_all(0, 3, (0..40).map(|n| answer(ACTOR, 200, 6_521 + n % 2 * 90)));
+    assert_eq!(host.the_incident().outcome, Outcome::Unknown);
+    host.sees(120, &answer(ACTOR, 302, 0));
+    assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+    // Addresses of one network, each locked out once.
+    let mut host = Host::new();
+    let of_network = |n: u64| answer(&format!("192.0.2.{}", n / 7), 200, if n % 7 == 6 { 6_903 } else { 6_521 });
+    host.sees_all(0, 3, (0..70).map(of_network));
+    assert!(host.incidents().iter().all(|incident| incident.outcome == Outcome::Unknown), "{:#?}", host.incidents());
+    assert!(!host.incidents().is_empty());
+}
+
+#[test]
 fn who_is_let_in_under_a_name_that_was_refused_before_has_found_its_password() {
     let ask = |status, agent| Line { status, agent, ..get(ACTOR, "/private/") };
     for agent in ["curl/8.5", "Mozilla/5.0 (Hydra)", FIREFOX] {
