@@ -50,6 +50,9 @@ const TRIES: u32 = 8;
 const TRY_GAP: Millis = 5 * MINUTE;
 const TRY_PACE: Millis = 20 * SECOND;
 
+/// Tries at a form that are refused, however slowly they come within [`MEMORY`].
+const SLOW_TRIES: u32 = 30;
+
 /// The pace of tries that programs repeat by themselves: one that waits until somebody lets it in
 /// asks every five seconds (RFC 8628, 3.5).
 const REPEAT_PACE: Millis = 4 * SECOND;
@@ -576,6 +579,12 @@ impl Answers {
         self.alike.saturating_add(self.forms)
     }
 
+    /// Whether nearly all that so many tries got are refusals: the form again, or the wish to know who asks.
+    fn are_refusals(&self, tries: u32) -> bool {
+        let is_refusal = self.status == 401 || self.status == 200 && u64::from(self.bytes) >= FORM_BYTES;
+        is_refusal && self.refusals() * 10 >= tries * 9
+    }
+
     /// Whether who was refused before is let in with this status: he is sent on from the form, or gets
     /// what was kept from him.
     fn lets_in(&self, status: u16) -> bool {
@@ -953,7 +962,8 @@ impl Logins {
     /// Whether somebody guesses, or sprays few passwords over many names. Who logs in loads pages
     /// before and after, and tries a few passwords at most, with time to think; an office has a
     /// page's worth of requests for each that logs in, with a name and a password of his own. A
-    /// program with an old password repeats it, but slowly.
+    /// program with an old password repeats it, but slowly; at a form, who does nothing else and is refused
+    /// each time guesses.
     fn is_guessing(&self) -> bool {
         let tries = self.run.lines;
         let pace = self.last.saturating_sub(self.run.since).max(0) / Millis::from(tries.max(1));
@@ -966,7 +976,9 @@ impl Logins {
         }
         let is_form = self.repeated * 2 < tries;
         let is_fast = if is_form { pace <= TRY_PACE } else { pace <= REPEAT_PACE || names >= 3 };
-        tries >= TRIES && !has_pages && is_fast && !self.may_be_else()
+        let is_slow = || is_form && tries >= SLOW_TRIES && pace <= MEMORY / Millis::from(SLOW_TRIES);
+        let is_refused = || self.others.saturating_mul(2) < tries && self.answers.are_refusals(tries);
+        tries >= TRIES && !self.may_be_else() && (!has_pages && is_fast || is_slow() && is_refused())
     }
 
     /// Notes a request in between. Who did nothing but guess, and then reads pages, was let in: the next

@@ -523,6 +523,34 @@ fn who_is_let_in_under_a_name_that_was_refused_before_has_found_its_password() {
 }
 
 #[test]
+fn guesses_that_take_their_time_are_a_brute_force() {
+    let form = |status, bytes| Line { status, bytes, ..post(ACTOR, "/wp-login.php") };
+    for every in [25, 30, 90] {
+        let mut host = Host::new();
+        host.sees_all(0, every, (0..100).map(|_| form(200, 6_521)));
+        assert_eq!(host.the_incident().categories[&Category::Bruteforce], 100);
+        host.sees(100 * every, &form(302, 0));
+        assert_eq!(host.the_incident().outcome, Outcome::LikelySucceeded);
+    }
+    // A monitor that logs in, one that does so with a page each time, an address that only says that
+    // somebody is in, and a program whose password is an old one.
+    let quiet = |line: Line| {
+        let mut host = Host::new();
+        host.sees_all(0, 30, (0..700).map(|_| line.clone()));
+        host.incidents().len()
+    };
+    assert_eq!(quiet(form(302, 0)), 0);
+    assert_eq!(quiet(form(200, 120)), 0);
+    assert_eq!(quiet(Line { status: 401, agent: "python-requests/2.31", ..post(ACTOR, "/api/login") }), 0);
+    let mut host = Host::new();
+    for n in 0..200 {
+        host.sees(n * 30, &form(200, 6_521));
+        host.sees(n * 30 + 1, &get(ACTOR, "/"));
+    }
+    assert_eq!(host.incidents().len(), 0);
+}
+
+#[test]
 fn a_success_that_rests_on_more_than_an_odd_answer_stays() {
     let mut host = Host::new();
     let answer = |bytes| Line { status: 200, bytes, ..post(ACTOR, "/login.php") };
