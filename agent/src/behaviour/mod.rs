@@ -53,8 +53,14 @@ const POSTS_MAX: usize = 64;
 /// Names of this site that are known from links on its pages.
 const HOSTS_MAX: usize = 16;
 
-/// Links that must have come from a name before it is taken for the site's own.
+/// Links that must have come from a name before it is taken for the site's own; where the log names
+/// the site, at least this part of all, too.
 const OWN_LINKS: u32 = 5;
+const OWN_PART: u64 = 64;
+
+/// Links of which each is looked at, and of how many later ones one is.
+const FIRST_LINKS: u64 = 1_000;
+const LINK_STEP: u64 = 64;
 
 /// Marks the sizes of answers to attacks, to tell them from those of other requests.
 const ATTACKED: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -663,10 +669,24 @@ impl Engine {
     /// Whether it is one of this site's.
     fn is_own(&self, request: &Request<'_>) -> bool {
         let Some((host, _)) = request.from() else { return false };
-        let name = &host[..memchr::memchr(b':', host).unwrap_or(host.len())];
-        let hash = self.key.hash(host);
-        let is_known = || self.state.hosts.iter().any(|(known, links)| *known == hash && *links >= OWN_LINKS);
-        request.vhost.map_or_else(is_known, |own| own.eq_ignore_ascii_case(name))
+        let is_alike = |own: &[u8]| bare(own).eq_ignore_ascii_case(bare(host));
+        request.vhost.is_some_and(is_alike) || self.is_learnt(request, host)
+    }
+
+    /// Whether a name is known from links as one under which users come to the site that is asked.
+    fn is_learnt(&self, request: &Request<'_>, host: &[u8]) -> bool {
+        let Snapshot { links, hosts, .. } = &self.state;
+        let looked_at = (*links).min(FIRST_LINKS) + links.saturating_sub(FIRST_LINKS) / LINK_STEP;
+        let least = request.vhost.map_or(0, |_| looked_at / OWN_PART).max(OWN_LINKS.into());
+        let names = [self.name(request, host), self.key.hash(host)];
+        let names = if request.vhost.is_some() { &names[..1] } else { &names[..] };
+        hosts.iter().any(|(known, links)| names.contains(known) && u64::from(*links) >= least)
+    }
+
+    /// The hash of a name of the site that is asked.
+    fn name(&self, request: &Request<'_>, host: &[u8]) -> u64 {
+        let name = self.key.hash(without_www(host));
+        request.vhost.map_or(name, |own| self.key.with(self.key.hash(own), name))
     }
 
     fn is_page(&self, path: &[u8]) -> bool {
@@ -684,14 +704,17 @@ impl Engine {
             return;
         }
         self.state.links += 1;
-        if self.state.links > 1_000 && !self.state.links.is_multiple_of(64) {
+        if self.state.links > FIRST_LINKS && !self.state.links.is_multiple_of(LINK_STEP) {
             return;
         }
         let Some((host, path)) = request.from() else { return };
         if !self.is_page(path) {
             return;
         }
-        let host = self.key.hash(host);
+        if request.vhost.is_some_and(|own| bare(own).eq_ignore_ascii_case(bare(host))) {
+            return;
+        }
+        let host = self.name(request, host);
         let hosts = &mut self.state.hosts;
         match hosts.iter_mut().find(|(known, _)| *known == host) {
             Some((_, links)) => *links = links.saturating_add(1),
@@ -815,6 +838,18 @@ impl Engine {
             None
         })
     }
+}
+
+/// A name of a host without `www.`, under which nearly all sites can be had as well.
+fn without_www(host: &[u8]) -> &[u8] {
+    let has_www = host.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"www."));
+    if has_www { &host[4..] } else { host }
+}
+
+/// The same without its port.
+fn bare(host: &[u8]) -> &[u8] {
+    let host = without_www(host);
+    &host[..memchr::memchr(b':', host).unwrap_or(host.len())]
 }
 
 /// What a success at a login turned out to be.

@@ -277,6 +277,9 @@ const TOKENS: [&[u8]; 6] = [b"code", b"hash", b"key", b"sig", b"signature", b"to
 /// Bytes of such a token at least.
 const TOKEN_BYTES: usize = 16;
 
+/// Those of a number that is good for one use, of WordPress.
+const NONCE_BYTES: usize = 10;
+
 /// Parts of an action's name that are looked at.
 const WORDS_MAX: usize = 4;
 
@@ -572,7 +575,7 @@ impl<'a> Request<'a> {
             VERBS.have(name) && decimal(before).is_some()
                 || is_told() && (VERBS_OF_USERS.have(name) && USER_PARTS.have(before) || is_change(name))
         };
-        self.sets_password() || self.parameters().any(asks_for_change) || in_path() && !is_by_mail()
+        self.sets_password() || (self.parameters().any(asks_for_change) || in_path()) && !is_by_mail()
     }
 
     /// Whether files may be sent there, or one was.
@@ -706,7 +709,8 @@ fn tells_where_from(name: &[u8]) -> bool {
 fn is_token((name, value): (&[u8], &[u8])) -> bool {
     let is_called_so =
         |end: &&[u8]| name.len().checked_sub(end.len()).is_some_and(|from| name[from..].eq_ignore_ascii_case(end));
-    value.len() >= TOKEN_BYTES && (TOKENS.iter().any(is_called_so) || is_random(value))
+    let is_of_its_kind = || TOKENS.iter().any(is_called_so) || is_random(value);
+    value.len() >= TOKEN_BYTES && is_of_its_kind() || value.len() >= NONCE_BYTES && is_called_so(&&b"nonce"[..])
 }
 
 /// Whether a value is digits of a hash or a number in base 64: letters and digits in no order. A date

@@ -992,6 +992,47 @@ fn whatever_a_site_calls_a_change_another_sites_page_must_not_ask_for_it() {
     }
 }
 
+/// Whether a forged request is told of where `line`, after its format's first field, comes from a page of
+/// `referer` to a site that the log calls `shop.example`.
+fn is_forged(host: &mut Host, referer: &str, target: &str) -> bool {
+    let format: Format = r#"%v %h %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#.parse().expect("a format");
+    let text = format!(
+        r#"shop.example 198.51.100.1 [16/Nov/2026:12:00:00 +0000] "GET {target} HTTP/1.1" 200 5000 "{referer}" "{FIREFOX}""#
+    );
+    let parsed = format.parse(text.as_bytes());
+    let access = parsed.access().expect("the test writes whole lines");
+    let (attack, client) = (CLASSIFIER.classify(access), parsed.client_ip().expect("the test writes addresses"));
+    let line = super::Line::Access { client, access, attack: attack.as_ref() };
+    let seen = Seen { place: host.place(), at: NOON, line };
+    host.engine.observe(&seen).categories.contains(&Category::Csrf)
+}
+
+#[test]
+fn users_who_come_by_another_name_of_the_site_forge_nothing() {
+    let change = "/cart/?remove=7";
+    for own in ["https://www.shop.example/cart/", "https://SHOP.example:8443/cart/"] {
+        assert!(!is_forged(&mut Host::new(), own, change), "{own}");
+    }
+    for other in ["https://evil.example/", "https://www.shop.example.evil.example/cart/", "https://wwwshop.example/"] {
+        assert!(is_forged(&mut Host::new(), other, change), "{other}");
+    }
+    // A name that the server knows the site by as well is learnt from links on its pages.
+    let mut host = Host::new();
+    let alias = "https://laden.example/cart/";
+    assert!(is_forged(&mut host, alias, change));
+    (0..20).for_each(|_| _ = is_forged(&mut host, alias, "/cart/"));
+    assert!(!is_forged(&mut host, alias, change));
+    // One that sends a few links among thousands is none.
+    (0..3_000).for_each(|_| _ = is_forged(&mut host, "https://shop.example/cart/", "/cart/"));
+    let evil = "https://evil.example/cart/";
+    (0..400).for_each(|_| _ = is_forged(&mut host, evil, "/cart/"));
+    assert!(is_forged(&mut host, evil, change));
+    // What a program of the site wrote into the link, nobody else's page knows.
+    for known in ["/cart/?remove_item=7&delete=1&_wpnonce=3f2a9c1b77", "/list?action=delete&token=0123456789abcdef"] {
+        assert!(!is_forged(&mut Host::new(), "https://mail.example/", known), "{known}");
+    }
+}
+
 #[test]
 fn an_administrator_at_work_is_no_incident() {
     let mut host = Host::new();
