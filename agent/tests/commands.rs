@@ -169,6 +169,28 @@ fn the_incidents_of_a_log_name_their_lines() {
 }
 
 #[test]
+fn nobody_is_told_to_keep_out_his_own_balancer() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("access.log");
+    let attack = |client: &str| {
+        format!(
+            "{client} - - [16/Nov/2026:08:00:25 +0000] \"GET /?id=1%27+union+select+1,2--+- HTTP/1.1\" 200 5 \"-\" \"x\"\n"
+        )
+    };
+    std::fs::write(&path, ["10.0.0.9", "127.0.0.1", "::1", "192.0.2.7"].map(attack).concat()).unwrap();
+    let log = path.display().to_string();
+    let told = agent(&["incidents", "--networks", &log]);
+    assert_eq!(text(&told.stdout), "192.0.2.7/32\n");
+    let left_out =
+        |network| format!("left out `{network}`: a proxy inside your network sent it; name it with --trusted-proxy\n");
+    assert_eq!(text(&told.stderr), ["10.0.0.9/32", "127.0.0.1/32", "::/64"].map(left_out).concat());
+    let set: serde_json::Value =
+        serde_json::from_slice(&agent(&["incidents", "--waf-ip-set", "ipv6", &log]).stdout).unwrap();
+    assert_eq!(set["Addresses"], serde_json::json!([]));
+    assert_eq!(text(&agent(&["incidents", &log]).stdout).lines().count(), 4);
+}
+
+#[test]
 fn an_incident_of_a_log_is_over_where_the_log_goes_on_for_half_an_hour_without_it() {
     let folder = tempfile::tempdir().expect("there is room");
     let log = folder.path().join("access.log");

@@ -125,6 +125,12 @@ const V6: &[(u128, u32, SourceClass)] = &[
     (0, 0, Reserved),
 ];
 
+/// Whether an address is of a machine of one's own network: where requests come from one, a proxy or a balancer
+/// asks for others.
+pub fn is_inside(ip: IpAddr) -> bool {
+    matches!(class(ip), Private | SharedCgnat | Loopback | LinkLocal | Unspecified)
+}
+
 /// What an address is set aside for. An IPv4 address that IPv6 carries (`::ffff:1.2.3.4`)
 /// counts as IPv4.
 pub fn class(ip: IpAddr) -> SourceClass {

@@ -1,5 +1,6 @@
 //! Actors for a firewall in front of the site.
 
+use crate::address::is_inside;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
@@ -26,12 +27,14 @@ impl std::str::FromStr for IpVersion {
 }
 
 /// The body of AWS WAF's `CreateIPSet` (WAFV2 API reference) for a regional application, as
-/// `aws wafv2 create-ip-set --cli-input-json` takes it; the first [`IP_SET_MAX`] networks.
+/// `aws wafv2 create-ip-set --cli-input-json` takes it; the first [`IP_SET_MAX`] networks. Those inside one's
+/// own network are left out.
 pub fn ip_set<'n>(name: &str, version: IpVersion, networks: impl IntoIterator<Item = &'n IpNet>) -> Value {
     let is_meant = |network: &&IpNet| matches!(network, IpNet::V4(_)) == (version == IpVersion::V4);
     // WAF refuses a network of all addresses, and no actor is one.
     let some = |network: &&IpNet| network.prefix_len() > 0;
-    let networks = networks.into_iter().filter(is_meant).filter(some).take(IP_SET_MAX);
+    let is_outside = |network: &&IpNet| !is_inside(network.addr());
+    let networks = networks.into_iter().filter(is_meant).filter(some).filter(is_outside).take(IP_SET_MAX);
     let version = if version == IpVersion::V4 { "IPV4" } else { "IPV6" };
     json!({
         "Name": name,
@@ -48,8 +51,18 @@ mod tests {
 
     #[test]
     fn an_ip_set_holds_the_networks_of_one_version() {
-        let networks =
-            ["192.0.2.7/32", "2001:db8::/64", "198.51.100.0/24", "0.0.0.0/0"].map(|text| text.parse().unwrap());
+        let networks = [
+            "192.0.2.7/32",
+            "2001:db8::/64",
+            "198.51.100.0/24",
+            "0.0.0.0/0",
+            "10.0.0.9/32",
+            "127.0.0.1/32",
+            "169.254.1.0/24",
+            "::/64",
+            "fd00::/64",
+        ]
+        .map(|text| text.parse().unwrap());
         let set = |version| ip_set("attackers", version, &networks)["Addresses"].clone();
         assert_eq!(set(IpVersion::V4), json!(["192.0.2.7/32", "198.51.100.0/24"]));
         assert_eq!(set(IpVersion::V6), json!(["2001:db8::/64"]));

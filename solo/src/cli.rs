@@ -296,7 +296,8 @@ fn incidents(args: &IncidentsArgs) -> anyhow::Result<()> {
         let document: Value = serde_json::from_str(incident.get()).unwrap_or_default();
         let text = |pointer: &str| plain(document.pointer(pointer).and_then(Value::as_str).unwrap_or("-"));
         if args.networks || args.waf_ip_set.is_some() {
-            networks.extend(event::address::network(&text("/source/address")).ok());
+            let network = event::address::network(&text("/source/address")).ok();
+            networks.extend(network.filter(|network| !event::address::is_inside(network.addr())));
         } else if args.json {
             writeln!(out, "{}", incident.get())?;
         } else {

@@ -34,7 +34,7 @@ use recent::Recent;
 use request::{Attempt, Request};
 use serde::{Deserialize, Serialize, Serializer};
 use sizes::{Compared, Sizes};
-use source::{Found, Kind, Logins, Scan, Shared, Source};
+use source::{Background, Found, Kind, Logins, Scan, Shared, Source};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -372,8 +372,9 @@ impl Engine {
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
         let is_sql = |attack: &Attack| attack.findings.iter().any(|finding| finding.category == Category::Sqli);
         let is_sql = attack.is_some_and(is_sql);
-        let is_known = attack.is_some() && !is_sql;
-        source.note(request, attempt, (is_known, is_sql, is_page), (self.key, seen.at), &mut found);
+        let is_other = attack.is_some() && !is_sql;
+        let background = Background { is_other, is_sql, is_page, client };
+        source.note(request, attempt, background, (self.key, seen.at), &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
         let is_vain = found.is_empty() && source.is_vain(request);
         let is_visit = is_page || loads_pages || request.referer.is_some() || !request.is_browser();
@@ -394,8 +395,7 @@ impl Engine {
         }
         // Users of one network log in, too, but from a page of the site, or with an application
         // that says so.
-        let is_bare =
-            |attempt: &Attempt| attempt.password.is_some() || request.referer.is_none() && request.is_browser();
+        let is_bare = |attempt: &Attempt| attempt.password.is_some() || attempt.is_bare;
         if let Some(attempt) = attempt.filter(|attempt| found.is_empty() && is_bare(attempt)) {
             let address = self.key.hash(&octets(client));
             let (first, _) = network(client);

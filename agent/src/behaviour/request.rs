@@ -458,7 +458,9 @@ impl<'a> Request<'a> {
         };
         let is_granted = password.is_none() && is_let_in && (200..300).contains(&self.status);
         let is_shared = password.is_none() && matches!(login, Some(Login::Calls | Login::Shared));
-        Some(Attempt { password, name, is_repeated: refused || is_of_program, is_granted, is_shared })
+        let (is_repeated, is_bare) = (refused || is_of_program, is_browser && self.referer.is_none());
+        let agent = key.hash(self.agent);
+        Some(Attempt { password, name, agent, is_repeated, is_granted, is_shared, is_bare })
     }
 
     /// Whether what is asked for holds a word, as it is.
@@ -747,6 +749,8 @@ fn asks_for_change((name, value): (&[u8], &[u8])) -> bool {
 pub struct Attempt {
     pub password: Option<u64>,
     pub name: Option<u64>,
+    /// Hash of the user agent.
+    pub agent: u64,
     /// Whether programs repeat such tries by themselves: the server asked for name and password, or
     /// none but programs log in there.
     pub is_repeated: bool,
@@ -755,6 +759,8 @@ pub struct Attempt {
     /// Whether who has a login sends other things there, too: only what is always answered alike is
     /// a guess.
     pub is_shared: bool,
+    /// Whether it says that it is a browser, and comes from no page.
+    pub is_bare: bool,
 }
 
 /// Where somebody logs in.
@@ -841,10 +847,9 @@ mod tests {
     fn a_login_is_told_by_its_path_or_by_what_is_sent() {
         let attempt = |line: &str| with(line, |request| request.attempt(Key::of("h")));
         let post = get("/DVWA/login.php").replace("GET", "POST");
-        assert_eq!(
-            attempt(&post),
-            Some(Attempt { password: None, name: None, is_repeated: false, is_granted: false, is_shared: false })
-        );
+        let tried = attempt(&post).unwrap();
+        assert_eq!((tried.password, tried.name), (None, None));
+        assert!(!tried.is_repeated && !tried.is_granted && !tried.is_shared && !tried.is_bare);
         assert_eq!(attempt(&get("/DVWA/login.php")), None);
         assert_eq!(attempt(&get("/search?q=password")), None);
         let tried = attempt(&get("/brute/?username=admin&password=REDACTED-0a1b&Login=Login")).unwrap();

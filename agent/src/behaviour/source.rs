@@ -6,8 +6,10 @@
 use super::errors::Signal;
 use super::hash::Key;
 use super::request::{Attempt, FORM_BYTES, Numbered, Request, UPLOADER_FOLDERS};
+use event::address::is_inside;
 use event::{Category, Millis};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 const SECOND: Millis = 1_000;
 const MINUTE: Millis = 60 * SECOND;
@@ -126,8 +128,18 @@ const UNFINISHED: u32 = 20;
 /// some before they need them.
 const IDLE: u32 = 200;
 
-/// Requests of few paths within [`FLOOD_WINDOW`].
+/// User agents of one address that logs in for others, and tries that are then looked at.
+const AGENTS_OF_OTHERS: u32 = 3;
+const TRIES_OF_OTHERS: u32 = 32;
+
+/// Requests of few paths within [`FLOOD_WINDOW`], and of an address with as many user agents as a balancer
+/// or a network of a provider has: an attacker may make them up.
 const FLOOD: u32 = 1_000;
+const FLOOD_OF_OTHERS: u32 = 5_000;
+const FLOOD_AGENTS: u32 = 8;
+
+/// Requests of a flood before its user agents are counted.
+const FLOOD_BEGUN: u32 = FLOOD / 2;
 const FLOOD_WINDOW: Millis = 10 * SECOND;
 const FLOOD_PATHS: u32 = 8;
 
@@ -341,6 +353,9 @@ struct Flood {
     paths: u64,
     #[serde(rename = "a", default, skip_serializing_if = "is_zero")]
     assets: u32,
+    /// A bit for each user agent, once it looks like a flood.
+    #[serde(rename = "u", default, skip_serializing_if = "is_zero")]
+    agents: u32,
 }
 
 /// A file that was sent, and what was then run where such files are kept.
@@ -486,6 +501,11 @@ pub struct Logins {
     names: Different,
     #[serde(default, skip_serializing_if = "Different::is_empty")]
     addresses: Different,
+    #[serde(default, skip_serializing_if = "Different::is_empty")]
+    agents: Different,
+    /// Those of what says that it is a browser, and comes from no page.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    bare: u32,
     /// Those that programs repeat by themselves.
     #[serde(rename = "basic", default, skip_serializing_if = "is_zero")]
     repeated: u32,
@@ -582,7 +602,12 @@ impl Answers {
     /// Whether nearly all that so many tries got are refusals: the form again, or the wish to know who asks.
     fn are_refusals(&self, tries: u32) -> bool {
         let is_refusal = self.status == 401 || self.status == 200 && u64::from(self.bytes) >= FORM_BYTES;
-        is_refusal && self.refusals() * 10 >= tries * 9
+        is_refusal && self.are_alike(tries)
+    }
+
+    /// Whether nearly all that so many tries got mean the same.
+    fn are_alike(&self, tries: u32) -> bool {
+        u64::from(self.refusals()) * 10 >= u64::from(tries) * 9
     }
 
     /// Whether who was refused before is let in with this status: he is sent on from the form, or gets
@@ -610,6 +635,18 @@ impl Answers {
     }
 }
 
+/// What is known of a request beyond itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Background {
+    /// Whether it is known as an attack of another kind than SQL injection.
+    pub is_other: bool,
+    /// Whether it is known as that.
+    pub is_sql: bool,
+    /// Whether its path was there for harmless requests before.
+    pub is_page: bool,
+    pub client: IpAddr,
+}
+
 /// Values of one parameter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Series {
@@ -632,19 +669,17 @@ struct Series {
 }
 
 impl Source {
-    /// Notes a request that this source sent, and tells what it does by now. `is_known` says
-    /// that the request is known as an attack of another kind than SQL injection, `is_sql` that it
-    /// is known as that, `is_page` that its path was there for harmless requests before.
+    /// Notes a request that this source sent, and tells what it does by now.
     pub fn note(
         &mut self,
         request: &Request<'_>,
         attempt: Option<Attempt>,
-        (is_known, is_sql, is_page): (bool, bool, bool),
+        background: Background,
         (key, at): (Key, Millis),
         found: &mut Vec<Found>,
     ) {
         self.last = self.last.max(at);
-        found.extend(self.flood.note(request, at));
+        found.extend(self.flood.note(request, background.client, (key, at)));
         if let Some(logins) = self.logins.as_mut().filter(|logins| attempt.is_none() && logins.path != request.hash) {
             logins.go_on(request);
         }
@@ -668,14 +703,14 @@ impl Source {
             let mut folders = [0; UPLOADER_FOLDERS];
             folders.iter_mut().zip(request.folders()).for_each(|(hash, folder)| *hash = key.hash(folder));
             **upload = Upload { at, last: at, path, folders, run: upload.run };
-        } else if (200..300).contains(&request.status) && !is_page {
+        } else if (200..300).contains(&request.status) && !background.is_page {
             found.extend(self.run_upload(request, key, at));
         }
         // Who loads pages clicks, and his pages' scripts ask for what they show.
         let is_visit = request.referer.is_some() && self.loads_pages(at);
-        if attempt.is_none() && !is_known && !is_visit {
+        if attempt.is_none() && !background.is_other && !is_visit {
             found.extend(self.count_up(request, key, at));
-            found.extend(self.ask(request, is_sql, key, at));
+            found.extend(self.ask(request, background.is_sql, key, at));
         }
     }
 
@@ -873,7 +908,7 @@ fn is_vain(request: &Request<'_>) -> bool {
 
 impl Flood {
     /// Requests for few paths and for nothing that a page is made of.
-    fn note(&mut self, request: &Request<'_>, at: Millis) -> Option<Found> {
+    fn note(&mut self, request: &Request<'_>, client: IpAddr, (key, at): (Key, Millis)) -> Option<Found> {
         if self.run.is_over(at, FLOOD_WINDOW) {
             let told = self.run.told;
             *self = Flood::default();
@@ -882,7 +917,14 @@ impl Flood {
         self.run.note(at);
         self.paths |= 1 << (request.hash & 63);
         self.assets += u32::from(request.is_asset);
+        if self.run.lines >= FLOOD_BEGUN {
+            self.agents |= 1 << (key.hash(request.agent) & 31);
+        }
         if self.run.lines < FLOOD || self.paths.count_ones() > FLOOD_PATHS || self.assets * 10 > self.run.lines {
+            return None;
+        }
+        let is_of_others = self.agents.count_ones() >= FLOOD_AGENTS;
+        if is_of_others && !self.run.is_told() && (self.run.lines < FLOOD_OF_OTHERS || is_inside(client)) {
             return None;
         }
         self.run
@@ -925,6 +967,8 @@ impl Logins {
         attempt.password.into_iter().for_each(|hash| self.passwords.note(hash));
         attempt.name.into_iter().for_each(|hash| self.names.note(hash));
         shared.address().into_iter().for_each(|hash| self.addresses.note(hash));
+        self.agents.note(attempt.agent);
+        self.bare += u32::from(attempt.is_bare);
         self.repeated += u32::from(attempt.is_repeated);
         self.shared += u32::from(attempt.is_shared);
         let is_posted = request.method == b"POST" && attempt.password.is_none();
@@ -978,7 +1022,10 @@ impl Logins {
         let is_fast = if is_form { pace <= TRY_PACE } else { pace <= REPEAT_PACE || names >= 3 };
         let is_slow = || is_form && tries >= SLOW_TRIES && pace <= MEMORY / Millis::from(SLOW_TRIES);
         let is_refused = || self.others.saturating_mul(2) < tries && self.answers.are_refusals(tries);
-        tries >= TRIES && !self.may_be_else() && (!has_pages && is_fast || is_slow() && is_refused())
+        tries >= TRIES
+            && !self.may_be_else()
+            && !self.may_be_others()
+            && (!has_pages && is_fast || is_slow() && is_refused())
     }
 
     /// Notes a request in between. Who did nothing but guess, and then reads pages, was let in: the next
@@ -992,6 +1039,17 @@ impl Logins {
 
     fn is_of_many(&self) -> bool {
         self.run.lines >= TRIES_OF_NETWORK && self.addresses.count() >= ADDRESSES_OF_NETWORK && !self.may_be_else()
+    }
+
+    /// Whether they may be others' who come by the same address: guesses are refused, nearly all, or made by what
+    /// comes from no page and is answered alike.
+    fn may_be_others(&self) -> bool {
+        if self.agents.count() < AGENTS_OF_OTHERS {
+            return false;
+        }
+        let tries = self.run.lines;
+        let is_bare = || self.bare.saturating_mul(2) > tries && self.answers.are_alike(tries);
+        tries < TRIES_OF_OTHERS || !self.answers.are_refusals(tries) && !is_bare()
     }
 
     /// Whether they may be something else than tries: guesses are answered alike.

@@ -1107,6 +1107,59 @@ fn each_run_of_a_program_that_was_sent_is_told() {
     assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
 }
 
+/// User agents of one who asks for others.
+const AGENTS: [&str; 12] = [
+    "ShopApp/1 okhttp/4.12",
+    "ShopApp/2 okhttp/4.12",
+    "ShopApp/3 okhttp/4.12",
+    "ShopApp/4 okhttp/4.12",
+    "ShopApp/5 okhttp/4.12",
+    "ShopApp/6 okhttp/4.12",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:134.0) Gecko/20100101 Firefox/134.0",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:135.0) Gecko/20100101 Firefox/135.0",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:136.0) Gecko/20100101 Firefox/136.0",
+];
+
+#[test]
+fn a_balancer_floods_nothing_and_who_changes_his_user_agent_does() {
+    let flood = |client: &str, a_second: i64, agents: &'static [&'static str]| {
+        let mut host = Host::new();
+        let line = |n: i64| Line { agent: agents[n as usize % agents.len()], ..post(client, "/graphql") };
+        (0..20 * a_second).for_each(|n| _ = host.sees(n / a_second, &line(n)));
+        host.incidents().iter().filter(|incident| incident.categories.contains_key(&Category::Dos)).count()
+    };
+    assert_eq!(flood("10.0.0.9", 120, &AGENTS), 0);
+    assert_eq!(flood("10.0.0.9", 900, &AGENTS), 0);
+    assert_eq!(flood("203.0.113.9", 120, &AGENTS), 0);
+    assert_eq!(flood("203.0.113.9", 900, &AGENTS), 1);
+    assert_eq!(flood("10.0.0.9", 120, &AGENTS[..2]), 1);
+}
+
+#[test]
+fn those_who_log_in_through_a_balancer_do_not_guess_and_who_changes_his_user_agent_does() {
+    let told = |agents: &'static [&'static str], referer, target: &str, answers: [(u16, u64); 5]| {
+        let line = |n: usize| {
+            let (status, bytes) = answers[n * 7 / 3 % 5];
+            Line { status, bytes, referer, agent: agents[n % agents.len()], ..post(ACTOR, target) }
+        };
+        guesses_of((0..300).map(line))
+    };
+    let (ok, wrong) = ((200, 900), (401, 80));
+    assert_eq!(told(&AGENTS, "-", "/oauth/token", [ok, ok, wrong, ok, ok]), 0);
+    let (ok, wrong) = ((302, 0), (200, 3_101));
+    let own = "https://sso.example/";
+    for agents in [&AGENTS[..], &AGENTS[6..9]] {
+        assert_eq!(told(agents, own, "/realms/main/login", [ok, ok, wrong, ok, ok]), 0);
+        assert_eq!(told(agents, own, "/realms/main/login", [ok; 5]), 0);
+        assert_eq!(told(agents, own, "/realms/main/login", [wrong; 5]), 1);
+        assert_eq!(told(agents, "-", "/oauth/token", [(401, 80); 5]), 1);
+    }
+    assert_eq!(told(&AGENTS[6..], "-", "/login.php", [ok; 5]), 1);
+}
+
 #[test]
 fn requests_that_are_never_finished_and_floods_are_told() {
     let mut host = Host::new();

@@ -5,12 +5,13 @@ use crate::behaviour::{Limits, Observer, Place};
 use crate::enrich::{EnrichSettings, Enrichment};
 use crate::host;
 use crate::redaction::{RedactSettings, Redaction};
-use event::address::{Networks, network};
+use event::address::{Networks, is_inside, network};
 use event::incident::Incident;
 use event::redaction::KEY_BYTES;
 use event::time::rfc3339;
 use event::waf::{IpVersion, ip_set};
 use event::{Classifier, Event, EventId, Millis};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,6 +141,11 @@ impl Watch {
         let mut incidents: Vec<&Incident> = self.incidents.values().collect();
         incidents.sort_by_key(|incident| (incident.first_seen, incident.id));
         let networks: BTreeSet<_> = incidents.iter().filter_map(|incident| network(&incident.actor).ok()).collect();
+        let (inside, networks): (BTreeSet<_>, BTreeSet<_>) =
+            networks.into_iter().partition(|network| is_inside(network.addr()));
+        if shape != Shape::Json {
+            inside.iter().for_each(|network| eprintln!("{}", left_out(network)));
+        }
         match shape {
             Shape::Json => {
                 for incident in incidents {
@@ -152,6 +158,11 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+/// Why a network is not among those that are to be kept out.
+fn left_out(network: &IpNet) -> String {
+    format!("left out `{network}`: a proxy inside your network sent it; name it with --trusted-proxy")
 }
 
 /// The numbers of lines; of several files an object with those of each.
