@@ -83,6 +83,10 @@ const SITES_MAX: usize = 512;
 /// Marks what is kept of sessions, to tell it from what is kept of networks.
 const SESSION: u64 = 0x7365_7373_696f_6e73;
 
+/// The rule for a whole statement of SQL, and the parameters in which phpMyAdmin and Adminer take one.
+const STATEMENT: &str = "sqli-select-from";
+const STATEMENTS_OF_TOOLS: [&str; 2] = ["sql_query", "sql"];
+
 /// Bytes by which usual answers differ.
 const SIZE_TOLERANCE: u32 = 16;
 
@@ -419,6 +423,11 @@ impl Engine {
             let incident = if is_suspect { self.clean(client, seen.at) } else { None };
             return Told { incident, ..Told::default() };
         }
+        // All that is asked of a tool for administrators is found; its pages are there all the same.
+        let is_tool = |attack: &Attack| attack.findings.iter().all(is_look);
+        if loads_pages && request.referer.is_some() && found.is_empty() && attack.is_some_and(is_tool) {
+            self.note_size(request);
+        }
         self.tell(seen, client, access, request, attack, answer, found, is_of_network)
     }
 
@@ -525,7 +534,11 @@ impl Engine {
         answer: Answered,
     ) -> ((Outcome, String), Option<u64>) {
         let found: Vec<(Category, Field)> = line.iter().map(|finding| (finding.category, finding.field)).collect();
-        let by_status = outcome_by_status(&found, access);
+        let is_at_home = self.works_here(client, request, line, at);
+        // Where somebody works, it is there for him.
+        let others = line.iter().filter(|finding| !is_at_home || !is_look(finding));
+        let others: Vec<(Category, Field)> = others.map(|finding| (finding.category, finding.field)).collect();
+        let by_status = outcome_by_status(if others.is_empty() { &found } else { &others }, access);
         let has = |category: Category| found.iter().any(|(known, _)| *known == category);
         if let Some(half) = self.complaint_of(at, client, request, &has) {
             // What was read shows, unless the complaint names what was asked for.
@@ -628,17 +641,33 @@ impl Engine {
         }
     }
 
-    /// Whether somebody works where others look for a way in: he came by a link of the
-    /// site's own, and loads what its pages are made of.
-    fn is_at_home(&self, client: IpAddr, request: &Request<'_>, line: &[event::Finding], at: Millis) -> bool {
-        let is_look = |finding: &event::Finding| {
-            matches!(finding.category, Category::Recon | Category::InfoLeak) && finding.field == Field::Path
+    /// Whether nothing is found but that somebody works where others look for a way in, and with what he
+    /// is there for: a database's tool is sent statements.
+    fn is_at_home(&mut self, client: IpAddr, request: &Request<'_>, line: &[event::Finding], at: Millis) -> bool {
+        let is_statement = |finding: &event::Finding| {
+            let is_of_tool = |name: &String| STATEMENTS_OF_TOOLS.contains(&name.as_str());
+            finding.rule == STATEMENT && finding.parameter.as_ref().is_some_and(is_of_tool)
         };
+        let is_of_work = |finding: &event::Finding| is_look(finding) || is_statement(finding);
+        let is_work = line.iter().any(is_look) && line.iter().all(is_of_work);
+        let is_at_home = is_work && self.works_here(client, request, line, at);
+        if is_at_home {
+            let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
+            source.stay(at);
+        }
+        is_at_home
+    }
+
+    /// Whether somebody came by a link of the site's own, and loads what its pages are made of. Where the
+    /// log does not name the site, a link in the same folder is one, but for what no page should show.
+    fn works_here(&self, client: IpAddr, request: &Request<'_>, line: &[event::Finding], at: Millis) -> bool {
+        let is_leak = || line.iter().any(|finding| finding.category == Category::InfoLeak);
+        let is_from_here = || request.vhost.is_none() && request.is_from_same_folder() && !is_leak();
         let loads_pages = || {
             let source = self.state.sources.peek(self.key.hash(&of_source(client)));
             source.is_some_and(|source| source.loads_pages(at))
         };
-        line.iter().all(is_look) && request.status < 400 && self.is_own(request) && loads_pages()
+        request.status < 400 && (self.is_own(request) || is_from_here()) && loads_pages()
     }
 
     /// A request that changes something and was not made on a page of this site.
@@ -850,6 +879,11 @@ fn without_www(host: &[u8]) -> &[u8] {
 fn bare(host: &[u8]) -> &[u8] {
     let host = without_www(host);
     &host[..memchr::memchr(b':', host).unwrap_or(host.len())]
+}
+
+/// Whether a finding says no more than that a place was asked for where others look for a way in.
+fn is_look(finding: &event::Finding) -> bool {
+    matches!(finding.category, Category::Recon | Category::InfoLeak) && finding.field == Field::Path
 }
 
 /// What a success at a login turned out to be.

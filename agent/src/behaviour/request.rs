@@ -639,6 +639,20 @@ impl<'a> Request<'a> {
         self.agent.starts_with(b"Mozilla/") && !self.is_robot()
     }
 
+    /// Whether it comes from the same path, or from one in the same first folder.
+    pub fn is_from_same_folder(&self) -> bool {
+        let first = |path: &'a [u8]| path.split(|byte| *byte == b'/').nth(1).unwrap_or(b"");
+        self.from().is_some_and(|(_, path)| !first(path).is_empty() && first(path) == first(self.path))
+    }
+
+    /// Whether a page of a program that is one file loads a part of itself: Adminer's
+    /// `?file=default.css`.
+    pub fn loads_part(&self) -> bool {
+        let name = self.query.and_then(|query| query.strip_prefix(b"file="));
+        let name = name.map(|name| &name[..memchr::memchr(b'&', name).unwrap_or(name.len())]);
+        self.referer.is_some() && name.and_then(extension).is_some_and(|end| ASSETS.have(end))
+    }
+
     /// Host and path of the page that it comes from.
     pub fn from(&self) -> Option<(&'a [u8], &'a [u8])> {
         let referer = self.referer?;

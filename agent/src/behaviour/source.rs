@@ -687,6 +687,9 @@ impl Source {
             self.loaded = at;
             return;
         }
+        if request.status < 400 && request.loads_part() {
+            self.loaded = at;
+        }
         found.extend(self.miss(request, at));
         if request.status == 408 {
             found.extend(self.leave_unfinished(request, at));
@@ -717,6 +720,12 @@ impl Source {
     /// Whether it has loaded what pages are made of, as browsers do.
     pub fn loads_pages(&self, at: Millis) -> bool {
         self.loaded > 0 && at.abs_diff(self.loaded) <= PAGE_WINDOW.unsigned_abs()
+    }
+
+    /// Notes that it goes on with what it does on pages that it has loaded: its browser keeps what they are
+    /// made of.
+    pub fn stay(&mut self, at: Millis) {
+        self.loaded = self.loaded.max(at);
     }
 
     /// A page's missing images come with the page as their referer, and are left out.

@@ -1661,6 +1661,41 @@ fn what_php_says_of_one_file_says_nothing_of_the_next_one() {
 }
 
 #[test]
+fn who_works_with_a_databases_tool_is_no_incident() {
+    let tool = |target: &str, referer| Line { referer, ..get("198.51.100.1", target) };
+    let from = "https://db.example/phpmyadmin/index.php?route=/";
+    let mut host = Host::new();
+    host.sees(0, &tool("/phpmyadmin/", "-"));
+    host.sees_all(1, 0, (0..5).map(|n| tool(&format!("/phpmyadmin/js/dist/f{n}.js"), from)));
+    host.sees(9, &Line { referer: from, ..post("198.51.100.1", "/phpmyadmin/index.php?route=/") });
+    let sql = "SELECT+%2A+FROM+%60orders%60+ORDER+BY+%60orders%60.%60id%60+DESC";
+    for n in 0..100 {
+        let page = format!("/phpmyadmin/index.php?route=/sql&db=shop&table=orders&pos={}", n * 25);
+        host.sees(20 + n * 9, &tool(&page, from));
+        host.sees(24 + n * 9, &tool(&format!("{page}&sql_query={sql}&ajax_request=true"), from));
+    }
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+    // Adminer is one file, and so are its parts.
+    let from = "http://db.lab/adminer.php?username=root&db=shop";
+    let mut host = Host::new();
+    host.sees(0, &tool("/adminer.php", "-"));
+    host.sees(1, &tool("/adminer.php?file=default.css&version=4.8.1", from));
+    for n in 0..20 {
+        let page = format!("/adminer.php?username=root&db=shop&select=orders&where%5B0%5D%5Bval%5D={n}");
+        host.sees(9 + n * 9, &tool(&page, from));
+    }
+    assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
+    let from = "https://db.example/phpmyadmin/index.php?route=/";
+    host.sees(190, &tool("/phpmyadmin/js/dist/f0.js", from));
+    // Who was on no page of it, or sends it something else than its SQL.
+    let query = format!("/phpmyadmin/index.php?route=/sql&db=shop&sql_query={sql}");
+    (0..3).for_each(|n| _ = host.sees(300 + n, &get(ACTOR, query.clone())));
+    assert!(host.the_incident().categories.contains_key(&Category::Sqli), "{:#?}", host.incidents());
+    host.sees(310, &tool("/phpmyadmin/index.php?route=/sql&table=1%27+union+select+1,2--+-", from));
+    assert_eq!(host.incidents().len(), 2);
+}
+
+#[test]
 fn a_source_that_only_visits_is_known_in_little_room() {
     assert!(size_of::<Source>() <= 128, "{}", size_of::<Source>());
     let mut engine = Host::new();
