@@ -308,6 +308,12 @@ static UPLOADED: Names = Names::of(&[
     b"userfiles",
 ]);
 
+/// Parts of a path behind which forges show files as text.
+static SHOWN: Names = Names::of(&[b"-", b"blame", b"blob", b"plain", b"raw", b"tree"]);
+
+/// Parts behind `src` that say which state of it is shown.
+static STATES: Names = Names::of(&[b"branch", b"commit", b"tag"]);
+
 /// Words of the last part of an address that takes files, or of what it is asked to do.
 const UPLOADERS: [&[u8]; 12] = [
     b"upload",
@@ -618,14 +624,25 @@ impl<'a> Request<'a> {
     /// hides it from careless filters.
     pub fn put_script(&self) -> Option<&'a [u8]> {
         let path = self.path.strip_suffix(b"/").unwrap_or(self.path);
-        let is_script = || extension(path).is_some_and(|end| SCRIPTS.have(end));
-        (self.method == b"PUT" && (200..300).contains(&self.status) && is_script()).then_some(path)
+        let is_run =
+            || self.program().is_some_and(|folder| folder == last_part(path).0 && !folders_of(folder).is_shown);
+        (self.method == b"PUT" && (200..300).contains(&self.status) && is_run()).then_some(path)
     }
 
     /// Whether it is a program that lies among what users sent.
     pub fn is_uploaded_script(&self) -> bool {
-        extension(self.path).is_some_and(|end| SCRIPTS.have(end))
-            && self.path.split(|byte| *byte == b'/').rev().skip(1).any(|part| UPLOADED.have(part))
+        self.program().is_some_and(|folder| folders_of(folder).is_uploaded)
+    }
+
+    /// The folder of the program that runs: the first one, which is given what stands behind it.
+    fn program(&self) -> Option<&'a [u8]> {
+        let mut ends = memchr::memchr_iter(b'/', self.path).chain([self.path.len()]);
+        let mut from = 0;
+        ends.find_map(|to| {
+            let begin = std::mem::replace(&mut from, to + 1);
+            let is_script = extension(&self.path[begin..to]).is_some_and(|end| SCRIPTS.have(end));
+            is_script.then(|| &self.path[..begin.saturating_sub(1)])
+        })
     }
 
     /// Whether it says that it is a robot.
@@ -792,6 +809,33 @@ enum Login {
     Calls,
     /// A page of people's where they log in, and do other things once they are in.
     Shared,
+}
+
+/// What the folders of a program tell of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Folders {
+    /// Whether it lies among what users sent.
+    is_uploaded: bool,
+    /// Whether a forge or a cloud shows it as text.
+    is_shown: bool,
+}
+
+/// Whether a program in this folder is among what users sent, or shown as text: what comes first counts, for
+/// whoever may send files gives folders the names that he likes.
+fn folders_of(folder: &[u8]) -> Folders {
+    let mut before = &b""[..];
+    for part in folder.split(|byte| *byte == b'/') {
+        let is_state = || before.eq_ignore_ascii_case(b"src") && STATES.have(part);
+        let is_of_cloud = || before.eq_ignore_ascii_case(b"dav") && part.eq_ignore_ascii_case(b"files");
+        if SHOWN.have(part) || is_state() || is_of_cloud() {
+            return Folders { is_shown: true, ..Folders::default() };
+        }
+        if UPLOADED.have(part) {
+            return Folders { is_uploaded: true, ..Folders::default() };
+        }
+        before = part;
+    }
+    Folders::default()
 }
 
 /// What stands before a path's last part, and that part.

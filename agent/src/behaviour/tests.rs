@@ -1072,6 +1072,9 @@ fn each_run_of_a_program_that_was_sent_is_told() {
         (post(ACTOR, "/admin/file-manager/"), "/gallery/b.php4"),
         (put("/a.jsp/"), "/a.jsp"),
         (put("/files/a.txt"), "/files/b.php"),
+        // A folder's name that a program has, and one that the attacker made, hide nothing.
+        (post(ACTOR, "/upload/"), "/uploads/s2f.php/a.php"),
+        (post(ACTOR, "/upload/"), "/uploads/raw/-/s2f.php"),
     ] {
         let target = sent.target.clone();
         assert_eq!(told(sent, run), 3, "{target} {run}");
@@ -1081,6 +1084,13 @@ fn each_run_of_a_program_that_was_sent_is_told() {
         (post(ACTOR, "/comment"), "/images/b.php"),
         (Line { status: 403, ..put("/a.jsp") }, "/a.jsp"),
         (put("/api/users/7"), "/api/users/7"),
+        // What another program shows is text.
+        (put("/remote.php/dav/files/anna/web/index.php"), "/remote.php/dav/files/anna/web/index.php"),
+        (put("/dav/files/anna/web/index.php"), "/dav/files/anna/web/index.php"),
+        (post(ACTOR, "/team/shop/uploads"), "/team/shop/-/blob/main/public/media/player.php"),
+        (post(ACTOR, "/team/shop/uploads"), "/team/shop/src/branch/main/app/files/list.php"),
+        (post(ACTOR, "/upload"), "/cgit/php-src/tree/ext/gd/tests/images/test.php"),
+        (post(ACTOR, "/upload"), "/index.php/files/show.php"),
     ] {
         let target = sent.target.clone();
         assert_eq!(told(sent, run), 0, "{target} {run}");
