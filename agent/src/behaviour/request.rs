@@ -629,6 +629,22 @@ impl<'a> Request<'a> {
         (self.method == b"PUT" && (200..300).contains(&self.status) && is_run()).then_some(path)
     }
 
+    /// The path of a file that was put there, without the end of its name.
+    pub fn put_stem(&self) -> Option<&'a [u8]> {
+        (self.method == b"PUT" && (200..300).contains(&self.status)).then(|| stem(self.path))?
+    }
+
+    /// The same of one that got another name.
+    pub fn moved_stem(&self) -> Option<&'a [u8]> {
+        (matches!(self.method, b"MOVE" | b"COPY") && (200..300).contains(&self.status)).then(|| stem(self.path))?
+    }
+
+    /// The same of a program that may be such a file.
+    pub fn run_stem(&self) -> Option<&'a [u8]> {
+        let is_run = || self.program().is_some_and(|folder| folder == self.folder() && !folders_of(folder).is_shown);
+        (self.asks() && is_run()).then(|| stem(self.path))?
+    }
+
     /// Whether it is a program that lies among what users sent.
     pub fn is_uploaded_script(&self) -> bool {
         self.program().is_some_and(|folder| folders_of(folder).is_uploaded)
@@ -850,6 +866,11 @@ fn extension(path: &[u8]) -> Option<&[u8]> {
     let dot = memchr::memrchr(b'.', tail)?;
     let end = &tail[dot + 1..];
     (!end.contains(&b'/')).then_some(end)
+}
+
+/// A path without the end of its name, if that has one.
+fn stem(path: &[u8]) -> Option<&[u8]> {
+    extension(path).map(|end| &path[..path.len() - end.len() - 1])
 }
 
 fn decimal(text: &[u8]) -> Option<i64> {

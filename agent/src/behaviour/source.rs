@@ -367,6 +367,12 @@ struct Upload {
     /// Hash of the path under which it lies, where the request that sent it tells it.
     #[serde(default, skip_serializing_if = "is_default")]
     path: u64,
+    /// Hashes of the path without the end of its name: of the file that was put there last, and of one of those
+    /// that got another name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    put: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    moved: u64,
     /// Hashes of the folders around the program that took it.
     #[serde(default, skip_serializing_if = "is_default")]
     folders: [u64; UPLOADER_FOLDERS],
@@ -700,12 +706,13 @@ impl Source {
         } else if let (Some(logins), Some(user)) = (self.logins.as_mut(), request.user) {
             found.extend(logins.let_in(request, user, key, at));
         }
+        self.put_or_move(request, key, at);
         if request.is_upload() {
             let path = request.put_script().map_or(0, |path| key.hash(path));
             let upload = self.upload.get_or_insert_default();
             let mut folders = [0; UPLOADER_FOLDERS];
             folders.iter_mut().zip(request.folders()).for_each(|(hash, folder)| *hash = key.hash(folder));
-            **upload = Upload { at, last: at, path, folders, run: upload.run };
+            **upload = Upload { at, last: at, path, folders, run: upload.run, put: upload.put, moved: 0 };
         } else if (200..300).contains(&request.status) && !background.is_page {
             found.extend(self.run_upload(request, key, at));
         }
@@ -796,10 +803,23 @@ impl Source {
         is_many.then(|| run.tell(Kind::Unfinished, sentence))
     }
 
+    /// Notes a file that was put, and one of those that got another name: that may be a program's.
+    fn put_or_move(&mut self, request: &Request<'_>, key: Key, at: Millis) {
+        if let Some(stem) = request.put_stem() {
+            self.upload.get_or_insert_default().put = key.hash(stem);
+        } else if let (Some(upload), Some(stem)) = (self.upload.as_mut(), request.moved_stem()) {
+            let stem = key.hash(stem);
+            if stem == upload.put {
+                (upload.at, upload.last, upload.moved) = (at, at, stem);
+            }
+        }
+    }
+
     /// Runs what was sent, or a program among such files; while it goes on, each time.
     fn run_upload(&mut self, request: &Request<'_>, key: Key, at: Millis) -> Option<Found> {
         let upload = self.upload.as_mut().filter(|upload| at.abs_diff(upload.last) <= UPLOAD_WINDOW.unsigned_abs())?;
-        let is_it = upload.path == request.hash && upload.path != 0;
+        let is_moved = || upload.moved != 0 && request.run_stem().is_some_and(|stem| key.hash(stem) == upload.moved);
+        let is_it = upload.path == request.hash && upload.path != 0 || is_moved();
         let is_own = || upload.folders.contains(&key.hash(request.folder()));
         if !is_it && (!request.is_uploaded_script() || is_own()) {
             return None;

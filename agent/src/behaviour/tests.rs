@@ -1117,6 +1117,29 @@ fn each_run_of_a_program_that_was_sent_is_told() {
     assert_eq!(host.incidents().len(), 0, "{:#?}", host.incidents());
 }
 
+#[test]
+fn a_file_that_was_put_and_is_run_under_another_end_of_its_name_has_worked() {
+    let told = |moved: (&'static str, u16, &str), run: &str| {
+        let mut host = Host::new();
+        let (method, status, target) = moved;
+        host.sees(0, &Line { method: "PUT", status: 201, bytes: 0, ..get(ACTOR, "/dav/x7.txt") });
+        host.sees(2, &Line { method, status, bytes: 0, ..get(ACTOR, target) });
+        let run = |n| Line { status: 200, ..post(ACTOR, format!("{run}?{n}")) };
+        (0..10).filter(|n| host.sees(10 + n, &run(*n)).categories.contains(&Category::Upload)).count()
+    };
+    assert_eq!(told(("MOVE", 201, "/dav/x7.txt"), "/dav/x7.php"), 10);
+    assert_eq!(told(("COPY", 204, "/dav/x7.txt"), "/dav/x7.jspx"), 10);
+    for (moved, run) in [
+        (("MOVE", 403, "/dav/x7.txt"), "/dav/x7.php"),
+        (("MOVE", 201, "/dav/x8.txt"), "/dav/x7.php"),
+        (("GET", 200, "/dav/x7.txt"), "/dav/x7.php"),
+        (("MOVE", 201, "/dav/x7.txt"), "/dav/x7.html"),
+        (("MOVE", 201, "/dav/x7.txt"), "/dav/index.php"),
+    ] {
+        assert_eq!(told(moved, run), 0, "{moved:?} {run}");
+    }
+}
+
 /// User agents of one who asks for others.
 const AGENTS: [&str; 12] = [
     "ShopApp/1 okhttp/4.12",
