@@ -330,6 +330,10 @@ const UPLOADERS: [&[u8]; 12] = [
     b"photo",
 ];
 
+/// What programs call themselves that fetch packages.
+const FETCHERS: [&[u8]; 8] =
+    [b"Apache-Maven/", b"Composer/", b"Gradle/", b"Microsoft-Symbol-Server/", b"NuGet", b"git/", b"npm/", b"pip/"];
+
 /// Folders around such an address that are looked at, from the innermost on.
 pub const UPLOADER_FOLDERS: usize = 4;
 
@@ -664,7 +668,17 @@ impl<'a> Request<'a> {
     /// Whether it says that it is a robot.
     pub fn is_robot(&self) -> bool {
         let has = |word: &[u8]| self.agent.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
-        [&b"bot"[..], b"spider", b"crawl", b"slurp", b"+http"].into_iter().any(has)
+        [&b"bot"[..], b"spider", b"crawl", b"slurp", b"+http", b"googleother"].into_iter().any(has)
+    }
+
+    /// Whether it says that it is a program that fetches packages: it asks one registry after the other.
+    pub fn is_fetcher(&self) -> bool {
+        FETCHERS.iter().any(|name| self.agent.starts_with(name))
+    }
+
+    /// Whether who is let in asks only whether something is there, as programs do before they send it.
+    pub fn asks_before(&self) -> bool {
+        matches!(self.method, b"HEAD" | b"PROPFIND") && self.user.is_some() && self.status != 401
     }
 
     /// Whether it says that a person's browser sends it.

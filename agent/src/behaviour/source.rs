@@ -18,7 +18,8 @@ const MINUTE: Millis = 60 * SECOND;
 pub const MEMORY: Millis = 60 * MINUTE;
 
 /// Paths that are not there, each asked for once, within [`SCAN_WINDOW`]: a page with broken
-/// links or a user with old bookmarks stays far below. Robots follow links of old.
+/// links or a user with old bookmarks stays far below. Robots follow links of old, and programs that fetch
+/// packages ask registries that do not have them.
 const SCAN_PATHS: u32 = 15;
 const SCAN_PATHS_OF_ROBOTS: u32 = 100;
 
@@ -484,7 +485,8 @@ impl Scan {
         }
         self.miss(request.hash, at);
         self.addresses.note(address);
-        let least = if request.is_robot() { NETWORK_SCAN_PATHS_OF_ROBOTS } else { NETWORK_SCAN_PATHS };
+        let is_robot = request.is_robot() || request.is_fetcher();
+        let least = if is_robot { NETWORK_SCAN_PATHS_OF_ROBOTS } else { NETWORK_SCAN_PATHS };
         let is_one = self.addresses.count() >= ADDRESSES_OF_NETWORK && self.is_one(least);
         is_one
             .then(|| self.run.tell(Kind::Scan, |lines| asks_in_vain(lines, ", from several addresses of one network")))
@@ -691,6 +693,9 @@ impl Source {
         }
         if request.is_asset && request.status < 400 {
             self.loaded = at;
+            if (200..300).contains(&request.status) {
+                self.find(request);
+            }
             return;
         }
         if request.status < 400 && request.loads_part() {
@@ -744,13 +749,13 @@ impl Source {
             return None;
         }
         if !is_vain(request) {
-            [&mut self.scan, &mut self.slow_scan].into_iter().flatten().for_each(|scan| scan.find(request));
+            self.find(request);
             return None;
         }
         let (scan, slow) = (self.scan.get_or_insert_default(), self.slow_scan.get_or_insert_default());
         scan.miss(request.hash, at);
         slow.miss(request.hash, at);
-        let is_robot = request.is_robot();
+        let is_robot = request.is_robot() || request.is_fetcher();
         let guise = if request.is_browser() { ", though the user agent is a browser's" } else { "" };
         let least = match (is_robot, is_asked) {
             (true, _) => SCAN_PATHS_OF_ROBOTS,
@@ -768,6 +773,11 @@ impl Source {
         // Nor the other way round.
         scan.run.told = scan.run.lines;
         Some(slow.run.tell(Kind::Scan, |lines| asks_in_vain(lines, &format!(", slowly{guise}"))))
+    }
+
+    /// Notes a request that was no miss.
+    fn find(&mut self, request: &Request<'_>) {
+        [&mut self.scan, &mut self.slow_scan].into_iter().flatten().for_each(|scan| scan.find(request));
     }
 
     /// Whether a request asked in vain, as most of this source do.
@@ -930,9 +940,11 @@ impl Source {
 }
 
 /// What a page of the site asks for is left out: images that are missing, and its scripts' requests
-/// when a login has ended.
+/// when a login has ended. So is what a client asks that is let in before it sends something.
 fn is_vain(request: &Request<'_>) -> bool {
-    request.is_miss() && !(request.referer.is_some() && (request.is_asset || request.status == 401))
+    request.is_miss()
+        && !request.asks_before()
+        && !(request.referer.is_some() && (request.is_asset || request.status == 401))
 }
 
 impl Flood {

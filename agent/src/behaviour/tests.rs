@@ -392,6 +392,52 @@ fn a_crawler_with_old_links_a_page_with_missing_images_and_a_monitor_are_no_scan
     assert_eq!(host.incidents().len(), 0);
 }
 
+/// Incidents of one who asks for a hundred things, a second each: of each first as `asks`, then as `sends`.
+fn scans_of(user: &str, asks: impl Fn(usize) -> Line, sends: impl Fn(usize) -> Option<Line>) -> usize {
+    let mut host = Host::new();
+    for n in 0..90 {
+        host.sees_as(user, n as i64, &asks(n));
+        sends(n).iter().for_each(|line| _ = host.sees_as(user, n as i64, line));
+    }
+    host.incidents().len()
+}
+
+#[test]
+fn who_asks_whether_something_is_there_before_he_sends_it_is_no_scan() {
+    let file = |method, status, agent, n: usize| Line { method, status, agent, ..get(ACTOR, format!("/dav/i{n}.jpg")) };
+    for (agent, method) in [
+        ("rclone/v1.68", "HEAD"),
+        ("Microsoft-WebDAV-MiniRedir/10.0.19045", "PROPFIND"),
+        ("WebDAVFS/3.0.0 (03008000) Darwin/23.6.0 (arm64)", "PROPFIND"),
+    ] {
+        assert_eq!(scans_of("bk", |n| file(method, 404, agent, n), |n| Some(file("PUT", 201, agent, n))), 0, "{agent}");
+        // Who is not let in, or tells no name, looks around.
+        assert_eq!(scans_of("-", |n| file(method, 404, agent, n), |_| None), 1, "{agent}");
+        assert_eq!(scans_of("-", |n| file(method, 401, agent, n), |_| None), 1, "{agent}");
+    }
+    // Who asks for others' copies first, of programs that ask one registry after the other.
+    for agent in [
+        r#"pip/24.0 {\"ci\":true}"#,
+        "Apache-Maven/3.9.9 (Java 21.0.2; Linux 6.8)",
+        "npm/10.8.2 node/v22.9.0 linux x64",
+        "Composer/2.8.1 (Linux; 6.8; PHP 8.3.6)",
+        "git/2.43.0",
+        "Microsoft-Symbol-Server/10.0.10586.567",
+        "Mozilla/5.0 (Linux; Android 6.0.1) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131 (compatible; GoogleOther)",
+    ] {
+        assert_eq!(scans_of("-", |n| file("GET", 404, agent, n), |_| None), 0, "{agent}");
+    }
+    assert_eq!(scans_of("-", |n| file("GET", 404, "curl/8", n), |_| None), 1);
+    // Pictures that are there are found as pages are.
+    let picture = |n| Some(Line { agent: "curl/8", ..get(ACTOR, format!("/dav/p{n}.jpg")) });
+    let missed = |n: usize| Line {
+        agent: "curl/8",
+        status: if n % 3 == 0 { 404 } else { 200 },
+        ..get(ACTOR, format!("/dav/q{n}.jpg"))
+    };
+    assert_eq!(scans_of("-", missed, picture), 0);
+}
+
 fn guess(user: usize, password: usize) -> Line {
     let target = format!("/brute/?username=user{user}&password=REDACTED-{password:012x}&Login=Login");
     Line { bytes: 5_026, referer: "http://h.lab/brute/", ..get(ACTOR, target) }
