@@ -375,9 +375,8 @@ impl Engine {
         let is_page = self.is_known(request.hash);
         let source = self.state.sources.entry(self.key.hash(&of_source(client)), Source::default);
         let is_sql = |attack: &Attack| attack.findings.iter().any(|finding| finding.category == Category::Sqli);
-        let is_sql = attack.is_some_and(is_sql);
-        let is_other = attack.is_some() && !is_sql;
-        let background = Background { is_other, is_sql, is_page, client };
+        let is_injection = attack.is_some_and(is_sql);
+        let background = Background { is_other: attack.is_some() && !is_injection, is_injection, is_page, client };
         source.note(request, attempt, background, (self.key, seen.at), &mut found);
         let (loads_pages, is_suspect) = (source.loads_pages(seen.at), source.is_suspect);
         let is_vain = found.is_empty() && source.is_vain(request);

@@ -563,9 +563,10 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// A parameter whose value holds what no plain word does.
-    pub fn odd(&self) -> Option<(&'a [u8], &'a [u8])> {
-        self.parameters().find(|(_, value)| is_odd(value))
+    /// A parameter whose value holds what no plain word does. Words in quotes are what filters of APIs hold, if
+    /// the request is not known as an attack.
+    pub fn odd(&self, is_attack: bool) -> Option<(&'a [u8], &'a [u8])> {
+        self.parameters().find(|(_, value)| is_odd(value) && (is_attack || !is_quoted(value)))
     }
 
     pub fn sets_password(&self) -> bool {
@@ -918,6 +919,16 @@ fn is_odd(value: &[u8]) -> bool {
         )
     };
     value.iter().any(plain) || memchr::memchr_iter(b'%', value).any(coded)
+}
+
+/// Whether a value has quotes, and each is closed.
+fn is_quoted(value: &[u8]) -> bool {
+    let count = |plain: u8, coded: &[u8]| {
+        let is_coded = |at: &usize| value.get(at + 1..at + 3) == Some(coded);
+        memchr::memchr_iter(plain, value).count() + memchr::memchr_iter(b'%', value).filter(is_coded).count()
+    };
+    let (single, double) = (count(b'\'', b"27"), count(b'"', b"22"));
+    single + double > 0 && single.is_multiple_of(2) && double.is_multiple_of(2)
 }
 
 #[cfg(test)]

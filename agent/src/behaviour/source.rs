@@ -648,8 +648,8 @@ impl Answers {
 pub struct Background {
     /// Whether it is known as an attack of another kind than SQL injection.
     pub is_other: bool,
-    /// Whether it is known as that.
-    pub is_sql: bool,
+    /// Whether it is known as SQL injection.
+    pub is_injection: bool,
     /// Whether its path was there for harmless requests before.
     pub is_page: bool,
     pub client: IpAddr,
@@ -725,7 +725,7 @@ impl Source {
         let is_visit = request.referer.is_some() && self.loads_pages(at);
         if attempt.is_none() && !background.is_other && !is_visit {
             found.extend(self.count_up(request, key, at));
-            found.extend(self.ask(request, background.is_sql, key, at));
+            found.extend(self.ask(request, background.is_injection, key, at));
         }
     }
 
@@ -878,13 +878,13 @@ impl Source {
     }
 
     /// Values that stand for conditions, answered as if by yes and no.
-    fn ask(&mut self, request: &Request<'_>, is_sql: bool, key: Key, at: Millis) -> Option<Found> {
-        let (name, value) = request.odd()?;
+    fn ask(&mut self, request: &Request<'_>, is_injection: bool, key: Key, at: Millis) -> Option<Found> {
+        let (name, value) = request.odd(is_injection)?;
         let (place, is_linked) = (key.with(key.hash(name), request.hash), request.referer.is_some());
         let series = self.series_of(if is_linked { key.with(place, LINKED) } else { place }, at);
         series.values.note(key.hash(value));
         let answer = series.answer(request.status, request.bytes);
-        if is_sql {
+        if is_injection {
             series.read(value, answer, key);
         }
         series.run.note(at);

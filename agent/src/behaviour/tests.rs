@@ -887,6 +887,23 @@ fn conditions_that_are_answered_in_two_ways_are_blind_sql_injection() {
 }
 
 #[test]
+fn filters_of_apis_are_no_conditions() {
+    let told = |target: &dyn Fn(i64) -> String| {
+        let mut host = Host::new();
+        let ask =
+            |n: i64| Line { bytes: if n % 2 == 0 { 112 } else { 260 }, agent: "okhttp/4", ..get(ACTOR, target(n)) };
+        host.sees_all(0, 1, (0..120).map(ask));
+        host.incidents().len()
+    };
+    assert_eq!(told(&|n| format!("/scim/v2/Users?filter=userName+eq+%22u{n}%40corp.example%22&attributes=id")), 0);
+    assert_eq!(told(&|n| format!("/odata/Customers?$filter=Number%20eq%20%27K{n}%27&$select=Id")), 0);
+    assert_eq!(told(&|n| format!("/rest/api/2/search?jql=key%3D%22PRJ-{n}%22&fields=id")), 0);
+    // A quote that is not closed, and one that the statement closes.
+    assert_eq!(told(&|n| format!("/item?id=1%27%20and%20{n}%3E60")), 1);
+    assert_eq!(told(&|n| format!("/item?id=1%27%20AND%20{n}%3E60%20AND%20%271%27=%271")), 1);
+}
+
+#[test]
 fn one_number_after_the_other_is_asked_for_by_who_looks_for_others_data() {
     let mut host = Host::new();
     host.sees_all(0, 1, (0..24).map(|n| get(ACTOR, format!("/invoice?id={}", 1_000 + n))));
