@@ -432,7 +432,7 @@ fn who_asks_whether_something_is_there_before_he_sends_it_is_no_scan() {
     let picture = |n| Some(Line { agent: "curl/8", ..get(ACTOR, format!("/dav/p{n}.jpg")) });
     let missed = |n: usize| Line {
         agent: "curl/8",
-        status: if n % 3 == 0 { 404 } else { 200 },
+        status: if n.is_multiple_of(3) { 404 } else { 200 },
         ..get(ACTOR, format!("/dav/q{n}.jpg"))
     };
     assert_eq!(scans_of("-", missed, picture), 0);
