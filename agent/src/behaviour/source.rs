@@ -1073,7 +1073,10 @@ impl Logins {
     /// answer of that kind is none of a row.
     fn go_on(&mut self, request: &Request<'_>) {
         self.others = self.others.saturating_add(1);
-        if (200..300).contains(&request.status) && !request.is_asset && self.others.saturating_mul(ALIKE) <= self.run.lines {
+        if (200..300).contains(&request.status)
+            && !request.is_asset
+            && self.others.saturating_mul(ALIKE) <= self.run.lines
+        {
             self.answers.row = 0;
         }
     }
