@@ -105,9 +105,7 @@ impl Trouble {
 impl Indices {
     /// Notes that an index has taken a document.
     pub fn took(&mut self, item: Item, now: Instant) {
-        self.taken = Some(now);
-        if let Some(known) = self.of(&item.index, now) {
-            (known.taken, known.trouble) = (Some(now), None);
+        if let Some(known) = self.works(&item.index, now) {
             let Document { revision, ruleset, body, .. } = &item.document;
             // What has a version would be written again.
             if revision.is_none() && ruleset.is_none() && body.len() <= WITNESS_BYTES_MAX {
@@ -119,12 +117,8 @@ impl Indices {
     /// Notes that an index has, or has not, a document that it was known to have. Who deletes an index, or
     /// a document, does not want it to come back again and again.
     pub fn heard(&mut self, witness: &Item, was_there: bool, now: Instant) {
-        self.taken = Some(now);
-        if let Some(known) = self.of(&witness.index, now) {
-            (known.taken, known.trouble) = (Some(now), None);
-            if !was_there {
-                known.witness = None;
-            }
+        if let Some(known) = self.works(&witness.index, now).filter(|_| !was_there) {
+            known.witness = None;
         }
     }
 
@@ -184,6 +178,14 @@ impl Indices {
         others.sort_by_key(|(taken, _)| Reverse(*taken));
         let others = others.into_iter().take(OTHERS).map(|(_, item)| item.clone());
         others.chain(own).take(WITNESSES_MAX).collect()
+    }
+
+    /// Notes that an index takes documents.
+    fn works(&mut self, index: &str, now: Instant) -> Option<&mut Known> {
+        self.taken = Some(now);
+        let known = self.of(index, now)?;
+        (known.taken, known.trouble) = (Some(now), None);
+        Some(known)
     }
 
     /// What is known of an index, of which something is learnt now; `None` where too many are in trouble.
